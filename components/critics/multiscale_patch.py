@@ -1,0 +1,56 @@
+"""The patch critic of CycleGAN at several scales: KeypointGAN's D_Y."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.layers.blocks import init_normal
+from registry.roles import CRITICS
+
+
+@CRITICS.register_module("critics/multiscale_patch")
+class MultiscalePatch(nn.Module):
+    """One patch critic per scale, separate weights; each score judges a patch.
+
+    Args:
+        in_channels: 1 for pose images, 3 for images.
+        width: channels of the first layer; 64 in the paper.
+        scales: number of scales 1, 1/2, 1/4 ...; a scale whose input would be below 24 pixels is
+            an error.
+
+    Shapes:
+        (B, in_channels, H, W) -> one (B, 1, h, w) per scale; 128 -> 14, 6, 2
+    Range:
+        input [-1, 1]; output linear (least squares)
+    Source: keypointgan eq 5; keypointgan fig 20
+    Differs: as the official code, no norm on the first layer (the table prints instance norm)
+    """
+
+    def __init__(self, *, in_channels: int = 1, width: int = 64, scales: int = 3) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(_patch_critic(in_channels, width) for _ in range(scales))
+        init_normal(self)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        smallest = min(image.shape[-2:]) // 2 ** (len(self.scales) - 1)
+        if smallest < 24:
+            raise ValueError(
+                f"{len(self.scales)} scales of a {image.shape[-1]}-pixel image end at {smallest} pixels; "
+                "a patch critic needs 24. Use fewer scales."
+            )
+        scores = []
+        for i, critic in enumerate(self.scales):
+            small = image if i == 0 else F.interpolate(
+                image, scale_factor=0.5**i, mode="bilinear", align_corners=False
+            )
+            scores.append(critic(small))
+        return tuple(scores)
+
+
+def _patch_critic(inputs: int, width: int) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+    for outputs, stride in ((2 * width, 2), (4 * width, 2), (8 * width, 1)):
+        layers += [nn.Conv2d(width, outputs, 4, stride, 1), nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2)]
+        width = outputs
+    return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, 1, 1))

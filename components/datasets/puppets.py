@@ -1,0 +1,454 @@
+"""Puppets: articulated figures over patterned backgrounds, drawn from a seed while training runs.
+
+One clip is one figure (proportions, clothes), one background and one smooth motion. A skeleton is a
+table of bones. Kinematics turns angles into joints; each drawn bone is a small picture, made once
+per clip and moved by one similarity transform per frame. Geometry is in contract coordinates, so no
+pose depends on the image size. Lengths in the tables are in the same unit: the image is 2 wide.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+
+from registry.roles import DATASETS
+
+T = TypeVar("T")
+Disc = tuple[float | str, float]  # (a fraction of the bone or a joint rigid with it, radius)
+
+SPLITS = ("train", "test", "prior")  # the position is part of every seed
+CACHED_CLIPS = 512  # about 50 KB each for 64 x 64 images, 140 KB for 128 x 128
+LIMIT = 0.92  # joints stay in [-LIMIT, LIMIT]
+FINE = 4  # limb pictures are drawn this much larger, then averaged: antialiasing
+_CIRCLE = np.array([(np.cos(turn), np.sin(turn)) for turn in np.linspace(0, 2 * np.pi, 25)[:-1]])
+
+
+class Bone(NamedTuple):
+    """One row of a skeleton; angles are in degrees, relative to the parent's bone.
+
+    In the frame of the root, 0 points down and 90 to the right of the image.
+    """
+
+    joint: str
+    parent: str
+    length: float
+    angle: tuple[float, float]  # a clip swings around one angle of this range
+    swing: float  # by at most this
+    outline: tuple[Disc, ...] = ()  # drawn as the hull of these discs
+    colour: str = ""
+    tip: str = ""  # colour of the far end
+    depth: tuple[int, int] = (4, -1)  # drawing order on the near side, on the far side
+
+
+class Skeleton(NamedTuple):
+    """Bones, parents first; each `left_` bone gets a `right_` twin with angles times `twin`."""
+
+    root: str
+    twin: int  # -1: front view, mirrored sides; 1: side view, the right side is the far one
+    face: str  # the bone with eyes
+    eyes: tuple[tuple[float, float], ...]  # (fraction of the bone, offset in radii)
+    bones: tuple[Bone, ...]
+
+
+def _limb(start: float, end: float) -> tuple[Disc, ...]:
+    return (0.0, start), (1.0, end)
+
+
+_TORSO = (
+    *(("left_shoulder", 0.06), ("right_shoulder", 0.06)),
+    *(("left_hip", 0.07), ("right_hip", 0.07)),
+)
+_HEAD = ((0.0, 0.04), (0.52, 0.125), (0.85, 0.09))
+_LEG = (1, 0)
+# fmt: off
+_HUMAN = (
+    Bone("neck", "pelvis", .50, (180, 180), 0, _TORSO, "shirt", "", (2, 2)),
+    Bone("head_top", "neck", .30, (-10, 10), 14, _HEAD, "skin", "hair", (3, 3)),
+    Bone("left_shoulder", "neck", .18, (-105, -105), 0),
+    Bone("left_elbow", "left_shoulder", .28, (-75, 75), 45, _limb(.068, .055), "shirt"),
+    Bone("left_wrist", "left_elbow", .26, (-110, 110), 45, _limb(.055, .048), "shirt", "skin"),
+    Bone("left_hip", "pelvis", .11, (80, 80), 0),
+    Bone("left_knee", "left_hip", .37, (-83, -38), 28, _limb(.085, .065), "pants", "", _LEG),
+    Bone("left_ankle", "left_knee", .35, (-40, 12), 25, _limb(.065, .055), "pants", "shoe", _LEG),
+)
+_ANIMAL = (
+    Bone("withers", "rump", .62, (-90, -90), 0, _limb(.17, .19), "shirt", "", (1, 1)),
+    Bone("poll", "withers", .34, (-75, -10), 25, _limb(.13, .09), "shirt", "", (2, 2)),
+    Bone("nose", "poll", .26, (40, 90), 20, _limb(.11, .055), "skin", "hair", (3, 3)),
+    Bone("tail_tip", "rump", .36, (60, 150), 30, _limb(.05, .035), "shirt", "hair", (0, 0)),
+    Bone("left_fore_knee", "withers", .32, (60, 120), 30, _limb(.09, .055), "pants"),
+    Bone("left_fore_paw", "left_fore_knee", .28, (-5, 40), 25, _limb(.055, .05), "pants", "shoe"),
+    Bone("left_hind_knee", "rump", .32, (-35, 25), 30, _limb(.11, .055), "pants"),
+    Bone("left_hind_paw", "left_hind_knee", .28, (-5, 40), 25, _limb(.055, .05), "pants", "shoe"),
+)
+# fmt: on
+SKELETONS = {
+    "human": Skeleton("pelvis", -1, "head_top", ((0.55, -0.42), (0.55, 0.42)), _HUMAN),
+    "animal": Skeleton("rump", 1, "nose", ((0.15, 0.3),), _ANIMAL),
+}
+
+
+class Motion(NamedTuple):
+    """What moves in a clip of F frames with J joints and P drawn bones."""
+
+    points: np.ndarray  # (F, J, 2) joints
+    angles: np.ndarray  # (F, P) direction of each drawn bone, radians
+    scale: np.ndarray  # (F,) size of the figure
+    discs: list[np.ndarray]  # P outlines (n, 3): u along the bone, v across, radius, at scale 1
+
+
+class Looks(NamedTuple):
+    """What stays the same in a clip."""
+
+    canvas: np.ndarray  # the background with a margin, uint8
+    drift: np.ndarray  # (F, 2) shift of a moving background
+    textures: list[np.ndarray]  # P pictures (h, w, 4) uint8, colours multiplied by alpha
+    frames: np.ndarray  # (P, 2, 3) from texture pixels to (u, v)
+    order: list[int]  # drawn bones, farthest first
+
+
+@DATASETS.register_module("datasets/puppets")
+class Puppets:
+    """Articulated figures with exact joints, visibility and masks; no split shares a figure.
+
+    Left and right can be told apart in every image: whoever the figure is, its right limbs are dark
+    with bright cross bands and its left limbs bright with a dark line along them. Besides, a human
+    faces the viewer and an animal looks to the left of the image. Mirroring an image breaks these
+    rules, so do not mirror where a model must name left and right.
+
+    Shapes: images (H, H, 3) uint8, masks (H, H), keypoints (J, 2), visible (J,).
+    Range: keypoints in [-0.92, 0.92].
+    Raises: ValueError for an unknown choice, or for sizes that leave no image or no pair.
+
+    Args:
+        split: "train", "test", or "prior" for unpaired poses.
+        image_size: side of the square images.
+        clips: number of clips; each has its own figure, background and motion.
+        frames_per_clip: length of a clip; a longer clip is not slower.
+        background: "static", or "moving" for one that drifts within the clip.
+        skeleton: "human" from the front or "animal" from its left.
+        seed: another seed is another world.
+        pair_range: least and greatest distance from target to source frame; None for any other.
+    """
+
+    def __init__(
+        self,
+        *,
+        split: str = "train",
+        image_size: int = 64,
+        clips: int = 400,
+        frames_per_clip: int = 32,
+        background: str = "static",
+        skeleton: str = "human",
+        seed: int = 0,
+        pair_range: tuple[int, int] | None = None,
+    ) -> None:
+        for name, value, known in (
+            ("split", split, SPLITS),
+            ("background", background, ("static", "moving")),
+            ("skeleton", skeleton, tuple(SKELETONS)),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f"datasets/puppets: {name} must be one of {', '.join(known)}, not {value!r}."
+                )
+        for name, size, least in (
+            ("image_size", image_size, 16),
+            ("clips", clips, 1),
+            ("frames_per_clip", frames_per_clip, 2),
+            ("seed", seed, 0),
+        ):
+            if size < least:
+                raise ValueError(f"datasets/puppets: {name} must be at least {least}, not {size}.")
+        nearest, farthest = pair_range or (1, frames_per_clip)
+        half = frames_per_clip // 2  # the middle frame has no partner farther away
+        if not 1 <= nearest <= min(farthest, half):
+            raise ValueError(
+                f"datasets/puppets: pair_range {pair_range} leaves a frame without partner. Give "
+                f"(least, greatest) with 1 <= least <= greatest and least <= {half}, half a clip."
+            )
+        self.split, self.image_size, self.seed = split, image_size, seed
+        self.clips, self.frames_per_clip = clips, frames_per_clip
+        self.background, self.pair_range = background, (nearest, farthest)
+        self._skeleton = SKELETONS[skeleton]
+        self._bones = _with_twins(self._skeleton)
+        self._drawn = [bone for bone in self._bones if bone.outline]
+        self.keypoint_names = (self._skeleton.root, *(bone.joint for bone in self._bones))
+        at = self._at = {name: j for j, name in enumerate(self.keypoint_names)}
+        self.edges = tuple((at[bone.parent], at[bone.joint]) for bone in self._bones)
+        left = [name for name in at if name.startswith("left_")]
+        self.flip_pairs = tuple((at[name], at[name.replace("left", "right")]) for name in left)
+        # A joint is seen where any bone it belongs to is seen. The background (0) hides nothing.
+        owned = [{b.joint, b.parent, *(place for place, _ in b.outline)} for b in self._drawn]
+        self._owners = np.array([[True, *(name in names for names in owned)] for name in at])
+        self._motions: OrderedDict[int, Motion] = OrderedDict()
+        self._looks: OrderedDict[int, Looks] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self.clips * self.frames_per_clip
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Return target frame `index`, annotated, and a source frame that `rng` picks."""
+        clip, frame = self._locate(index)
+        distance = np.abs(np.arange(self.frames_per_clip) - frame)
+        nearest, farthest = self.pair_range
+        partners = np.flatnonzero((nearest <= distance) & (distance <= farthest))
+        target, mask, keypoints, visible = self.render(clip, frame)
+        return {
+            "target": target,
+            "source": self.render(clip, int(rng.choice(partners)))[0],
+            "keypoints": keypoints,
+            "visible": visible,
+            "mask": mask,
+            "name": f"{self.split}/{clip:05d}/{frame:03d}",
+        }
+
+    def keypoints(self, index: int) -> np.ndarray:
+        """Return the joints (J, 2) of target frame `index` without drawing it."""
+        clip, frame = self._locate(index)
+        return self._motion(clip).points[frame].astype(np.float32)
+
+    def render(
+        self, clip: int, frame: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return image (H, H, 3), mask (H, H), keypoints (J, 2) and visible (J,) of one frame."""
+        image, parts = self.parts(clip, frame)
+        points = self._motion(clip).points[frame]
+        x, y = np.rint(((points + 1) * self.image_size - 1) / 2).astype(int).T
+        visible = self._owners[np.arange(len(points)), parts[y, x]]
+        mask = (parts > 0).astype(np.uint8)
+        return image, mask, points.astype(np.float32), visible.astype(np.float32)
+
+    def transforms(self, clip: int, frame: int) -> np.ndarray:
+        """Return (P, 2, 3): from a drawn bone's own (u, v) to contract coordinates.
+
+        With `parts` this is the exact motion: what frame a shows of bone p at x, frame b shows at
+        transforms_b[p] of the inverse of transforms_a[p] of x.
+        """
+        motion = self._motion(clip)
+        sin, cos = np.sin(motion.angles[frame]), np.cos(motion.angles[frame])
+        turn = np.stack([sin, -cos, cos, sin], axis=1).reshape(-1, 2, 2) * motion.scale[frame]
+        start = motion.points[frame, [self._at[bone.parent] for bone in self._drawn]]
+        return np.concatenate([turn, start[:, :, None]], axis=2)
+
+    def parts(self, clip: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the image (H, H, 3) and, per pixel, 1 + the drawn bone seen there or 0."""
+        size, margin, looks = self.image_size, self.image_size // 4, self._look(clip)
+        image = looks.canvas[margin : margin + size, margin : margin + size].copy()
+        if self.background == "moving":
+            x, y = ((len(looks.canvas) - 1 + looks.drift[frame] * size) / 2).tolist()
+            image = cv2.getRectSubPix(looks.canvas, (size, size), (x, y))
+        parts = np.zeros((size, size), np.uint8)
+        place = self.transforms(clip, frame)
+        place = place[:, :, :2] @ looks.frames + place[:, :, 2:] * (0, 0, 1)  # to contract
+        place = place * (size / 2) + np.array([0, 0, (size - 1) / 2])  # to image pixels
+        for p in looks.order:
+            texture, matrix = looks.textures[p], place[p]
+            h, w = texture.shape[:2]
+            corners = matrix @ np.array([[-1, w, -1, w], [-1, -1, h, h], [1, 1, 1, 1]])
+            x0, y0 = np.maximum(np.floor(corners.min(axis=1)), 0).astype(int).tolist()
+            x1, y1 = np.minimum(np.ceil(corners.max(axis=1)) + 1, size).astype(int).tolist()
+            matrix[:, 2] -= (x0, y0)
+            patch = cv2.warpAffine(texture, matrix, (x1 - x0, y1 - y0))
+            alpha, under = patch[:, :, 3:], image[y0:y1, x0:x1]
+            # No overflow: a colour multiplied by alpha never exceeds alpha.
+            under[:] = patch[:, :, :3] + (under * (255 - alpha.astype(np.uint16)) + 127) // 255
+            parts[y0:y1, x0:x1][alpha[:, :, 0] > 127] = p + 1
+        return image, parts
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"datasets/puppets: no frame {index}; there are {len(self)}.")
+        return divmod(index, self.frames_per_clip)
+
+    def _rng(self, clip: int, stream: int) -> np.random.Generator:
+        if not 0 <= clip < self.clips:
+            raise IndexError(f"datasets/puppets: no clip {clip}; there are {self.clips}.")
+        return np.random.default_rng((self.seed, SPLITS.index(self.split), clip, stream))
+
+    def _motion(self, clip: int) -> Motion:
+        return _remember(self._motions, clip, self._make_motion)
+
+    def _look(self, clip: int) -> Looks:
+        return _remember(self._looks, clip, self._make_looks)
+
+    def _make_motion(self, clip: int) -> Motion:
+        rng, at, frames = self._rng(clip, 0), self._at, self.frames_per_clip
+        build = rng.uniform(0.88, 1.12, (2, len(self._bones)))  # lengths, widths
+        twins = [j for j, bone in enumerate(self._bones) if bone.joint.startswith("right_")]
+        build[:, twins] = build[:, np.array(twins) - 1]  # both sides are built alike
+        lengths, widths = build * [[bone.length for bone in self._bones], np.ones(len(self._bones))]
+        # The whole figure: lean, size, centre x, centre y. Then each bone's relative angle.
+        low, high = np.array([(-14, 14), (0.86, 1.02), (-0.22, 0.22), (-0.1, 0.1)]).T
+        lean, scale, *centre = _waves(rng, frames, low, high, np.array([10, 0.06, 0.1, 0.06])).T
+        low, high = np.array([bone.angle for bone in self._bones]).T
+        bends = _waves(rng, frames, low, high, np.array([bone.swing for bone in self._bones]))
+
+        angles = np.zeros((frames, len(at)))
+        points = np.zeros((frames, len(at), 2))
+        angles[:, 0] = np.deg2rad(lean)
+        for j, bone in enumerate(self._bones, start=1):
+            angles[:, j] = angles[:, at[bone.parent]] + np.deg2rad(bends[:, j - 1])
+            step = np.stack([np.sin(angles[:, j]), np.cos(angles[:, j])], axis=1)
+            points[:, j] = points[:, at[bone.parent]] + lengths[j - 1] * step
+
+        discs = []
+        for bone in self._drawn:
+            j, start = at[bone.joint], points[0, at[bone.parent]]
+            sin, cos = np.sin(angles[0, j]), np.cos(angles[0, j])
+            rows = []
+            for place, radius in bone.outline:
+                if isinstance(place, str):  # rigid with the bone, so the first frame tells
+                    u, v = (points[0, at[place]] - start) @ np.array([[sin, -cos], [cos, sin]])
+                else:
+                    u, v = place * lengths[j - 1], 0.0
+                rows.append((u, v, radius * widths[j - 1]))
+            discs.append(np.array(rows))
+
+        points = (points - points.mean(axis=(0, 1))) * scale[:, None, None]
+        points += np.stack(centre, axis=1)[:, None]
+        # One shrink and one shift for the whole clip keep every joint inside and the motion smooth.
+        low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+        shrink = min(1.0, 2 * LIMIT / (high - low).max())
+        shift = np.maximum(-LIMIT - low * shrink, 0) - np.maximum(high * shrink - LIMIT, 0)
+        drawn = [at[bone.joint] for bone in self._drawn]
+        return Motion(points * shrink + shift, angles[:, drawn], scale * shrink, discs)
+
+    def _make_looks(self, clip: int) -> Looks:
+        rng, motion, skeleton = self._rng(clip, 1), self._motion(clip), self._skeleton
+        swing = np.full(2, 0.3)
+        drift = _waves(rng, self.frames_per_clip, -swing / 2, swing / 2, swing)
+        canvas = _background(rng, self.image_size)
+        mean = canvas.mean(axis=(0, 1)) / 255
+        dark, dim, bright = (0.0, 0.0, 0.0), (0.35, 0.35, 0.35), (1.0, 1.0, 1.0)
+        palette = {name: _colour(rng, mean, dim, bright) for name in ("shirt", "pants")}
+        palette["skin"] = _colour(rng, mean, (0.5, 0.35, 0.25), (1.0, 0.85, 0.7))
+        palette |= {name: _colour(rng, mean, dark, bright) for name in ("hair", "shoe")}
+        period, style = rng.uniform(0.13, 0.18), int(rng.integers(3))
+
+        density = self.image_size / 2 * motion.scale.mean()  # about the pixels of the image
+        textures, frames = [], []
+        for bone, discs in zip(self._drawn, motion.discs):
+            low = (discs[:, :2] - discs[:, 2:]).min(axis=0) - 1 / density
+            high = (discs[:, :2] + discs[:, 2:]).max(axis=0) + 1 / density
+            w, h = np.ceil((high - low) * density).astype(int).tolist()
+            u = low[0] + (np.arange(w * FINE) + 0.5) / (FINE * density)
+            v = low[1] + (np.arange(h * FINE) + 0.5) / (FINE * density)
+            picture = np.empty((h * FINE, w * FINE, 4), np.float32)
+            eyes = skeleton.eyes if bone.joint == skeleton.face else ()
+            picture[:, :, :3] = _paint(bone, discs, u, v[:, None], palette, period, style, eyes)
+            picture[:, :, 3] = 1
+            alpha = np.zeros(picture.shape[:2], np.float32)
+            cv2.fillConvexPoly(alpha, _fixed((_hull(discs) - low) * density * FINE), 255, shift=6)
+            picture *= alpha[:, :, None]
+            textures.append(np.rint(cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)))
+            u0, v0 = low + 0.5 / density
+            frames.append([[1 / density, 0, u0], [0, 1 / density, v0]])
+
+        # A human seen from the front may be turned a little: then the limbs of a side go behind.
+        far = {"left": False, "right": True}
+        if skeleton.twin < 0:
+            far = {side: bool(rng.random() < 0.25) for side in far}
+        depth = [bone.depth[far.get(bone.joint.split("_")[0], False)] for bone in self._drawn]
+        order = np.argsort(depth, kind="stable").tolist()
+        return Looks(canvas, drift, [t.astype(np.uint8) for t in textures], np.array(frames), order)
+
+
+def _remember(store: OrderedDict[int, T], clip: int, make: Callable[[int], T]) -> T:
+    """Return store[clip], made if missing; forget the clip that was not used for longest."""
+    if clip not in store:
+        store[clip] = make(clip)
+        if len(store) > CACHED_CLIPS:
+            store.popitem(last=False)
+    store.move_to_end(clip)
+    return store[clip]
+
+
+def _with_twins(skeleton: Skeleton) -> list[Bone]:
+    bones = []
+    for bone in skeleton.bones:
+        bones.append(bone)
+        if bone.joint.startswith("left_"):
+            joint, parent = (name.replace("left_", "right_") for name in (bone.joint, bone.parent))
+            low, high = sorted(angle * skeleton.twin for angle in bone.angle)
+            bones.append(bone._replace(joint=joint, parent=parent, angle=(low, high)))
+    return bones
+
+
+def _waves(
+    rng: np.random.Generator, frames: int, low: np.ndarray, high: np.ndarray, swing: np.ndarray
+) -> np.ndarray:
+    """Return (frames, n): values of [low, high] plus two sinusoids of at most `swing` together."""
+    slow_fast = ([[1 / 90], [1 / 45]], [[1 / 45], [1 / 20]])  # cycles per frame
+    speed, phase = rng.uniform(*slow_fast, (2, len(low))), rng.random((2, len(low)))
+    height = rng.uniform(0.5, 1.0, (2, len(low))) * [[0.75], [0.25]] * swing
+    turn = 2 * np.pi * (np.arange(frames)[:, None, None] * speed + phase)
+    return rng.uniform(low, high) + (height * np.sin(turn)).sum(axis=1)
+
+
+def _colour(
+    rng: np.random.Generator, mean: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]
+) -> np.ndarray:
+    """Return the first of 16 random colours that is far from the mean colour, else the farthest."""
+    colours = rng.uniform(low, high, (16, 3))
+    distance = np.linalg.norm(colours - mean, axis=1)
+    return colours[np.argmax(np.minimum(distance, 0.4))]
+
+
+def _fixed(corners: np.ndarray) -> np.ndarray:
+    """Return corners, counted in pixels from the border, as OpenCV draws them with shift=6."""
+    return np.rint((corners - 0.5) * 64).astype(np.int32)
+
+
+def _hull(discs: np.ndarray) -> np.ndarray:
+    """Return the convex outline (n, 2) of discs (u, v, radius)."""
+    points = discs[:, None, :2] + _CIRCLE * discs[:, None, 2:]
+    return cv2.convexHull(points.reshape(-1, 2).astype(np.float32))[:, 0]
+
+
+def _paint(
+    bone: Bone, discs: np.ndarray, u: np.ndarray, v: np.ndarray, palette: dict[str, np.ndarray],
+    period: float, style: int, eyes: tuple[tuple[float, float], ...],
+) -> np.ndarray:  # fmt: skip
+    """Return the colours (h, w, 3) of a bone at u (w,) along it and v (h, 1) across it."""
+    base, length, radius = palette[bone.colour], discs[:, 0].max(), discs[:, 2].max()
+    bands, columns = np.broadcast_arrays(u / period % 1 < 0.4, v / period % 1 < 0.4)
+    if bone.joint.startswith("right_"):
+        base, other, where = base * 0.4, base, bands
+    elif bone.joint.startswith("left_"):
+        other, where = base * 0.4, np.broadcast_to(np.abs(v) < radius * 0.25, bands.shape)
+    else:  # stripes across, stripes along or checks; a face is plain
+        other = base if eyes else base * 0.6 + 0.15
+        where = (bands, columns, bands ^ columns)[style]
+    colours = np.where(where[:, :, None], other, base)
+    if bone.tip:
+        colours[:, u > length - radius * 0.4] = palette[bone.tip]
+    for along, across in eyes:
+        eye = (u - along * length) ** 2 + (v - across * radius) ** 2 < (0.22 * radius) ** 2
+        colours[eye] = 0.05
+    return colours
+
+
+def _background(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Return a picture with a margin of size // 4: smooth noise, boxes and rows of stripes."""
+    side = size + 2 * (size // 4)
+    mean = rng.uniform(0.25, 0.7, 3)
+    noise = (mean + rng.uniform(-0.2, 0.2, (6, 6, 3))) * 255
+    canvas = cv2.resize(noise, (side, side), interpolation=cv2.INTER_CUBIC)
+    canvas = np.rint(canvas.clip(0, 255)).astype(np.uint8)
+    for _ in range(rng.integers(6, 11)):
+        centre, turn, extent = rng.random(2), rng.uniform(0, np.pi), rng.uniform(0.02, 0.16, 2)
+        colour = ((mean + rng.uniform(-0.25, 0.25, 3)).clip(0, 1) * 255).tolist()
+        axes = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        stripes = int(rng.choice([1, 4]))
+        if stripes > 1:
+            extent[1] = 0.015
+        box = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * extent @ axes + centre
+        for k in range(stripes):
+            corners = _fixed((box + 0.06 * k * axes[1]) * side)
+            cv2.fillConvexPoly(canvas, corners, colour, cv2.LINE_AA, shift=6)
+    return canvas

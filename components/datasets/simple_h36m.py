@@ -1,0 +1,160 @@
+"""Simplified Human3.6M: people cut out of Human3.6M at 128 x 128, with 32 joints and masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.io.fit import fit_image
+from components.io.video import read_image
+from registry.roles import DATASETS
+
+Array = NDArray[Any]
+
+MASKS = "BackgroudMask"  # spelt so in the release
+
+JOINTS = (
+    "hip", "right_hip", "right_knee", "right_ankle", "right_ball", "right_toes",
+    "left_hip", "left_knee", "left_ankle", "left_ball", "left_toes",
+    "pelvis", "thorax", "neck", "head_center", "head_top",
+    "left_collar", "left_shoulder", "left_elbow", "left_wrist",
+    "left_hand", "left_thumb", "left_little", "left_little_tip",
+    "right_collar", "right_shoulder", "right_elbow", "right_wrist",
+    "right_hand", "right_thumb", "right_little", "right_little_tip",
+)
+
+
+@DATASETS.register_module("datasets/simple_h36m")
+class SimpleH36M:
+    """The release of Zhang et al. 2018 as KeypointGAN splits it.
+
+    Training images come from the first half of each sequence of the training subjects, prior poses
+    from the second half; the test subject is used whole. Frame distances count positions in the
+    list of released frames. The target is the earlier frame of a pair, the source the later.
+
+    Args:
+        root: the folder `human_images` of the release, see `layout`.
+        split: "train" or "test"; test samples have source and target equal.
+        role: "images" or "prior", the half of the training sequences.
+        image_size: side of the square images; those of the release have 128.
+        use_mask: make the background black.
+        sample_window: smallest and largest distance between the frames of a pair.
+        stride: use every stride-th frame; 1 for training and sample_window[1] for test if None.
+        subset_size: use only so many randomly drawn frames: the small priors of the paper.
+        subset_seed: decides which.
+
+    Raises:
+        FileNotFoundError: the release or a part of it is not there; the message shows the layout.
+
+    Source: keypointgan sec 5.1; keypointgan table 1; keypointgan table 5
+    Differs: the official code draws a sequence, then a frame, so frames of short sequences occur
+        more often; here each frame occurs once per pass. Landmark files hold (y, x): the official
+        code swaps them, then draws and predicts (x, y). Its labels 2p - 1 are kept, so they lie
+        at most half a pixel off the pixel centres of the contract.
+    """
+
+    train_subjects = ("S1", "S5", "S6", "S7", "S8", "S9")
+    test_subjects = ("S11",)
+    activities = ("directions", "discussion", "greeting", "posing", "waiting", "walking")
+    official_joints = (11, 1, 2, 3, 6, 7, 8, 12, 14, 15, 13, 17, 18, 19, 25, 26, 27)
+    layout = (f"S*/WithBackground/<sequence>/<n>.jpg, S*/{MASKS}/<sequence>/<n>.png and "
+              "S*/Landmarks/<sequence>/<n>.mat")
+
+    keypoint_names = JOINTS
+    edges = ((1, 11), (2, 1), (3, 2), (5, 3), (6, 11), (7, 6), (8, 7), (10, 8), (13, 11), (15, 13),
+             (17, 13), (18, 17), (19, 18), (25, 13), (26, 25), (27, 26))  # "human36m_simple2"
+    flip_pairs = tuple((left, left - 5) for left in range(6, 11)) + tuple(
+        (left, left + 8) for left in range(16, 24))
+
+    def __init__(
+        self, *, root: str, split: str = "train", role: str = "images", image_size: int = 128,
+        use_mask: bool = True, sample_window: tuple[int, int] = (0, 1000),
+        stride: int | None = None, subset_size: int | None = None, subset_seed: int = 0,
+    ) -> None:
+        if split not in ("train", "test") or role not in ("images", "prior"):
+            raise ValueError(f"datasets/simple_h36m: split={split!r} is 'train' or 'test', "
+                             f"role={role!r} is 'images' or 'prior'.")
+        if role == "prior" and split == "test":
+            raise ValueError("datasets/simple_h36m: the prior is a part of split='train'.")
+        self.root, self.split = Path(root), split
+        self.image_size, self.use_mask = image_size, use_mask
+        self._low, self._high = sample_window
+        subjects = self.train_subjects if split == "train" else self.test_subjects
+        self._sequences = [(subject, name, self._frames(subject, name, role))
+                           for subject in subjects for name in self._names(subject)]
+        # a pair needs a frame that is at least the smallest distance later
+        last = self._low if split == "train" and role == "images" else 0
+        step = stride or (1 if split == "train" else max(sample_window[1], 1))
+        self._items = [(s, i) for s, (_, _, frames) in enumerate(self._sequences)
+                       for i in range(0, len(frames) - last, step)]
+        if subset_size:
+            draw = np.random.default_rng(subset_seed)
+            sequences = draw.integers(len(self._sequences), size=subset_size).tolist()
+            self._items = [(s, int(draw.integers(len(self._sequences[s][2])))) for s in sequences]
+
+    def _names(self, subject: str) -> list[str]:
+        folder = self.root / subject / MASKS
+        names = sorted(f.name for f in folder.iterdir() if f.is_dir()) if folder.is_dir() else []
+        chosen = [n for start in self.activities for n in names if n.lower().startswith(start)]
+        if not chosen:
+            raise FileNotFoundError(
+                f"datasets/simple_h36m: no sequence in '{folder}'. Download human_images.tar.gz, "
+                "linked from github.com/YutingZhang/lmdis-rep, and give root= its folder with "
+                f"{self.layout}.")
+        return chosen
+
+    def _frames(self, subject: str, name: str, role: str) -> list[int]:
+        # not zero-padded: sort as numbers
+        frames = sorted(int(f.stem) for f in (self.root / subject / MASKS / name).glob("*.png"))
+        half = len(frames) // 2
+        if self.split == "test":
+            return frames
+        return frames[:half] if role == "images" else frames[half:]
+
+    def _file(self, sequence: int, position: int, folder: str, suffix: str) -> Path:
+        subject, name, frames = self._sequences[sequence]
+        path = self.root / subject / folder / name / f"{frames[position]}{suffix}"
+        if not path.is_file():
+            raise FileNotFoundError(f"datasets/simple_h36m: no file '{path}' of {self.layout}.")
+        return path
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def keypoints(self, index: int) -> Array:
+        """Return the 32 joints of a frame, (32, 2) float32."""
+        from scipy.io import loadmat  # slow to import
+
+        points = loadmat(self._file(*self._items[index], "Landmarks", ".mat"))["keypoints_2d"]
+        return (2 * points[:, ::-1] - 1).astype(np.float32)
+
+    def _image(self, sequence: int, position: int) -> tuple[Array, Array]:
+        image = read_image(self._file(sequence, position, "WithBackground", ".jpg"))
+        mask = read_image(self._file(sequence, position, MASKS, ".png"))[..., :1]
+        if self.use_mask:
+            image = np.rint(image * (mask / 255)).astype(np.uint8)
+        mask = fit_image(mask[..., 0], self.image_size)[0] > 127
+        return fit_image(image, self.image_size)[0], mask.astype(np.uint8)
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Return one pair; `rng` draws the source.
+
+        Shapes: target, source (image_size, image_size, 3) uint8 RGB; mask (image_size, image_size);
+            keypoints (32, 2); visible (32,); name "S11/<sequence>/<frame>", which begins with the
+            activity.
+        """
+        s, i = self._items[index]
+        subject, name, frames = self._sequences[s]
+        target, mask = self._image(s, i)
+        source = target.copy()
+        if self.split == "train":
+            last = min(i + self._high, len(frames) - 1)
+            source, _ = self._image(s, int(rng.integers(min(i + self._low, last), last + 1)))
+        return {
+            "target": target, "source": source, "mask": mask,
+            "keypoints": self.keypoints(index), "visible": np.ones(len(JOINTS), np.float32),
+            "name": f"{subject}/{name}/{frames[i]:06d}",
+        }

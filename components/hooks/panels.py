@@ -1,0 +1,58 @@
+"""Pictures of what the model does, while it trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from components.io.draw import panel, write_png
+from registry.build import build
+from registry.loading import frames_of, spread, to_batch
+from registry.roles import HOOKS
+from registry.runner import Hook
+
+
+@HOOKS.register_module("hooks/panels")
+class Panels(Hook):
+    """Write ``panels/<iteration>.png``: source, driving, landmarks, pose image, drawn pose, render.
+
+    Args:
+        every: iterations between two panels; 0 for none.
+        job: the run.
+        rows: number of frames, evenly spaced over the validation (else training) set.
+    """
+
+    def __init__(self, *, every: int, job: Any, rows: int = 6) -> None:
+        self.every, self.job, self.rows = every, job, rows
+
+    def before_train(self, runner: Any) -> None:
+        """Choose the frames once."""
+        data = self.job.data
+        chosen = data.val or data.test or data.train
+        drawable = chosen is not None and hasattr(self.job.trainee.pipeline, "predict")
+        if runner.rank != 0 or not self.every or not drawable:
+            self.every = 0
+            return
+        dataset = build(chosen, "data", "datasets")
+        self.arrays = next(frames_of(dataset, spread(len(dataset), self.rows), self.rows))
+        self.edges = dataset.edges
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Write a panel when due."""
+        done = batch_idx + 1
+        if not self.every or (done % self.every and done != runner.max_iters):
+            return
+        pipeline = self.job.evaluated()
+        batch = to_batch(self.arrays, next(pipeline.parameters()).device)
+        was_training = pipeline.training
+        pipeline.eval()
+        with torch.no_grad():
+            found = pipeline.predict(batch.driving)
+            render = pipeline.reconstruct(batch.source, batch.driving)
+        pipeline.train(was_training)
+        write_png(
+            self.job.work_dir / "panels" / f"{done:07d}.png", panel(batch, found, render, self.edges)
+        )

@@ -1,0 +1,118 @@
+"""Drawing landmarks and panels with OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from components.io.video import write_gif
+from components.ops.grid import to_pixels
+from registry.build import build
+from registry.loading import frames_of, to_batch
+
+
+def colours(count: int) -> np.ndarray:
+    """Return ``count`` distinct RGB colours.
+
+    Shapes:
+        (count, 3) uint8
+    """
+    hue = np.arange(count) * 179 // max(count, 1)
+    hsv = np.stack((hue, np.full(count, 255), np.full(count, 255)), axis=-1).astype(np.uint8)
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
+
+
+def draw_landmarks(
+    image: np.ndarray, pixels: np.ndarray, edges: Sequence[Sequence[int]] = ()
+) -> np.ndarray:
+    """Return a copy of an image with points and limbs on it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        pixels: (K, 2) pixel coordinates, pixel centres at integers.
+        edges: limbs.
+    """
+    image, size = image.copy(), max(image.shape[:2])
+    palette = colours(len(pixels))
+    # 4 fractional bits: points stay sub-pixel
+    points = np.round(np.nan_to_num(pixels) * 16).astype(int)
+    for a, b in edges:
+        if a != b:
+            start, end = tuple(points[a].tolist()), tuple(points[b].tolist())
+            colour = palette[a].tolist()
+            cv2.line(image, start, end, colour, max(1, size // 160), cv2.LINE_AA, 4)
+    for point, colour in zip(points, palette):
+        radius = max(24, size // 80 * 16)
+        cv2.circle(image, tuple(point.tolist()), radius, colour.tolist(), -1, cv2.LINE_AA, 4)
+    return image
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """Turn one image (3 or 1, H, W) in [0, 1] into (H, W, 3) uint8 RGB, clipped."""
+    array = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(np.round(np.broadcast_to(array, (*array.shape[:2], 3)) * 255), np.uint8)
+
+
+def overlay(image: Tensor, xy: Tensor, edges: Sequence[Sequence[int]], scale: int = 1) -> np.ndarray:
+    """Draw landmarks in contract coordinates on one image (3, H, W), enlarged ``scale`` times."""
+    picture = to_uint8(image)
+    height, width = picture.shape[0] * scale, picture.shape[1] * scale
+    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    return draw_landmarks(picture, to_pixels(xy.detach().float().cpu(), height, width).numpy(), edges)
+
+
+def panel(batch: Any, outputs: Any, render: Tensor, edges: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return rows of source, driving, landmarks, pose image, drawn pose and render.
+
+    Args:
+        batch: source, driving.
+        outputs: of ``pipeline.predict(batch.driving)``.
+        render: (B, 3, H, W).
+        edges: limbs drawn over the image.
+    """
+    scale = max(1, 160 // batch.driving.shape[-1])
+    rows = []
+    for i in range(len(batch.driving)):
+        cells = [batch.source[i], batch.driving[i], None, (outputs.pose_image[i] + 1) / 2,
+                 (outputs.drawn[i] + 1) / 2, render[i]]  # fmt: skip
+        drawn = [
+            overlay(batch.driving[i], outputs.landmarks.xy[i], edges, scale)
+            if cell is None
+            else np.kron(to_uint8(cell), np.ones((scale, scale, 1), np.uint8))
+            for cell in cells
+        ]
+        rows.append(np.concatenate(drawn, axis=1))
+    return np.concatenate(rows, axis=0)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write (H, W, 3) uint8 RGB, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.png")
+    if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"cannot write {path}.")
+    temporary.replace(path)
+
+
+def animate(pipeline: Any, dataset_cfg: Any, path: Path, frames: int = 48) -> None:
+    """Write a GIF of held-out frames with their predicted landmarks.
+
+    Args:
+        pipeline: trained, in evaluation mode.
+        dataset_cfg: the ``data.test`` node of a config.
+        path: of the GIF.
+        frames: the first so many items of the dataset.
+    """
+    dataset = build(dataset_cfg, "data.test", "datasets")
+    pictures: list[np.ndarray] = []
+    for arrays in frames_of(dataset, range(min(frames, len(dataset))), 16):
+        images = to_batch(arrays, next(pipeline.parameters()).device).driving
+        points = pipeline.predict(images).landmarks.xy
+        scale = max(1, 256 // images.shape[-1])
+        pictures += [overlay(image, xy, dataset.edges, scale) for image, xy in zip(images, points)]
+    write_gif(path, pictures, fps=12)

@@ -1,0 +1,277 @@
+"""Read and write images, videos and animated GIFs as (H, W, 3) uint8 RGB arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".gif")
+
+_BROKEN = "'{}' cannot be decoded as an image. Copy or download it again, or delete it."
+
+Frame = NDArray[np.uint8]
+
+# Captures opened before a fork. FFmpeg's threads do not survive it, and releasing the capture in
+# the child would wait for them for ever: the child keeps it here and opens its own.
+_inherited: list[Any] = []
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its name if the block ends without error.
+
+    A reader sees the old file or the whole new one, never a part of it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def natural(path: str | os.PathLike[str]) -> list[tuple[bool, int | str]]:
+    """Return a sort key under which frame 10 follows frame 9, zero-padded or not."""
+    return [(not word.isdecimal(), int(word) if word.isdecimal() else word)
+            for word in re.split(r"(\d+)", str(path)) if word]
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file '{path}'. Check the path.")
+    if path.stat().st_size == 0:
+        raise OSError(f"'{path}' is empty (0 bytes). Copy or download it again, or delete it.")
+    return path
+
+
+def read_image(path: str | os.PathLike[str]) -> Frame:
+    """Read one image as (H, W, 3) RGB; its content decides the format, not its suffix.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: the file is empty or no image.
+    """
+    path = _checked(path)
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise OSError(_BROKEN.format(path))
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return (width, height) of an image as `read_image` returns it, from the header alone.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: the file is empty or no image.
+    """
+    path = _checked(path)
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
+    except OSError as error:
+        raise OSError(_BROKEN.format(path)) from error
+    return (height, width) if turned else (width, height)
+
+
+class VideoReader:
+    """Frames of a video file or animated GIF, in order by iteration or at random by `read`.
+
+    Headers overstate lengths and seeking can land beside the wanted frame, so the first use of
+    `len` or `read` decodes the file once and keeps a checksum per frame; `read` compares, and
+    decodes from the start where seeking is wrong. Every process opens the file for itself: an
+    instance may be used in forked and in spawned data loader workers.
+
+    Args:
+        path: the video file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: the file is empty, no video, or holds no frame that can be decoded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = _checked(path)
+        self._checksums: list[int] | None = None
+        self._capture: Any = None
+        self._pid = -1
+        self._next = 0  # the frame that the open capture yields next
+        self._seekable = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_capture": None}
+
+    def __len__(self) -> int:
+        return len(self._indexed())
+
+    def __iter__(self) -> Iterator[Frame]:
+        capture, checksums = self._open(), []
+        while True:
+            there, frame = capture.read()
+            if not there:
+                break
+            checksums.append(_checksum(frame))
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        if not checksums:
+            raise OSError(f"'{self.path}' holds no frame that can be decoded. Delete it.")
+        self._checksums = checksums
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, 25 where the file does not say."""
+        fps = self._open().get(cv2.CAP_PROP_FPS)
+        return float(fps) if 0 < fps < 1000 else 25.0
+
+    def read(self, index: int) -> Frame:
+        """Return frame `index`, counted from 0.
+
+        Raises:
+            IndexError: the video has no such frame.
+        """
+        checksums = self._indexed()
+        if not 0 <= index < len(checksums):
+            raise IndexError(f"'{self.path}' has frames 0 to {len(checksums) - 1}, not {index}.")
+        if self._capture is None or self._pid != os.getpid():
+            self._restart()
+        if not 0 <= index - self._next < 16:  # decoding a few frames is cheaper than seeking
+            if self._seekable:
+                self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+                self._next = index
+            elif index < self._next:
+                self._restart()
+        while self._next < index and self._capture.grab():
+            self._next += 1
+        there, frame = self._capture.read()
+        self._next += 1
+        if there and _checksum(frame) == checksums[index]:
+            return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        if not self._seekable:
+            raise OSError(f"frame {index} of '{self.path}' changed since the file was first read.")
+        self._seekable = False
+        self._restart()
+        return self.read(index)
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        if self._capture is not None and self._pid != os.getpid():
+            _inherited.append(self._capture)
+        self._capture = None
+
+    def _indexed(self) -> list[int]:
+        if self._checksums is None:
+            for _ in self:
+                pass
+        assert self._checksums is not None
+        return self._checksums
+
+    def _open(self) -> Any:
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise OSError(f"'{self.path}' cannot be opened as a video. Convert or delete it.")
+        return capture
+
+    def _restart(self) -> None:
+        self.close()
+        self._capture, self._pid, self._next = self._open(), os.getpid(), 0
+
+
+def _checksum(frame: Frame) -> int:
+    return zlib.crc32(np.ascontiguousarray(frame[::8]))  # every 8th row tells frames apart
+
+
+def frames_of(path: str | os.PathLike[str]) -> Iterator[Frame]:
+    """Yield the frames of an image, of a folder of images (in natural order) or of a video.
+
+    Raises:
+        FileNotFoundError: there is no such path, or the folder holds no image.
+        OSError: a file is empty or cannot be decoded.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted((f for f in path.iterdir() if is_image(f)), key=natural)
+        if not files:
+            raise FileNotFoundError(f"no image in folder '{path}'. Give images or a video.")
+        yield from map(read_image, files)
+    elif cv2.haveImageReader(str(_checked(path))) and not _is_gif(path):
+        yield read_image(path)
+    else:
+        yield from VideoReader(path)
+
+
+def is_image(path: Path) -> bool:
+    """Tell from its name whether a file of a folder is an image; hidden files are not."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def is_video(path: Path) -> bool:
+    """Tell from its name whether a file of a folder is a video; hidden files are not."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def _is_gif(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"GIF8"
+
+
+def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float) -> None:
+    """Write RGB frames as MPEG-4; an odd width or height loses its last column or row.
+
+    Raises:
+        ValueError: there is no frame, or frames differ in size.
+        OSError: the file cannot be written.
+    """
+    first, frames = _peek(path, frames)
+    with replacing(path) as temporary:
+        fourcc = cv2.VideoWriter_fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(temporary), fourcc, fps, (first.shape[1], first.shape[0]))
+        if not writer.isOpened():
+            raise OSError(f"cannot write a video to '{path}'. End its name in .mp4 or .avi.")
+        try:
+            for frame in frames:
+                writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        finally:
+            writer.release()
+
+
+def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float) -> None:
+    """Write RGB frames as a GIF that loops for ever.
+
+    Raises:
+        ValueError: there is no frame, or frames differ in size.
+    """
+    _, frames = _peek(path, frames)
+    images = [Image.fromarray(frame) for frame in frames]
+    with replacing(path) as temporary:
+        images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], loop=0,
+                       duration=round(1000 / fps))
+
+
+def _peek(path: str | os.PathLike[str], frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"no frame to write to '{path}'.")
+
+    def checked() -> Iterator[Frame]:
+        for frame in itertools.chain([first], frames):
+            if frame.shape != first.shape:
+                raise ValueError(f"frames for '{path}' differ: {first.shape} and {frame.shape}.")
+            yield frame
+
+    return first, checked()

@@ -1,0 +1,35 @@
+"""Least-squares GAN, the generator's side."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from registry.contract import Batch, Outputs, need
+from registry.roles import LOSSES
+
+
+@LOSSES.register_module("losses/adversarial")
+class Adversarial(nn.Module):
+    """weight * mean over scales of mean (score of the generated sample - 1)^2.
+
+    Args:
+        scores: which critic's scores of the outputs.
+        weight: factor; 10 in KeypointGAN.
+
+    Source: keypointgan eq 6
+    Differs: as the official code, adversarial and perceptual terms have the same weight (the paper
+        writes 10 to 1)
+    """
+
+    def __init__(
+        self, *, scores: Literal["pose_critic", "image_critic"] = "pose_critic", weight: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.scores, self.weight = scores, weight
+
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
+        scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
+        terms = [(score.float() - 1).square().mean() for score in scores.generator]
+        return self.weight * sum(terms) / len(terms)

@@ -1,0 +1,126 @@
+"""Perceptual reconstruction: compare images by the features of a VGG19 that is never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.layers.vgg import CONVS, load_weights
+from components.ops.grid import at_least_float32
+from registry.contract import Batch, Outputs, need
+from registry.roles import LOSSES
+
+_INPUT = {
+    # name -> (scale, mean, std) applied to an image in [0, 1]
+    "imagenet": (1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": (255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "signed": (2.0, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
+}
+
+
+@LOSSES.register_module("losses/perceptual")
+class Perceptual(nn.Module):
+    """weight * sum or mean over taps of w_tap * mean squared feature difference.
+
+    Args:
+        weights: ``torchvision`` (downloads once), a file (torchvision's ``.pth`` or ``.safetensors``,
+            or MatConvNet's ``imagenet-vgg-verydeep-19.mat``), or ``random``: fixed random filters for
+            runs and tests without a download.
+        taps: ``input`` and convolutions (``conv1_2``) to compare.
+        relu: apply ReLU after each convolution, also before a tap is read; the official KeypointGAN
+            has none.
+        tap_weights: one per tap; None divides each tap by its running mean instead, and averages.
+        input_range: what VGG is fed: ``imagenet`` mean and std, ``caffe`` 0..255 minus the mean,
+            ``signed`` [-1, 1].
+        weight: factor; 10 in KeypointGAN.
+        width: channels of the first convolution, 64 in VGG19; smaller only with random filters.
+
+    Shapes:
+        outputs.render and batch.target (B, 3, H, W) in [0, 1] -> scalar
+    Raises:
+        ConfigError: weights cannot be had, with what to do; random ones are never a fallback.
+    Source: keypointgan eq 4; factorized sec 3
+    Differs: none; the running mean has decay 0.99, starts at the first value, and takes no gradient
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str,
+        taps: Sequence[str] = ("input", "conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2"),
+        relu: bool = False,
+        tap_weights: Sequence[float] | None = None,
+        input_range: Literal["imagenet", "caffe", "signed"] = "imagenet",
+        weight: float = 1.0,
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        if tap_weights is not None and len(tap_weights) != len(taps):
+            raise ValueError(f"{len(taps)} taps but {len(tap_weights)} tap_weights.")
+        unknown = set(taps) - {"input", *CONVS}
+        if unknown:
+            raise ValueError(f"no tap {sorted(unknown)[0]!r} in VGG19; taps are input, {', '.join(CONVS)}.")
+        self.taps = list(taps)
+        self.relu = relu
+        self.weight = weight
+        last = max((list(CONVS).index(tap) for tap in taps if tap != "input"), default=-1)
+        self.convs = list(CONVS)[: last + 1]
+        path = weights if weights in ("torchvision", "random") else Path(weights)
+        # buffers outside the state dict: never trained, never saved, moved with the module
+        for name, (kernel, bias) in load_weights(path, self.convs, width).items():
+            self.register_buffer(f"{name}_kernel", kernel, persistent=False)
+            self.register_buffer(f"{name}_bias", bias, persistent=False)
+        scale, mean, std = _INPUT[input_range]
+        self.scale = scale
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        fixed = None if tap_weights is None else torch.tensor(tap_weights, dtype=torch.float32)
+        self.register_buffer("tap_weights", fixed, persistent=False)
+        if fixed is None:
+            self.register_buffer("running", torch.zeros(len(taps)))
+            self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
+        render = need(outputs, "render", "a pipeline with a decoder")
+        target = need(batch, "target", "the training dataset (data.train)")
+        return self.weight * self.compare(render, target)
+
+    def compare(self, image: Tensor, target: Tensor) -> Tensor:
+        """Return the unweighted loss of two batches of images in [0, 1]."""
+        with torch.no_grad():
+            wanted = self.features(target)
+        errors = torch.stack(
+            [
+                F.mse_loss(at_least_float32(a), at_least_float32(b))
+                for a, b in zip(self.features(image), wanted)
+            ]
+        )
+        if self.tap_weights is not None:
+            return (self.tap_weights * errors).sum()
+        if self.training:
+            self._update_running(errors.detach())
+        return (errors / (self.running + 1e-8)).mean()
+
+    @torch.no_grad()
+    def _update_running(self, errors: Tensor) -> None:
+        moved = 0.99 * self.running + 0.01 * errors
+        self.running.copy_(torch.where(self.started, moved, errors))
+        self.started.fill_(True)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Return the tapped features, in the order of ``taps``."""
+        x = (self.scale * image - self.mean) / self.std
+        found = {"input": x}
+        for name in self.convs:
+            if name.endswith("_1") and name != "conv1_1":
+                x = F.max_pool2d(x, 2)
+            x = F.conv2d(x, getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias"), padding=1)
+            if self.relu:
+                x = F.relu(x)
+            found[name] = x
+        return [found[tap] for tap in self.taps]

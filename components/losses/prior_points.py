@@ -1,0 +1,28 @@
+"""The regressor's point term: a drawn prior pose must be read back."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from registry.contract import Batch, Outputs, need
+from registry.roles import LOSSES
+
+
+@LOSSES.register_module("losses/prior_points")
+class PriorPoints(nn.Module):
+    """weight * mean (eta(beta(p)) - p)^2 over unpaired prior poses p.
+
+    Args:
+        weight: factor; 1 in pre-training, 0.9 while fine-tuning.
+
+    Source: keypointgan eq 7
+    Differs: as the official code, 0.9 while fine-tuning, where the paper has 1
+    """
+
+    def __init__(self, *, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
+        read = need(outputs, "prior_landmarks", "a pipeline given data.prior")
+        return self.weight * (read.xy - batch.poses).square().mean()

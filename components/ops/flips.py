@@ -1,0 +1,42 @@
+"""Left and right: exchanging them, and choosing the nearer of the two readings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def flip_order(count: int, pairs: Sequence[Sequence[int]]) -> list[int]:
+    """Return the landmark order in which left and right are exchanged.
+
+    Raises:
+        ValueError: a landmark is in two pairs, so that exchanging twice would not restore the order.
+    """
+    order, seen = list(range(count)), set()
+    for left, right in pairs:
+        if {left, right} & seen or left == right:
+            raise ValueError(f"flip pair ({left}, {right}): a landmark may be in one pair only.")
+        seen |= {left, right}
+        order[left], order[right] = right, left
+    return order
+
+
+def nearer_flip(xy: Tensor, reference: Tensor, pairs: Sequence[Sequence[int]]) -> Tensor:
+    """Exchange left and right of a pose where that brings it nearer to a second reading of it.
+
+    Distances are means over the landmarks that have a partner.
+
+    Shapes:
+        (B, K, 2), (B, K, 2) -> (B, K, 2)
+    Source: keypointgan sec 5
+    """
+    if not pairs:
+        return xy
+    order = flip_order(xy.shape[1], pairs)
+    swapped = xy[:, order]
+    sided = [k for pair in pairs for k in pair]
+    plain = (xy - reference)[:, sided].norm(dim=-1).mean(dim=-1)
+    other = (swapped - reference)[:, sided].norm(dim=-1).mean(dim=-1)
+    return torch.where((other < plain)[:, None, None], swapped, xy)

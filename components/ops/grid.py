@@ -1,0 +1,73 @@
+"""Coordinate grids: the only file that makes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Grid = Literal["half_pixel", "corners", "left_edge"]
+
+
+def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Tensor:
+    """Return the coordinates of the ``size`` pixels of one axis.
+
+    ``half_pixel`` is the contract: pixel centres of a [-1, 1] interval cut into ``size`` cells.
+    ``corners`` puts the first and last pixel on -1 and 1 (KeypointGAN, IMM, FOMM, Monkey-Net, Lorenz);
+    ``left_edge`` puts pixel i at -1 + 2 i / size (factorized).
+
+    Args:
+        size: number of pixels.
+        grid: convention.
+        like: device and dtype are taken from this tensor (half precision becomes float32).
+
+    Shapes:
+        (size,)
+
+    Example:
+        >>> axis(4)
+        tensor([-0.7500, -0.2500,  0.2500,  0.7500])
+    """
+    dtype = torch.float32 if like is None else at_least_float32(like).dtype
+    i = torch.arange(size, device=None if like is None else like.device, dtype=dtype)
+    if grid == "half_pixel":
+        return (2 * i + 1) / size - 1
+    if grid == "corners":
+        return 2 * i / max(size - 1, 1) - 1
+    if grid == "left_edge":
+        return 2 * i / size - 1
+    raise ValueError(f"unknown grid '{grid}'; use 'half_pixel', 'corners' or 'left_edge'.")
+
+
+def plane(height: int, width: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Tensor:
+    """Return the (x, y) coordinates of every pixel of a map.
+
+    Shapes:
+        (height, width, 2)
+    """
+    y, x = axis(height, grid, like), axis(width, grid, like)
+    return torch.stack(
+        (x.expand(height, width), y[:, None].expand(height, width)), dim=-1
+    )
+
+
+def to_pixels(xy: Tensor, height: int, width: int) -> Tensor:
+    """Turn contract coordinates into pixel coordinates, pixel centres at integers.
+
+    Shapes:
+        (..., 2) -> (..., 2)
+
+    Example:
+        >>> to_pixels(torch.tensor([-0.75, 0.75]), 4, 4)
+        tensor([0., 3.])
+    """
+    return ((xy + 1) * xy.new_tensor((width, height)) - 1) / 2
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return ``x`` in float32 if it is in half precision, else unchanged.
+
+    Moments, renderers and losses start with this: under autocast they must not run in bfloat16.
+    """
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,0 +1,92 @@
+"""Thin-plate splines: one form for every parameterisation, evaluated for a whole batch at once.
+
+A spline maps a point z of the *warped* image to the point of the original it shows,
+T(z) = A (z, 1) + sum_n w_n U(|z - c_n|).  Control points c_n are shared by the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kernel = Literal["r2_log_r2", "l1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spline:
+    """A batch of splines.
+
+    Attributes:
+        control: (N, 2) control points.
+        weight: (B, N, 2) coefficients w.
+        affine: (B, 2, 3) matrix A.
+        kernel: ``r2_log_r2`` of the Euclidean distance, or ``l1``: r^2 log(r + 1e-6) of the L1
+            distance (FOMM).
+    """
+
+    control: Tensor
+    weight: Tensor
+    affine: Tensor
+    kernel: Kernel = "r2_log_r2"
+
+    def __call__(self, xy: Tensor) -> Tensor:
+        """Map points.
+
+        Shapes:
+            (B, P, 2) or (1, P, 2) -> (B, P, 2)
+        Source: imm sec 3; fomm sec 3.3
+        """
+        return radial(xy, self.control, self.kernel) @ self.weight + (
+            xy @ self.affine[..., :2].transpose(-1, -2) + self.affine[..., None, :, 2]
+        )
+
+    def invert(self, xy: Tensor, steps: int = 20) -> Tensor:
+        """Return the points that T maps onto ``xy``: where keypoints of the original end up.
+
+        Newton steps with the affine part as the slope; it converges wherever the warp is weaker than
+        its affine part, which holds for every sampler of this package.
+
+        Shapes:
+            (B, P, 2) -> (B, P, 2)
+        """
+        slope = torch.linalg.inv(self.affine[..., :2]).transpose(-1, -2)
+        guess = (xy - self.affine[..., None, :, 2]) @ slope
+        for _ in range(steps):
+            guess = guess - (self(guess) - xy) @ slope
+        return guess
+
+
+def radial(xy: Tensor, control: Tensor, kernel: Kernel) -> Tensor:
+    """Evaluate the radial basis.
+
+    Shapes:
+        xy (B, P, 2), control (N, 2) -> (B, P, N)
+    """
+    difference = xy[..., :, None, :] - control
+    if kernel == "l1":
+        r = difference.abs().sum(dim=-1)
+        return r * r * (r + 1e-6).log()
+    r2 = difference.square().sum(dim=-1).clamp_min(1e-8)
+    return r2 * r2.log()
+
+
+def fit(control: Tensor, moved: Tensor) -> Spline:
+    """Solve for the spline with T(control) = moved.
+
+    Shapes:
+        control (N, 2), moved (B, N, 2)
+    Source: factorized sec 3; lorenz sec 3
+    """
+    n = len(control)
+    ones = torch.cat((control.new_ones(n, 1), control), dim=1)  # (N, 3)
+    system = control.new_zeros(n + 3, n + 3)
+    system[:n, :n] = radial(control[None], control, "r2_log_r2")[0]
+    system[:n, n:], system[n:, :n] = ones, ones.T
+    right = torch.cat((moved, moved.new_zeros(len(moved), 3, 2)), dim=1)
+    # float64: the system of a 10 x 10 grid is too ill-conditioned for float32
+    solution = torch.linalg.solve(system.double(), right.double()).to(moved.dtype)
+    affine = solution[:, n:].transpose(1, 2)[..., [1, 2, 0]]
+    return Spline(control, solution[:, :n], affine)

@@ -1,0 +1,35 @@
+"""Pre-training of KeypointGAN's regressor: draw a prior pose, read it back."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from registry.contract import Batch, Landmarks, Outputs, need
+from registry.roles import PIPELINES
+
+
+@PIPELINES.register_module("pipelines/pose_autoencoder")
+class PoseAutoencoder(nn.Module):
+    """rasterizer -> bottleneck, on prior poses alone; no image is ever seen.
+
+    Args:
+        rasterizer: landmarks to the drawn pose (beta).
+        bottleneck: drawn pose to landmarks (eta).
+
+    Source: keypointgan eq 7; keypointgan sec F.2
+    """
+
+    def __init__(self, *, rasterizer: nn.Module, bottleneck: nn.Module) -> None:
+        super().__init__()
+        self.rasterizer = rasterizer
+        self.bottleneck = bottleneck
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Read the drawn poses back."""
+        poses = need(batch, "poses", "the pose prior (data.prior)")
+        drawn = self.rasterizer(Landmarks(xy=poses))
+        return Outputs(prior_drawn=drawn, prior_landmarks=self.bottleneck(drawn))
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the bottleneck's parameters as the only group."""
+        return {"bottleneck": list(self.bottleneck.parameters())}

@@ -1,0 +1,168 @@
+"""The reconstruction family: read the pose here, the appearance there, and redraw the image.
+
+KeypointGAN and every row of its ablation are configs of this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from components.layers.adversarial import critic_scores, frozen_call
+from components.ops.flips import nearer_flip
+from registry.contract import Batch, Landmarks, Outputs, need
+from registry.roles import PIPELINES
+
+
+@PIPELINES.register_module("pipelines/reconstruction")
+class Reconstruction(nn.Module):
+    """encoder -> bottleneck -> rasterizer -> decoder, with an appearance from another image.
+
+    Args:
+        encoder: driving image to the pose representation (KeypointGAN's Phi).
+        bottleneck: pose representation to landmarks (eta).
+        rasterizer: landmarks to the drawn pose (beta).
+        decoder: drawn pose and appearance to the image (Psi).
+        appearance_encoder: source image to the appearance; None for an unconditional decoder.
+        prior: scores predicted pose images against drawn prior poses (D_Y).
+        prior_image_critic: judges images rendered from prior poses, given the source (D_X).
+        through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's pose
+            image itself and the bottleneck only reads points off (the CycleGAN rows).
+        bottleneck_apart: the bottleneck's weights learn from their own losses only (the regressor of
+            KeypointGAN); reconstruction and prior pass through it without touching it.
+        prior_cycle: also encode the image rendered from a prior pose (CycleGAN's second cycle).
+        reference_bottleneck: a frozen copy of the pre-trained bottleneck that resolves front and back
+            at test time.
+        flip_pairs: left and right landmarks, exchanged by that correction.
+
+    Source: keypointgan eq 1; keypointgan eq 3; keypointgan eq 6; keypointgan fig 2
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        bottleneck: nn.Module,
+        rasterizer: nn.Module,
+        decoder: nn.Module,
+        appearance_encoder: nn.Module | None = None,
+        prior: nn.Module | None = None,
+        prior_image_critic: nn.Module | None = None,
+        through_bottleneck: bool = True,
+        bottleneck_apart: bool = False,
+        prior_cycle: bool = False,
+        reference_bottleneck: nn.Module | None = None,
+        flip_pairs: Sequence[Sequence[int]] = (),
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.bottleneck = bottleneck
+        self.rasterizer = rasterizer
+        self.decoder = decoder
+        self.appearance_encoder = appearance_encoder
+        self.prior = prior
+        self.prior_image_critic = prior_image_critic
+        self.through_bottleneck = through_bottleneck
+        self.bottleneck_apart = bottleneck_apart
+        self.prior_cycle = prior_cycle
+        if reference_bottleneck is not None:
+            reference_bottleneck.requires_grad_(False)
+        self.reference_bottleneck = reference_bottleneck
+        self.flip_pairs = [tuple(pair) for pair in flip_pairs]
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Everything the losses read: one line per arrow of the paper's figure 2."""
+        data = "the training dataset (data.train)"
+        driving, source = need(batch, "driving", data), need(batch, "source", data)
+
+        pose_image = self.encoder(driving)  # y = Phi(x)
+        landmarks = self._read(pose_image)  # p = eta(y)
+        drawn = self.rasterizer(landmarks) if self.through_bottleneck else pose_image  # y* = beta(p)
+        appearance = self._appearance(source)
+        render = self.decoder(drawn, appearance)  # x^ = Psi(y*, x')
+
+        outputs = {"landmarks": landmarks, "pose_image": pose_image, "drawn": drawn, "render": render}
+        if batch.poses is not None:
+            outputs |= self._prior_terms(pose_image, batch.poses, appearance, driving, source)
+        return Outputs(**outputs)
+
+    def _prior_terms(
+        self, pose_image: Tensor, poses: Tensor, appearance: Tensor | None, driving: Tensor, source: Tensor
+    ) -> dict[str, object]:
+        prior_drawn = self.rasterizer(Landmarks(xy=poses))  # y_bar = beta(p_bar)
+        terms: dict[str, object] = {"prior_drawn": prior_drawn}
+        if self.prior is not None:
+            terms["pose_critic"] = self.prior(pose_image, prior_drawn)
+        if self.bottleneck_apart:
+            terms["redrawn"] = self.rasterizer(self.bottleneck(pose_image.detach()))
+            terms["prior_landmarks"] = self.bottleneck(prior_drawn)
+        if self.prior_image_critic is not None or self.prior_cycle:
+            prior_render = self.decoder(prior_drawn, appearance)  # Psi(y_bar, x')
+            if self.prior_cycle:
+                terms["prior_cycle"] = self.encoder(prior_render)
+            if self.prior_image_critic is not None:
+                terms["image_critic"] = critic_scores(
+                    self.prior_image_critic, prior_render, driving, source
+                )
+        return terms
+
+    def _read(self, pose_image: Tensor) -> Landmarks:
+        return frozen_call(self.bottleneck, pose_image) if self.bottleneck_apart else self.bottleneck(pose_image)
+
+    def _appearance(self, source: Tensor) -> Tensor | None:
+        return None if self.appearance_encoder is None else self.appearance_encoder(source)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trained parameters, one group per player: clipping is per group."""
+        apart = {"prior": self.prior, "prior_image_critic": self.prior_image_critic}
+        if self.bottleneck_apart:
+            apart["bottleneck"] = self.bottleneck
+        groups = {k: list(m.parameters()) for k, m in apart.items() if m is not None}
+        taken = {id(p) for group in groups.values() for p in group}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in taken]
+        return {"generator": rest, **groups}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Outputs:
+        """Find the landmarks of images.
+
+        Shapes:
+            (B, 3, H, W) in [0, 1] -> Outputs with landmarks, pose_image, drawn
+        Source: keypointgan sec 5
+        """
+        pose_image = self.encoder(images)
+        landmarks = self.bottleneck(pose_image)
+        drawn = self.rasterizer(landmarks)
+        if self.reference_bottleneck is not None:
+            reference = self.reference_bottleneck(drawn)
+            landmarks = Landmarks(xy=nearer_flip(landmarks.xy, reference.xy, self.flip_pairs))
+        return Outputs(landmarks=landmarks, pose_image=pose_image, drawn=drawn)
+
+    @torch.no_grad()
+    def edit(self, image: Tensor, landmarks: Landmarks) -> Tensor:
+        """Redraw ``image`` with its landmarks moved to ``landmarks``.
+
+        Shapes:
+            (B, 3, H, W), Landmarks -> (B, 3, H, W)
+        Source: keypointgan sec 5.6; keypointgan fig 12
+        """
+        return self.decoder(self.rasterizer(landmarks), self._appearance(image))
+
+    def reconstruct(self, source: Tensor, driving: Tensor) -> Tensor:
+        """Draw ``source``'s appearance in ``driving``'s pose.
+
+        Shapes:
+            (B, 3, H, W), (B, 3, H, W) -> (B, 3, H, W)
+        Source: keypointgan sec 5.6; keypointgan fig 11
+        """
+        return self.edit(source, self.predict(driving).landmarks)
+
+    def transfer(self, source: Tensor, driving_frames: Tensor) -> Tensor:
+        """Animate one source image by the frames of a clip.
+
+        Shapes:
+            (3, H, W), (T, 3, H, W) -> (T, 3, H, W)
+        """
+        return self.reconstruct(source.expand_as(driving_frames), driving_frames)

@@ -1,0 +1,51 @@
+"""The SDK: what a plugin, a tool or a notebook imports. Importing it loads no torch."""
+
+from registry.build import build
+from registry.config import load_config
+from registry.errors import ConfigError
+from registry.roles import (
+    BOTTLENECKS,
+    COMPOSITORS,
+    CRITICS,
+    DATASETS,
+    DECODERS,
+    ENCODERS,
+    HOOKS,
+    LOSSES,
+    METRICS,
+    PIPELINES,
+    PREDICTORS,
+    PRIORS,
+    RASTERIZERS,
+    ROLES,
+    TRANSFORMS,
+)
+
+__all__ = [
+    "BOTTLENECKS",
+    "COMPOSITORS",
+    "CRITICS",
+    "DATASETS",
+    "DECODERS",
+    "ENCODERS",
+    "HOOKS",
+    "LOSSES",
+    "METRICS",
+    "PIPELINES",
+    "PREDICTORS",
+    "PRIORS",
+    "RASTERIZERS",
+    "ROLES",
+    "TRANSFORMS",
+    "ConfigError",
+    "build",
+    "check",
+    "load_config",
+]
+
+
+def check(name: str) -> None:
+    """Run the component tests on one registered name; see :func:`registry.checks.check`."""
+    from registry.checks import check as run
+
+    run(name)

@@ -1,0 +1,256 @@
+"""Configs: one literal Python file per run, read top to bottom, overridden strictly.
+
+A config holds plain numbers (``image_size = 64``) and the sections ``model``, ``losses``, ``data``,
+``train``, ``evaluate``. It is read by mmengine's ``Config``; on top of that, an unknown key is an
+error with a suggestion, and ``image_size=128`` on the command line changes every place that uses it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from registry import plugins
+from registry.build import arguments_of, build, check_arguments, resolve
+from registry.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """The ``data`` section.
+
+    Attributes:
+        train: dataset of training pairs; absent when only the prior is trained on.
+        prior: dataset whose ``keypoints(index)`` are the unpaired poses.
+        prior_size: use only this many prior poses, drawn with ``train.seed``; None for all.
+        val: dataset that selects ``best.pth``; never the test split.
+        test: dataset the metrics are computed on.
+        transforms: batch transforms of the training batches, in order.
+        workers: loader processes; 0 loads in the training process.
+    """
+
+    train: Any = None
+    prior: Any = None
+    prior_size: int | None = None
+    val: Any = None
+    test: Any = None
+    transforms: Sequence[Any] = ()
+    workers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Train:
+    """The ``train`` section.
+
+    Attributes:
+        iterations: optimizer steps.
+        batch_size: items per step and process.
+        lr, betas, weight_decay: of Adam, for every parameter group.
+        clip: largest gradient norm of each parameter group; None for no clipping.
+        groups: changes per parameter group of the pipeline: ``{"critic": {"weight_decay": 0.0}}``.
+        lr_factors: ``(iteration, factor)`` points, joined linearly; empty for a constant rate.
+        ema: decay of the averaged weights, which are then the ones evaluated; None for none.
+        init: part of the pipeline -> config whose trained weights it starts from
+            (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there.
+        amp: autocast to bfloat16.
+        compile: compile the pipeline with torch.compile.
+        seed: of weights, batches and augmentation.
+        log_every, panels_every, checkpoint_every, evaluate_every: iterations; 0 for never.
+        hooks: further hooks.
+    """
+
+    iterations: int
+    batch_size: int
+    lr: float
+    betas: Sequence[float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    clip: float | None = None
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    lr_factors: Sequence[Sequence[float]] = ()
+    ema: float | None = None
+    init: Mapping[str, str] = field(default_factory=dict)
+    amp: bool = False
+    compile: bool = False
+    seed: int = 0
+    log_every: int = 50
+    panels_every: int = 1000
+    checkpoint_every: int = 1000
+    evaluate_every: int = 0
+    hooks: Sequence[Any] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """The ``evaluate`` section.
+
+    Attributes:
+        metrics: protocol name -> metric.
+        crop: where the test crops come from: ``gt``, ``detector``, ``tracker`` or ``none``.
+        batch_size: frames per step.
+        max_items: evaluate this many test frames, evenly spaced; None for all.
+    """
+
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    crop: str = "none"
+    batch_size: int = 64
+    max_items: int | None = None
+
+
+SECTIONS: dict[str, Any] = {"data": Data, "train": Train, "evaluate": Evaluate}
+BUILT = ("model", "losses")
+
+
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read a ``.py`` config or a saved ``config.json`` and apply ``options`` strictly.
+
+    Args:
+        path: the file.
+        options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``) changes
+            every place that uses the number; a dict as value replaces a whole component.
+
+    Returns:
+        Plain dicts, lists and numbers: the resolved config.
+
+    Raises:
+        ConfigError: no such file, an unknown key, a key left over from another ``type``.
+    """
+    path, options = Path(path), dict(options or {})
+    if not path.is_file():
+        near = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise ConfigError(f"no config '{path}'.{did_you_mean(str(path), near)}")
+    plain = {key: options.pop(key) for key in list(options) if "." not in key}
+    try:
+        if path.suffix == ".json":
+            cfg = json.loads(path.read_text())
+        else:
+            cfg = Config.fromstring(_with_numbers(path, plain), ".py").to_dict()
+    except (SyntaxError, NameError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
+    if path.suffix == ".json" and plain:
+        raise ConfigError(
+            f"{path} is a resolved config: '{next(iter(plain))}' no longer decides anything there. "
+            "Override the .py config, or the full key (model.encoder.width)."
+        )
+    plugins.import_local(cfg.get("plugins", []))
+    for key, value in options.items():
+        _override(cfg, key, value)
+    validate(cfg, str(path))
+    return cfg  # type: ignore[no-any-return]
+
+
+def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
+    """Return the source with the plain top-level assignments in ``plain`` replaced."""
+    tree = ast.parse(path.read_text())
+    names = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names[node.targets[0].id] = node
+    for key, value in plain.items():
+        if key not in names:
+            raise ConfigError(f"--cfg-options: no key '{key}' in {path}.{did_you_mean(key, names)}")
+        names[key].value = ast.parse(repr(value), mode="eval").body
+    return ast.unparse(tree)
+
+
+def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    node: Any = cfg
+    for depth, key in enumerate(parents):
+        here = ".".join(parents[: depth + 1])
+        if isinstance(node, list) and key.isdigit() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict) and isinstance(node.get(key), (dict, list)):
+            node = node[key]
+        else:
+            known = node if isinstance(node, dict) else map(str, range(len(node)))
+            raise ConfigError(f"--cfg-options: no key '{here}'.{did_you_mean(key, known)}")
+    place = ".".join(parents)
+    if isinstance(node, list):
+        if not (last.isdigit() and int(last) < len(node)):
+            raise ConfigError(f"--cfg-options: no entry '{dotted}'; '{place}' has {len(node)}.")
+        node[int(last)] = value
+        return
+    known_keys = _known_keys(node, place)
+    if known_keys is not None and last not in known_keys:
+        raise ConfigError(f"--cfg-options: no key '{dotted}'.{did_you_mean(last, known_keys)}")
+    if last == "type" and value != node["type"]:
+        arguments = arguments_of(resolve(value, place))
+        stale = [k for k in node if k != "type" and arguments is not None and k not in arguments]
+        if stale:
+            raise ConfigError(
+                f"--cfg-options: {place}: '{stale[0]}' belongs to {node['type']}, not to {value}. "
+                f"Replace the whole part: \"{place}={{'type': '{value}', ...}}\"."
+            )
+    node[last] = value
+
+
+def _known_keys(node: dict[str, Any], place: str) -> set[str] | None:
+    """Return the keys an override may set in ``node``; None when its class takes any."""
+    if "type" in node:
+        arguments = arguments_of(resolve(node["type"], place))
+        return None if arguments is None else {"type", *arguments}
+    if place in SECTIONS:
+        return set(SECTIONS[place].__dataclass_fields__)
+    return set(node)
+
+
+def validate(cfg: Mapping[str, Any], path: str) -> None:
+    """Check the top-level keys and the option names of the fixed sections.
+
+    Raises:
+        ConfigError: a key is unknown or required and missing.
+    """
+    if "model" not in cfg or "train" not in cfg:
+        raise ConfigError(f"{path}: a config needs the sections 'model' and 'train'.")
+    sections = {*SECTIONS, *BUILT, "plugins"}
+    for key, value in cfg.items():
+        if isinstance(value, Mapping) and key not in sections:
+            raise ConfigError(f"{path}: unknown section '{key}'.{did_you_mean(key, sections)}")
+    for key, section in SECTIONS.items():
+        check_arguments(section, cfg.get(key, {}), key, f"the section '{key}'")
+
+
+def section(cfg: Mapping[str, Any], name: str) -> Any:
+    """Return one fixed section (``data``, ``train``, ``evaluate``) as its dataclass, nothing built."""
+    return SECTIONS[name](**cfg.get(name, {}))
+
+
+def build_model(cfg: Mapping[str, Any]) -> Any:
+    """Build the pipeline of a resolved config with fresh weights."""
+    return build(cfg["model"], "model", "pipelines")
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Parse ``key=value`` words; values are Python literals, ``a,b`` lists, or plain strings.
+
+    Example:
+        >>> parse_options(["train.lr=1e-3", "model.encoder.type=encoders/stem", "train.amp=true"])
+        {'train.lr': 0.001, 'model.encoder.type': 'encoders/stem', 'train.amp': True}
+
+    Raises:
+        ConfigError: a word has no ``=``.
+    """
+    options = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--cfg-options: '{pair}' is not key=value.")
+        options[key] = _parse_value(text)
+    return options
+
+
+def _parse_value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return [_parse_value(part) for part in text.split(",")] if "," in text else text
+    return list(value) if isinstance(value, tuple) else value

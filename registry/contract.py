@@ -1,0 +1,191 @@
+"""What flows between components: frozen dataclasses whose shapes are checked once, at construction.
+
+Letters, here and in every docstring: B batch, T time, K landmarks, J annotated keypoints, D
+appearance channels, C feature channels, H W image size, h w map size, E edges.
+
+Images are (B, 3, H, W) RGB in [0, 1]. Points are (x, y) in [-1, 1]; the centre of pixel i of a side
+with S pixels is at (2 i + 1) / S - 1 (``align_corners=False``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from torch import Tensor
+
+
+class MissingFieldError(AttributeError):
+    """A component asked for something that nothing upstream produced."""
+
+
+def _check(obj: Any, shapes: dict[str, str]) -> None:
+    """Check the ranks and the shared letters of the tensor fields of ``obj``."""
+    sizes: dict[str, int] = {}
+    for name, letters in shapes.items():
+        value = getattr(obj, name)
+        if value is None:
+            continue
+        dims = letters.split()
+        if value.ndim != len(dims):
+            raise ValueError(
+                f"{type(obj).__name__}.{name} must be ({', '.join(dims)}), got {tuple(value.shape)}."
+            )
+        for letter, size in zip(dims, value.shape):
+            wanted = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
+            if size != wanted:
+                raise ValueError(
+                    f"{type(obj).__name__}.{name} must be ({', '.join(dims)}) with {letter} = {wanted}, "
+                    f"got {tuple(value.shape)}."
+                )
+
+
+def need(obj: Any, name: str, produced_by: str) -> Any:
+    """Return ``obj.name``.
+
+    Args:
+        obj: one of the dataclasses below.
+        name: its field.
+        produced_by: who fills that field, for the message.
+
+    Raises:
+        MissingFieldError: the field is None.
+    """
+    value = getattr(obj, name)
+    if value is None:
+        raise MissingFieldError(
+            f"{type(obj).__name__}.{name} is missing; it is produced by {produced_by}. "
+            "Add that part to the config, or remove what asks for it."
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch of data.
+
+    Attributes:
+        source: (B, 3, H, W) image that gives appearance.
+        driving: (B, 3, H, W) image that gives pose.
+        target: (B, 3, H, W) pixels to reproduce; ``driving`` itself unless driving was perturbed.
+        frames: (B, T, 3, H, W) a clip instead of single images.
+        poses: (B, K, 2) unpaired sample of the pose prior.
+        keypoints: (B, J, 2) annotation of ``driving``; never used in training.
+        visible: (B, J) 1 where ``keypoints`` is annotated and visible.
+        mask: (B, 1, H, W) 1 = foreground of ``driving``.
+        flow: (B, 2, H, W) optical flow.
+        name: B names ``<clip>/<frame>``.
+    """
+
+    source: Tensor | None = None
+    driving: Tensor | None = None
+    target: Tensor | None = None
+    frames: Tensor | None = None
+    poses: Tensor | None = None
+    keypoints: Tensor | None = None
+    visible: Tensor | None = None
+    mask: Tensor | None = None
+    flow: Tensor | None = None
+    name: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        image = "B 3 H W"
+        _check(
+            self,
+            {
+                "source": image,
+                "driving": image,
+                "target": image,
+                "frames": "B T 3 H W",
+                "poses": "B K 2",
+                "keypoints": "B J 2",
+                "visible": "B J",
+                "mask": "B 1 H W",
+                "flow": "B 2 H W",
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landmarks:
+    """Discovered or predicted points.
+
+    Attributes:
+        xy: (B, K, 2) positions.
+        cov: (B, K, 2, 2) covariances, (x, y) order.
+        affine: (B, K, 2, 2) local affine maps.
+        score: (B, K) confidence in [0, 1].
+    """
+
+    xy: Tensor
+    cov: Tensor | None = None
+    affine: Tensor | None = None
+    score: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, {"xy": "B K 2", "cov": "B K 2 2", "affine": "B K 2 2", "score": "B K"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticScores:
+    """What a critic said; each tuple has one tensor per scale.
+
+    Attributes:
+        generator: scores of the generated sample, differentiable to the sample and not to the critic.
+        fake: scores of the generated (or replayed) sample, differentiable to the critic only.
+        real: scores of the real sample, differentiable to the critic only.
+    """
+
+    generator: tuple[Tensor, ...]
+    fake: tuple[Tensor, ...]
+    real: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What a pipeline computed; losses and metrics read from it.
+
+    Attributes:
+        landmarks: of ``driving``.
+        pose_image: (B, 1, H, W) the encoder's picture of the pose, range [-1, 1].
+        drawn: (B, C, H, W) what the rasterizer drew from ``landmarks``.
+        render: (B, 3, H, W) the reconstruction of ``target``, in [0, 1] up to overshoot.
+        prior_landmarks: bottleneck's reading of the drawn prior poses.
+        prior_drawn: (B, C, H, W) what the rasterizer drew from the prior poses.
+        redrawn: (B, C, H, W) drawn from landmarks that only the bottleneck's own weights receive
+            gradients through.
+        prior_cycle: (B, 1, H, W) the pose image read back from a render of the prior poses.
+        pose_critic: scores of ``pose_image`` against the drawn prior poses.
+        image_critic: scores of rendered against real images.
+    """
+
+    landmarks: Landmarks | None = None
+    pose_image: Tensor | None = None
+    drawn: Tensor | None = None
+    render: Tensor | None = None
+    prior_landmarks: Landmarks | None = None
+    prior_drawn: Tensor | None = None
+    redrawn: Tensor | None = None
+    prior_cycle: Tensor | None = None
+    pose_critic: CriticScores | None = None
+    image_critic: CriticScores | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            {
+                "pose_image": "B 1 H W",
+                "drawn": "B C H W",
+                "render": "B 3 H W",
+                "prior_drawn": "B C H W",
+                "redrawn": "B C H W",
+                "prior_cycle": "B 1 H W",
+            },
+        )
+
+
+def map_tensors(obj: Any, function: Any) -> Any:
+    """Return a copy of a contract object with ``function`` applied to every tensor in it."""
+    values = {f.name: getattr(obj, f.name) for f in fields(obj)}
+    new = {k: function(v) if isinstance(v, Tensor) else v for k, v in values.items()}
+    return type(obj)(**new)

@@ -1,0 +1,24 @@
+"""The one error of the SDK, and the suggestion that every message ends with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A config, a name or an argument is wrong; the text says what, where and what to do."""
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?``, or a short list of what is there, or nothing.
+
+    Example:
+        >>> did_you_mean("widht", ["width", "depth"])
+        " Did you mean 'width'?"
+    """
+    known = sorted(set(options))
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean '{close[0]}'?"
+    return f" Known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}." if known else ""

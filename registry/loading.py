@@ -1,0 +1,163 @@
+"""From datasets to batches: every item depends on (seed, draw number) alone.
+
+Draw number n of a run is item n mod len of pass n // len in that pass's own order, with its own
+random generator. Results therefore do not depend on workers, ranks or on where a run was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from registry.build import build
+from registry.config import Data
+from registry.contract import Batch
+from registry.errors import ConfigError
+
+
+class Draws(Dataset[dict[str, Any]]):
+    """Training items by draw number: an image pair and an unpaired prior pose.
+
+    Args:
+        images: dataset of image pairs, or None to train on the prior alone.
+        prior: dataset whose ``keypoints(index)`` are the prior poses, or None.
+        prior_size: number of prior poses used, or None for all.
+        seed: of order, augmentation and prior.
+    """
+
+    def __init__(self, images: Any, prior: Any, prior_size: int | None, seed: int) -> None:
+        if images is None and prior is None:
+            raise ConfigError("data: give 'train', 'prior' or both; there is nothing to train on.")
+        self.images, self.prior, self.seed = images, prior, seed
+        if prior is not None:
+            if len(prior) == 0:
+                raise ConfigError("data.prior: the dataset has no poses.")
+            rng = np.random.default_rng((seed, 1))
+            kept = np.arange(len(prior))
+            if prior_size is not None:
+                if prior_size > len(prior):
+                    raise ConfigError(f"data.prior_size is {prior_size}, but there are {len(prior)} poses.")
+                kept = rng.choice(kept, prior_size, replace=False)
+            self.kept = kept
+
+    def __getitem__(self, draw: int) -> dict[str, Any]:
+        rng = np.random.default_rng((self.seed, 0, draw))
+        item: dict[str, Any] = {"seed": int(rng.integers(2**62))}
+        if self.images is not None:
+            epoch, place = divmod(draw, len(self.images))
+            item |= self.images.sample(int(_order(self.seed, epoch, len(self.images))[place]), rng)
+        if self.prior is not None:
+            pose = self.prior.keypoints(int(rng.choice(self.kept)))
+            if pose is None:
+                raise ConfigError("data.prior: the dataset has no keypoints; a prior needs annotated poses.")
+            item["poses"] = pose
+        return item
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, length: int) -> Any:
+    return np.random.default_rng((seed, 2, epoch)).permutation(length)
+
+
+class DrawNumbers(Sampler[int]):
+    """The draw numbers of one rank: rank, rank + ranks, ... from ``start`` on.
+
+    Attributes:
+        start: first iteration; a resumed run sets it, so nothing is loaded to be thrown away.
+    """
+
+    def __init__(self, iterations: int, batch_size: int, rank: int, ranks: int) -> None:
+        self.iterations, self.batch_size, self.rank, self.ranks = iterations, batch_size, rank, ranks
+        self.start = 0
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.batch_size * self.ranks
+        return iter(range(self.start * step + self.rank, self.iterations * step, self.ranks))
+
+    def __len__(self) -> int:
+        return (self.iterations - self.start) * self.batch_size
+
+
+def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Stack the items of a batch; names become a tuple, images stay uint8 until they are on the device."""
+    keys = items[0].keys()
+    arrays = {k: default_collate([item[k] for item in items]) for k in keys if k != "name"}
+    if "name" in keys:
+        arrays["name"] = tuple(item["name"] for item in items)
+    return arrays
+
+
+def to_batch(arrays: Mapping[str, Any], device: torch.device, transforms: Sequence[Any] = ()) -> Batch:
+    """Move a collated batch to the device and make a :class:`Batch` of it.
+
+    Args:
+        arrays: from :func:`collate`: images (B, H, W, 3) uint8, mask (B, H, W), points (B, J, 2).
+        device: where the batch goes.
+        transforms: applied in order, each (Batch, per-item seeds (B,)) -> Batch.
+    """
+    values: dict[str, Any] = {}
+    for key, value in arrays.items():
+        if isinstance(value, Tensor):
+            value = value.to(device, non_blocking=True)
+        if key in ("source", "target", "driving"):
+            # NHWC in memory seen as NCHW: channels-last without a copy
+            value = value.permute(0, 3, 1, 2).float() / 255
+        elif key == "mask":
+            value = value[:, None].float()
+        elif isinstance(value, Tensor) and value.is_floating_point():
+            value = value.float()
+        values[key] = value
+    seeds = values.pop("seed", None)
+    values.setdefault("driving", values.get("target"))
+    batch = Batch(**values)
+    for transform in transforms:
+        batch = transform(batch, seeds)
+    return batch
+
+
+def train_loader(
+    data: Data, *, iterations: int, batch_size: int, seed: int, rank: int, ranks: int
+) -> DataLoader[dict[str, Any]]:
+    """Return the loader of a whole training run."""
+    images = build(data.train, "data.train", "datasets")
+    prior = build(data.prior, "data.prior", "datasets")
+    return DataLoader(
+        Draws(images, prior, data.prior_size, seed),
+        batch_size=batch_size,
+        sampler=DrawNumbers(iterations, batch_size, rank, ranks),
+        num_workers=data.workers,
+        persistent_workers=data.workers > 0,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=one_thread,
+        # its own generator: making the iterator must not advance the one that training uses
+        generator=torch.Generator().manual_seed(seed),
+    )
+
+
+def one_thread(worker: int) -> None:
+    """Keep a loader process from using every core."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def frames_of(dataset: Any, indices: Sequence[int], batch_size: int) -> Iterator[dict[str, Any]]:
+    """Yield collated batches of the given items, each with a generator of its own index."""
+    for start in range(0, len(indices), batch_size):
+        chosen = indices[start : start + batch_size]
+        yield collate([dataset.sample(i, np.random.default_rng((7, i))) for i in chosen])
+
+
+def spread(length: int, limit: int | None) -> list[int]:
+    """Return at most ``limit`` indices of ``length`` items, evenly spaced."""
+    if limit is None or limit >= length:
+        return list(range(length))
+    return [int(i) for i in np.linspace(0, length - 1, limit).round()]

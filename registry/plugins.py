@@ -1,0 +1,80 @@
+"""Third-party components: found by entry point, imported when one of their names is built.
+
+A distribution lists its components in its own ``pyproject.toml``, name on the left, class on the right::
+
+    [project.entry-points."keypoint_zoo.components"]
+    "encoders/acme/convnext" = "acme_keypoints.convnext:ConvNext"
+
+and uses ``@ENCODERS.register_module("encoders/acme/convnext")`` on the class. Code that is not
+installed is named in a local config instead: ``plugins = ["my_module"]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+from registry.errors import ConfigError
+
+GROUP = "keypoint_zoo.components"
+
+
+@cache
+def _components() -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        same = found.setdefault(entry.name, [])
+        # one distribution seen twice on sys.path is one plugin
+        if all(distribution(entry) != distribution(other) for other in same):
+            same.append(entry)
+    return found
+
+
+def distribution(entry: EntryPoint) -> str:
+    """Return ``name version`` of the distribution an entry point belongs to."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+
+
+def component_names(role: str) -> list[str]:
+    """Return the plugin names of one role; imports nothing of the plugins.
+
+    Names without the plugin's own prefix (``encoders/convnext``) are not listed: those are ours.
+    """
+    return [name for name in _components() if name.split("/")[0] == role and name.count("/") >= 2]
+
+
+def load_component(name: str) -> None:
+    """Import the plugin that provides ``name``, which registers it.
+
+    Raises:
+        ConfigError: its import fails, or two distributions provide the name.
+    """
+    entries = _components()[name]
+    if len(entries) > 1:
+        owners = " and ".join(sorted(distribution(entry) for entry in entries))
+        raise ConfigError(f"'{name}' is provided by {owners}. Uninstall one of them.")
+    try:
+        entries[0].load()
+    except Exception as error:
+        raise ConfigError(
+            f"'{name}' comes from the plugin {distribution(entries[0])}, which cannot be imported "
+            f"({entries[0].value}): {type(error).__name__}: {error}. Repair or uninstall that plugin; "
+            "all other names work."
+        ) from error
+
+
+def import_local(modules: list[str]) -> None:
+    """Import the modules a local config names in ``plugins``.
+
+    Raises:
+        ConfigError: one of them cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise ConfigError(
+                f"plugins: cannot import '{module}': {type(error).__name__}: {error}. Start from the "
+                "folder that holds it, or add that folder to PYTHONPATH."
+            ) from error

@@ -1,0 +1,103 @@
+"""One table of names per role; a name is the path of the file that defines it.
+
+``type="encoders/hourglass"`` is ``components/encoders/hourglass.py``. Looking a name up imports that
+one file; names with a third part (``encoders/acme/convnext``) come from plugins. The tables are
+mmengine registries, flat: no parent, no scope switching, no dotted import paths.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from typing import Any
+
+from mmengine.registry import Registry
+
+from registry import plugins
+from registry.errors import ConfigError, did_you_mean
+
+
+class Role(Registry):  # type: ignore[misc]
+    """The table of one role, filled lazily from ``components/<role>/`` and from plugins.
+
+    Args:
+        folder: role name, which is also the folder below ``components`` and the first part of
+            every name in the table.
+    """
+
+    def __init__(self, folder: str) -> None:
+        # a fixed scope keeps mmengine's scope machinery out of every look-up
+        super().__init__(folder, build_func=_build, scope="mmengine")
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted, without importing any component."""
+        built_in = []
+        if package := importlib.util.find_spec(f"components.{self.name}"):
+            files = pkgutil.iter_modules(package.submodule_search_locations)
+            built_in = [f"{self.name}/{file.name}" for file in files]
+        return sorted({*built_in, *plugins.component_names(self.name), *self.module_dict})
+
+    def get(self, key: str) -> Any:
+        """Return the class registered under ``key``.
+
+        Raises:
+            ConfigError: there is no such name, its file registers another, or its plugin is broken.
+        """
+        if key not in self.module_dict:
+            if key not in self.names():
+                other = [role.name for role in ROLES.values() if key in role.names()]
+                if other:
+                    raise ConfigError(f"'{key}' is one of {other[0]}, not of {self.name}.")
+                raise ConfigError(f"no {self.singular} named '{key}'.{did_you_mean(key, self.names())}")
+            if key.count("/") == 1:
+                importlib.import_module(f"components.{key.replace('/', '.')}")
+            else:
+                plugins.load_component(key)
+        if key not in self.module_dict:
+            raise ConfigError(f"the file of '{key}' does not register that name; give its decorator the name.")
+        return self.module_dict[key]
+
+    @property
+    def singular(self) -> str:
+        """The role's name for one thing: ``encoder``."""
+        return {"losses": "loss"}.get(self.name, self.name.removesuffix("s"))
+
+
+def _build(cfg: dict[str, Any], *, registry: Role, path: str | None = None) -> Any:
+    from registry.build import build
+
+    return build(cfg, path=path or registry.singular, role=registry.name)
+
+
+ENCODERS = Role("encoders")
+BOTTLENECKS = Role("bottlenecks")
+RASTERIZERS = Role("rasterizers")
+DECODERS = Role("decoders")
+COMPOSITORS = Role("compositors")
+LOSSES = Role("losses")
+PRIORS = Role("priors")
+CRITICS = Role("critics")
+PREDICTORS = Role("predictors")
+PIPELINES = Role("pipelines")
+DATASETS = Role("datasets")
+TRANSFORMS = Role("transforms")
+METRICS = Role("metrics")
+HOOKS = Role("hooks")
+
+ROLES: dict[str, Role] = {
+    role.name: role
+    for role in (
+        *(ENCODERS, BOTTLENECKS, RASTERIZERS, DECODERS, COMPOSITORS, LOSSES, PRIORS, CRITICS),
+        *(PREDICTORS, PIPELINES, DATASETS, TRANSFORMS, METRICS, HOOKS),
+    )
+}
+
+
+def slot_role(key: str) -> str | None:
+    """Return the role that a constructor argument of this name takes, or None if it is free.
+
+    ``encoder`` and ``pose_encoder`` take encoders, ``losses`` takes losses.
+    """
+    word = key.rsplit("_", 1)[-1]
+    return next((role.name for role in ROLES.values() if word in (role.name, role.singular)), None)

@@ -1,0 +1,440 @@
+"""Training: the only file that knows mmengine's Runner.
+
+The Runner starts the processes, wraps the model for distributed training and calls the hooks; the
+loop, the checkpoints and the optimizer step are ours, because mmengine's cannot resume exactly,
+clip per parameter group, or train on CPU processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import get_dist_info
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from mmengine.runner.base_loop import BaseLoop
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from registry import checkpoint
+from registry.build import build
+from registry.config import Data, Train, build_model, section
+from registry.contract import Batch
+from registry.errors import ConfigError
+from registry.loading import to_batch, train_loader
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Training was stopped by Ctrl-C; the checkpoint is written."""
+
+
+class Trainee(BaseModel):  # type: ignore[misc]
+    """Pipeline and losses as the one module that is wrapped, optimized and saved.
+
+    Args:
+        pipeline: Batch -> Outputs.
+        losses: name -> (Outputs, Batch) -> scalar.
+        transforms: batch transforms.
+    """
+
+    def __init__(self, pipeline: nn.Module, losses: Mapping[str, nn.Module], transforms: Any) -> None:
+        super().__init__(data_preprocessor=nn.Identity())
+        self.pipeline = pipeline
+        self.losses = nn.ModuleDict(losses)
+        self.transforms = transforms
+
+    def forward(self, mode: str = "loss", **arrays: Any) -> dict[str, Tensor]:
+        """Return the losses of one collated batch; only these cross the process boundary."""
+        batch: Batch = to_batch(arrays, next(self.pipeline.parameters()).device, self.transforms)
+        outputs = self.pipeline(batch)
+        with torch.autocast(batch_device(batch), enabled=False):
+            return {f"loss_{name}": loss(outputs, batch) for name, loss in self.losses.items()}
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Forward, sum, backward, step; as mmengine's distributed wrapper does it."""
+        with optim_wrapper.optim_context(self):
+            losses = self(**data)
+        total, log = self.parse_losses(losses)
+        optim_wrapper.update_params(total)
+        return log
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses.
+
+        Raises:
+            FloatingPointError: one of them is not finite; the weights are still those before the step.
+        """
+        finite = torch.stack([value.detach() for value in losses.values()]).isfinite()
+        if not bool(finite.all()):
+            bad = [name for name, ok in zip(losses, finite.tolist()) if not ok]
+            raise FloatingPointError(
+                f"{', '.join(bad)} is not finite. The last checkpoint is from before this step; lower "
+                "train.lr, set train.clip, or look at the inputs of that loss."
+            )
+        total = torch.stack(list(losses.values())).sum()
+        return total, {**{k: v.detach() for k, v in losses.items()}, "loss": total.detach()}
+
+    def init_weights(self) -> None:
+        """Do nothing: components initialise themselves."""
+
+
+def batch_device(batch: Batch) -> str:
+    """Return ``cpu`` or ``cuda``."""
+    given = next(v for v in (batch.driving, batch.poses, batch.frames) if v is not None)
+    return given.device.type
+
+
+class Stepper(OptimWrapper):  # type: ignore[misc]
+    """Adam's step with one gradient norm per parameter group, and bfloat16 autocast on any device."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, clip: float | None, amp: bool) -> None:
+        super().__init__(optimizer)
+        self.clip, self.amp = clip, amp
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast the forward pass."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16, enabled=self.amp):
+            yield
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip each group's gradient norm, then step."""
+        if self.clip is not None:
+            for group in self.optimizer.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], self.clip)
+        self.optimizer.step(**kwargs)
+
+
+class Loop(BaseLoop):  # type: ignore[misc]
+    """Iterations ``iter`` to ``max_iters``, checkpoints in between, exact resume."""
+
+    def __init__(self, runner: Any, dataloader: Any, job: Job) -> None:
+        super().__init__(runner, dataloader)
+        self.job = job
+        self.iter = 0
+        self.epoch = 0
+        self.max_iters = job.settings.iterations
+        self.max_epochs = 1
+        self.interrupted = False
+
+    def run(self) -> None:
+        """Train.
+
+        Raises:
+            Interrupted: after Ctrl-C, with the checkpoint written.
+        """
+        runner, job = self.runner, self.job
+        torch.manual_seed(job.settings.seed + runner.rank)
+        if job.resume is not None:
+            self.iter = job.restore(runner)
+        self.dataloader.sampler.start = self.iter
+        previous = signal.signal(signal.SIGINT, self._on_interrupt) if _main_thread() else None
+        runner.call_hook("before_train")
+        try:
+            runner.model.train()
+            for data in self.dataloader:
+                runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=data)
+                job.set_lr(runner.optim_wrapper.optimizer, self.iter)
+                log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
+                if job.ema is not None:
+                    job.ema.update_parameters(job.trainee.pipeline)
+                runner.call_hook("after_train_iter", batch_idx=self.iter, data_batch=data, outputs=log)
+                self.iter += 1
+                every = job.settings.checkpoint_every
+                due = bool(every) and self.iter % every == 0
+                if due or self.interrupted or self.iter == self.max_iters:
+                    job.save(runner, self.iter)
+                if self.interrupted:
+                    raise Interrupted
+        finally:
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)
+        runner.call_hook("after_train")
+
+    def _on_interrupt(self, *_: Any) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+
+class _Quiet(Runner):  # type: ignore[misc]
+    """mmengine's Runner without its dumps: the resolved config is already saved, once, as JSON."""
+
+    def dump_config(self) -> None:
+        pass
+
+    def _log_env(self, env_cfg: Any) -> None:
+        pass
+
+
+class Job:
+    """One training run in one folder: what the loop and the hooks share.
+
+    Args:
+        cfg: resolved config.
+        work_dir: everything is written below it.
+        resume: checkpoint to go on from, or None.
+
+    Attributes:
+        trainee: pipeline and losses.
+        ema: the averaged pipeline, or None.
+        settings: the ``train`` section.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any], work_dir: Path, resume: Path | None = None) -> None:
+        self.cfg, self.work_dir, self.resume = cfg, work_dir, resume
+        self.settings: Train = section(cfg, "train")
+        self.data: Data = section(cfg, "data")
+        torch.manual_seed(self.settings.seed)
+        pipeline = build_model(cfg)
+        losses = build(cfg.get("losses", {}), "losses", "losses")
+        if not losses:
+            raise ConfigError("losses: the section is empty; there is nothing to minimise.")
+        if resume is None:
+            self._initialise(pipeline)
+        transforms = build(list(self.data.transforms), "data.transforms", "transforms")
+        self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
+        self.ema: AveragedModel | None = None
+
+    def _initialise(self, pipeline: nn.Module) -> None:
+        """Load the parts that start from another config's trained weights."""
+        for part, origin in self.settings.init.items():
+            name, _, source = origin.partition(":")
+            module = pipeline if part == "pipeline" else getattr(pipeline, part, None)
+            if module is None:
+                raise ConfigError(f"train.init: the model has no part '{part}'.")
+            path = self.work_dir.parent / name / "last.pth"
+            checkpoint.load_part(module, checkpoint.load(path), source or part, f"train.init.{part}: {path}")
+
+    def evaluated(self) -> nn.Module:
+        """Return the pipeline whose weights count: the averaged one where there is one."""
+        return self.ema.module if self.ema is not None else self.trainee.pipeline
+
+    def set_lr(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
+        """Set every group's rate for this iteration: a function of the iteration alone."""
+        factor = lr_factor(self.settings.lr_factors, iteration)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def save(self, runner: Any, iteration: int, name: str = "last.pth") -> None:
+        """Write a checkpoint; every rank's generators and buffers go into it."""
+        own = {"random": checkpoint.random_state(), "buffers": dict(self._local_buffers())}
+        ranks: list[Any] = [own]
+        if dist.is_initialized():
+            ranks = [None] * runner.world_size
+            dist.all_gather_object(ranks, own)
+        if runner.rank != 0:
+            return
+        state = {
+            "iteration": iteration,
+            "config": json.dumps(self.cfg),
+            "model": self.trainee.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema is not None else None,
+            "ema_count": int(self.ema.n_averaged) if self.ema is not None else 0,
+            "optimizer": runner.optim_wrapper.optimizer.state_dict(),
+            "ranks": ranks,
+        }
+        checkpoint.save(state, self.work_dir / name)
+
+    def save_weights(self, iteration: int, name: str) -> None:
+        """Write the evaluated weights alone, for evaluation and not for resuming."""
+        weights = {f"pipeline.{k}": v for k, v in self.evaluated().state_dict().items()}
+        state = {"iteration": iteration, "config": json.dumps(self.cfg), "model": weights}
+        checkpoint.save(state, self.work_dir / name)
+
+    def restore(self, runner: Any) -> int:
+        """Load ``self.resume`` into model, average, optimizer and generators; return its iteration."""
+        assert self.resume is not None
+        state = checkpoint.load(self.resume)
+        if "optimizer" not in state:
+            raise ConfigError(f"{self.resume} holds weights only; resume from last.pth.")
+        if state["iteration"] > self.settings.iterations:
+            raise ConfigError(f"{self.resume} is at iteration {state['iteration']}, beyond train.iterations.")
+        if len(state["ranks"]) != runner.world_size:
+            raise ConfigError(
+                f"{self.resume} was written by {len(state['ranks'])} processes, this run has "
+                f"{runner.world_size}; start as many."
+            )
+        self.trainee.load_state_dict(state["model"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+            self.ema.n_averaged.fill_(state["ema_count"])
+        runner.optim_wrapper.optimizer.load_state_dict(state["optimizer"])
+        own = state["ranks"][runner.rank]
+        self.trainee.load_state_dict(own["buffers"], strict=False)
+        checkpoint.set_random_state(own["random"])
+        return int(state["iteration"])
+
+    def _local_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        saved = self.trainee.state_dict()
+        for name, _ in self.trainee.named_buffers():
+            if name in saved:
+                yield name, saved[name].cpu()
+
+
+def lr_factor(points: Any, iteration: int) -> float:
+    """Interpolate ``(iteration, factor)`` points linearly; constant beyond both ends.
+
+    Example:
+        >>> lr_factor([(100, 1.0), (200, 0.0)], 150)
+        0.5
+    """
+    if not points:
+        return 1.0
+    before = [p for p in points if p[0] <= iteration]
+    after = [p for p in points if p[0] > iteration]
+    if not before or not after:
+        return float((before or after)[-1 if before else 0][1])
+    (i, a), (j, b) = before[-1], after[0]
+    return float(a + (b - a) * (iteration - i) / (j - i))
+
+
+def train(
+    cfg: Mapping[str, Any], work_dir: str | Path, *, resume: str | Path | None = None, launcher: str = "none"
+) -> Job:
+    """Train a resolved config in ``work_dir``.
+
+    Args:
+        cfg: from :func:`registry.config.load_config`.
+        work_dir: gets config.json, log, scalars, panels, last.pth and best.pth.
+        resume: checkpoint to go on from; ``"auto"`` for ``work_dir/last.pth`` if it is there.
+        launcher: none, pytorch (torchrun), slurm or mpi.
+
+    Returns:
+        The finished job.
+
+    Raises:
+        ConfigError: the config, the data or the checkpoint is wrong.
+        Interrupted: Ctrl-C; ``work_dir/last.pth`` resumes.
+    """
+    work_dir = Path(work_dir)
+    join_processes(launcher)
+    rank, ranks = get_dist_info()
+    path = work_dir / "last.pth" if resume == "auto" else resume and Path(resume)
+    job = Job(cfg, work_dir, path if path and (resume != "auto" or path.is_file()) else None)
+    settings = job.settings
+    loader = train_loader(
+        job.data,
+        iterations=settings.iterations,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        rank=rank,
+        ranks=ranks,
+    )
+    if rank == 0:
+        save_config(cfg, work_dir)
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
+    job.trainee.to(device)
+    if settings.ema is not None:
+        job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+    groups = job.trainee.pipeline.parameter_groups()
+    unknown = set(settings.groups) - set(groups)
+    if unknown:
+        raise ConfigError(f"train.groups: no group '{min(unknown)}'; there are {', '.join(groups)}.")
+    optimizer = torch.optim.Adam(
+        [
+            {"params": params, "name": name, "initial_lr": settings.lr, **settings.groups.get(name, {})}
+            for name, params in groups.items()
+        ],
+        lr=settings.lr,
+        betas=(settings.betas[0], settings.betas[1]),
+        weight_decay=settings.weight_decay,
+    )
+    if settings.compile:
+        job.trainee.pipeline.compile()
+    hooks = [
+        build({"type": "hooks/progress", "every": settings.log_every, "job": job}, "train"),
+        build({"type": "hooks/panels", "every": settings.panels_every, "job": job}, "train"),
+        build({"type": "hooks/validation", "every": settings.evaluate_every, "job": job}, "train"),
+        *build(list(settings.hooks), "train.hooks", "hooks"),
+    ]
+    wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
+    if not torch.cuda.is_available():
+        wrapper["device_ids"] = None  # type: ignore[assignment]
+    standard = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+    runner = _Quiet(
+        model=job.trainee,
+        work_dir=str(work_dir),
+        train_dataloader=loader,
+        train_cfg={"type": Loop, "job": job},
+        optim_wrapper=Stepper(optimizer, settings.clip, settings.amp),
+        default_hooks=dict.fromkeys(standard),
+        custom_hooks=hooks,
+        launcher="pytorch" if ranks > 1 else "none",
+        cfg=Config({"model_wrapper_cfg": wrapper}),
+        randomness={"seed": settings.seed},
+        log_level="WARNING",
+        experiment_name=f"{work_dir.name}-{os.getpid()}-{id(job)}",
+    )
+    runner.train()
+    return job
+
+
+def save_config(cfg: Mapping[str, Any], work_dir: Path) -> None:
+    """Write ``config.json``: with it alone the model can be rebuilt."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    temporary = work_dir / ".config.json.tmp"
+    temporary.write_text(json.dumps(cfg, indent=2) + "\n")
+    temporary.replace(work_dir / "config.json")
+
+
+def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:
+    """Build the pipeline of a resolved config, fill it from a checkpoint, set evaluation mode.
+
+    Raises:
+        ConfigError: the checkpoint is missing, unreadable, or of another model.
+    """
+    pipeline = build_model(cfg)
+    checkpoint.load_part(pipeline, checkpoint.load(file), "pipeline", str(file))
+    pipeline = pipeline.eval().to(memory_format=torch.channels_last)
+    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def join_processes(launcher: str) -> None:
+    """Join the process group of torchrun, Slurm or MPI: NCCL with a GPU, gloo without."""
+    if launcher == "none" or dist.is_initialized():
+        return
+    names = {
+        "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+        "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+        "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+    }
+    if launcher not in names:
+        raise ConfigError(f"--launcher: '{launcher}' is none of none, {', '.join(names)}.")
+    for ours, theirs in zip(names["pytorch"], names[launcher]):
+        if theirs not in os.environ:
+            raise ConfigError(f"--launcher {launcher}: {theirs} is not set; start the tool with that launcher.")
+        os.environ[ours] = os.environ[theirs]
+    if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
+        nodes = subprocess.run(
+            ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]], capture_output=True, text=True
+        )
+        os.environ["MASTER_ADDR"] = nodes.stdout.split()[0]
+    os.environ.setdefault("MASTER_ADDR", platform.node())
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def _main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+__all__ = ["Hook", "Interrupted", "Job", "load_pipeline", "train"]

@@ -1,0 +1,204 @@
+"""components/io/video and fit: what is read is what was written, and points follow the pixels."""
+
+import os
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from components.io import video
+from components.io.fit import fit_affine, fit_image, to_contract, to_pixels
+
+
+def clip(length=40, height=48, width=64):
+    """Frames that show their number as six black or yellow bars, robust to compression."""
+    bars = np.arange(length)[:, None] >> np.arange(6) & 1
+    frames = np.repeat(bars, 10, axis=1)[:, None, :, None] * np.array([250, 250, 0])
+    return np.pad(np.repeat(frames, height, axis=1), ((0, 0), (0, 0), (0, width - 60), (0, 0))).astype(np.uint8)
+
+
+def number(frame):
+    bars = frame[:, :60].reshape(len(frame), 6, 10, 3)[:, :, 2:8].mean((0, 2))
+    assert (bars[:, 2] < 60).all()  # blue: channels are in order
+    return int((bars[:, 0] > 125) @ (1 << np.arange(6)))
+
+
+def test_image_content_decides_not_suffix(tmp_path):
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[1, 2] = 10, 20, 30
+    _, png = cv2.imencode(".png", image[..., ::-1])
+    (tmp_path / "a.jpg").write_bytes(png.tobytes())
+    np.testing.assert_array_equal(video.read_image(tmp_path / "a.jpg"), image)
+    assert video.image_size(tmp_path / "a.jpg") == (6, 4)
+
+
+def test_grey_and_transparent_images_have_three_channels(tmp_path):
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((3, 3), 7, np.uint8))
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.full((3, 3, 4), 9, np.uint8))
+    assert video.read_image(tmp_path / "grey.png").tolist() == [[[7] * 3] * 3] * 3
+    assert video.read_image(tmp_path / "alpha.png").shape == (3, 3, 3)
+
+
+def test_size_follows_exif_orientation(tmp_path):
+    from PIL import Image
+
+    picture = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    assert video.read_image(tmp_path / "turned.jpg").shape[:2] == (6, 4)
+    assert video.image_size(tmp_path / "turned.jpg") == (4, 6)
+
+
+@pytest.mark.parametrize("read", [video.read_image, video.image_size, video.VideoReader])
+def test_missing_and_empty_files_are_named(tmp_path, read):
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(FileNotFoundError, match=r"no file '.*gone\.png'"):
+        read(tmp_path / "gone.png")
+    with pytest.raises(OSError, match=r"empty\.png' is empty \(0 bytes\)"):
+        read(tmp_path / "empty.png")
+
+
+def test_broken_files_are_named(tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    for read in (video.read_image, video.image_size):
+        with pytest.raises(OSError, match=r"text\.jpg' cannot be decoded"):
+            read(tmp_path / "text.jpg")
+    (tmp_path / "text.mp4").write_text("no video")
+    with pytest.raises(OSError, match=r"text\.mp4' cannot be opened as a video"):
+        len(video.VideoReader(tmp_path / "text.mp4"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_video_round_trip_and_random_access(tmp_path, suffix):
+    path = tmp_path / f"clip{suffix}"
+    video.write_video(path, clip(), fps=12)
+    reader = video.VideoReader(path)
+    assert len(reader) == 40
+    assert reader.fps == pytest.approx(12)
+    assert [number(frame) for frame in reader] == list(range(40))
+    for i in (39, 0, 17, 18, 16, 5, 38):
+        assert number(reader.read(i)) == i
+    with pytest.raises(IndexError, match="frames 0 to 39, not 40"):
+        reader.read(40)
+
+
+def test_wrong_seeks_are_noticed(tmp_path):
+    class SeeksBeside:
+        def __init__(self, path):
+            self.inner = cv2.VideoCapture(path)
+
+        def set(self, what, value):
+            return self.inner.set(what, max(value - 3, 0))
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+    video.write_video(tmp_path / "clip.mp4", clip(), fps=25)
+    reader = video.VideoReader(tmp_path / "clip.mp4")
+    reader._open = lambda: SeeksBeside(str(reader.path))
+    assert [number(reader.read(i)) for i in (30, 2, 35, 36, 0)] == [30, 2, 35, 36, 0]
+
+
+def test_overstated_header_is_not_believed(tmp_path):
+    path = tmp_path / "clip.avi"
+    video.write_video(path, clip(), fps=25)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"avih") + 8 + 16  # dwTotalFrames of the AVI header
+    assert int.from_bytes(data[at:at + 4], "little") == 40
+    data[at:at + 4] = (60).to_bytes(4, "little")
+    at = data.index(b"strh") + 8 + 32  # dwLength of the stream header
+    data[at:at + 4] = (60).to_bytes(4, "little")
+    path.write_bytes(data)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == 60
+    assert len(video.VideoReader(path)) == 40
+
+
+def test_reader_in_other_processes(tmp_path):
+    video.write_video(tmp_path / "clip.mp4", clip(), fps=25)
+    reader = video.VideoReader(tmp_path / "clip.mp4")
+    reader.read(5)  # the handle is open when the process forks
+    assert number(pickle.loads(pickle.dumps(reader)).read(7)) == 7
+    pid = os.fork() if hasattr(os, "fork") else None
+    if pid == 0:
+        os._exit(number(reader.read(20)))
+    if pid:
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 20
+    assert number(reader.read(6)) == 6
+
+
+def test_gif_round_trip(tmp_path):
+    video.write_gif(tmp_path / "clip.gif", clip(5), fps=10)
+    frames = list(video.frames_of(tmp_path / "clip.gif"))
+    assert [number(frame) for frame in frames] == [0, 1, 2, 3, 4]
+
+
+def test_frames_of_folder_is_in_natural_order(tmp_path):
+    for i in (10, 9, 1):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((2, 2, 3), i, np.uint8))
+    (tmp_path / ".9.png").touch()
+    (tmp_path / "notes.txt").touch()
+    (none := tmp_path / "none").mkdir()
+    assert [frame[0, 0, 0] for frame in video.frames_of(tmp_path)] == [1, 9, 10]
+    assert len(list(video.frames_of(tmp_path / "9.png"))) == 1
+    with pytest.raises(FileNotFoundError, match="no image in folder"):
+        list(video.frames_of(none))
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "clip.mp4"
+    video.write_video(path, clip(3), fps=25)
+    before = path.read_bytes()
+
+    def breaks():
+        yield from clip(2)
+        raise RuntimeError("no more")
+
+    for write in (video.write_video, video.write_gif):
+        with pytest.raises(RuntimeError, match="no more"):
+            write(path, breaks(), 25)
+        with pytest.raises(ValueError, match="no frame"):
+            write(path, [], 25)
+        with pytest.raises(ValueError, match="differ"):
+            write(path, [clip(1)[0], clip(1, height=50)[0]], 25)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_affine_by_hand():
+    # 40 x 20 stretched to a square: pixel 0 of 40 lies at 1/40 - 1, pixel 19 of 20 at 39/20 - 1
+    np.testing.assert_allclose(to_contract([[0, 19]], fit_affine((40, 20))), [[-0.975, 0.95]])
+    # middle 20 x 20, which starts at column 10
+    np.testing.assert_allclose(to_contract([[10, 0]], fit_affine((40, 20), "crop")), [[-0.95, -0.95]])
+    # padded to 40 x 40: ten black rows above
+    np.testing.assert_allclose(to_contract([[0, 0]], fit_affine((40, 20), "pad")), [[-0.975, -0.475]])
+    # a crop of 8 x 4 at (3, 5), stretched: its first pixel centre
+    affine = fit_affine((40, 20), crop=(3, 5, 8, 4))
+    np.testing.assert_allclose(to_contract([[3, 5]], affine), [[-0.875, -0.75]])
+    points = np.array([[3.0, 5.0], [17.25, -2.0]])
+    np.testing.assert_allclose(to_pixels(to_contract(points, affine), affine), points, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 64])
+@pytest.mark.parametrize(("fit", "crop"), [
+    ("stretch", None), ("pad", None), ("crop", None), ("pad", (30, 10, 40, 24)), ("stretch", (-8, 4, 64, 56)),
+])
+def test_points_follow_pixels(size, fit, crop):
+    y, x = np.mgrid[:60, :80]
+    at = np.array([47.0, 22.0])
+    blob = 255 * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / 32)
+    image, affine = fit_image(np.repeat(blob[..., None], 3, 2).astype(np.uint8), size, fit, crop)
+    weight = image[..., 0] / image[..., 0].sum()
+    centres = (2 * np.arange(size) + 1) / size - 1
+    found = [(weight * centres).sum(), (weight * centres[:, None]).sum()]
+    np.testing.assert_allclose(found, to_contract(at, affine), atol=0.01)
+
+
+def test_fit_keeps_a_fitting_image_and_refuses_the_rest():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    np.testing.assert_array_equal(fit_image(image, 8)[0], image)
+    with pytest.raises(ValueError, match="misses the image"):
+        fit_image(image, 8, crop=(20, 0, 4, 4))
+    with pytest.raises(ValueError, match="fit='squeeze' is none of stretch, pad, crop"):
+        fit_image(image, 8, "squeeze")

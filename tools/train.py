@@ -1,0 +1,128 @@
+#!/usr/bin/env python
+"""Train a config: ``tools/train.py configs/keypointgan_puppets.py``."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from registry import ConfigError, load_config
+from registry.config import parse_options
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="a .py config, or the config.json of an earlier run")
+    parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
+    parser.add_argument(
+        "--resume", nargs="?", const="auto", help="go on from WORK_DIR/last.pth, or from this checkpoint"
+    )
+    parser.add_argument("--amp", action="store_true", help="autocast to bfloat16")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE")
+    args = parser.parse_args()
+    try:
+        options = parse_options(args.cfg_options)
+        cfg = load_config(args.config, options)
+    except ConfigError as error:
+        return fail(error)
+    cfg["train"]["amp"] = args.amp or cfg["train"].get("amp", False)
+    work_dir = Path(args.work_dir or f"work_dirs/{Path(args.config).stem}")
+    code = run(args, cfg, work_dir, options)
+    if args.launcher != "none":
+        leave(code)
+    return code
+
+
+def run(args: argparse.Namespace, cfg: dict, work_dir: Path, options: dict) -> int:
+    from registry.runner import Interrupted, join_processes, train  # after the arguments: imports torch
+
+    try:
+        join_processes(args.launcher)
+        train_origins(args, cfg, work_dir, options)
+        job = train(cfg, work_dir, resume=args.resume, launcher=args.launcher)
+        report(job)
+    except (ConfigError, FloatingPointError, FileNotFoundError) as error:
+        return fail(error)
+    except Interrupted:
+        same = f" --cfg-options {' '.join(args.cfg_options)}" if args.cfg_options else ""
+        print(
+            f"\nStopped; {work_dir}/last.pth is complete. Go on with:\n"
+            f"  tools/train.py {args.config} --work-dir {work_dir} --resume{same}"
+        )
+        return 130
+    return 0
+
+
+def train_origins(args: argparse.Namespace, cfg: dict, work_dir: Path, options: dict) -> None:
+    """Train the configs that ``train.init`` starts from, where that is not done yet."""
+    import json
+
+    from registry import checkpoint
+    from registry.runner import train
+
+    for origin in dict.fromkeys(value.partition(":")[0] for value in cfg["train"].get("init", {}).values()):
+        folder = work_dir.parent / origin
+        path = Path(args.config).parent / f"{origin}.py"
+        if not path.is_file() and (folder / "last.pth").is_file():
+            continue
+        shared = {}
+        for key, value in options.items():
+            if "." not in key:
+                try:
+                    load_config(path, {key: value})
+                except ConfigError:
+                    continue  # a number that only this config has
+                shared[key] = value
+        wanted = load_config(path, shared)
+        saved = folder / "config.json"
+        if saved.is_file() and json.loads(saved.read_text()) != json.loads(json.dumps(wanted)):
+            raise ConfigError(
+                f"train.init: {folder} was trained with other settings than {path} has now. Remove that "
+                "folder, or use a --work-dir in another one."
+            )
+        last = folder / "last.pth"
+        if last.is_file() and checkpoint.load(last)["iteration"] == wanted["train"]["iterations"]:
+            continue
+        print(f"train.init: {origin} comes first", flush=True)
+        train_origins(args, wanted, folder, options)
+        train(wanted, folder, resume="auto", launcher=args.launcher)
+
+
+def report(job: object) -> None:
+    """Evaluate the last checkpoint, print the table, write metrics.json and the animation."""
+    from mmengine.dist import get_rank
+
+    from components.io.draw import animate
+    from registry.evaluation import evaluate, table, write_metrics
+
+    if get_rank() != 0 or not job.cfg.get("evaluate"):
+        return
+    pipeline = job.evaluated()
+    animate(pipeline.eval(), job.data.test, job.work_dir / "held_out.gif")
+    rows = evaluate(pipeline, job.cfg, selection="last")
+    write_metrics(rows, job.work_dir / "metrics.json")
+    print(f"\n{job.work_dir}/metrics.json, held-out frames in {job.work_dir}/held_out.gif\n{table(rows)}")
+
+
+def fail(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def leave(code: int) -> None:
+    """End a process of a distributed run: gloo aborts now and then in the interpreter's own exit."""
+    from torch import distributed as dist
+
+    if code == 0 and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
