@@ -84,7 +84,9 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) ->
         return
     for key in given:
         if key not in known:
-            raise ConfigError(f"{path}: {name} takes no argument '{key}'.{did_you_mean(key, known)}")
+            raise ConfigError(
+                f"{path}: {name} takes no argument '{key}'.{did_you_mean(key, known)}"
+            )
     missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
     if missing:
         raise ConfigError(f"{path}: {name} needs {', '.join(repr(key) for key in missing)}.")

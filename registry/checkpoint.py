@@ -37,12 +37,16 @@ def load(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"no checkpoint '{path}'. Train first: tools/train.py CONFIG --work-dir {path.parent}")
+        raise ConfigError(
+            f"no checkpoint '{path}'. Train first: tools/train.py CONFIG --work-dir {path.parent}"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{path} is not a checkpoint that can be read safely: {reason}") from error
+        raise ConfigError(
+            f"{path} is not a checkpoint that can be read safely: {reason}"
+        ) from error
     if not isinstance(state, dict) or "model" not in state:
         raise ConfigError(f"{path} is not a checkpoint of keypoint-zoo: it has no 'model'.")
     return state
@@ -80,7 +84,9 @@ def load_part(module: nn.Module, state: Mapping[str, Any], part: str, where: str
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise ConfigError(f"{where}: the weights do not fit the model: {'; '.join(problems[:3])}{more}.")
+        raise ConfigError(
+            f"{where}: the weights do not fit the model: {'; '.join(problems[:3])}{more}."
+        )
     module.load_state_dict(own)
 
 
@@ -90,7 +96,13 @@ def random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [
+            kind,
+            torch.from_numpy(keys.astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ],
         "python": list(random.getstate()),
     }
 

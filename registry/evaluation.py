@@ -79,7 +79,10 @@ def evaluate(pipeline: Any, cfg: Mapping[str, Any], selection: str) -> list[dict
         {
             "protocol": name,
             **row,
-            "baselines": {"predict_mean": average[name]["value"], "untrained": untrained[name]["value"]},
+            "baselines": {
+                "predict_mean": average[name]["value"],
+                "untrained": untrained[name]["value"],
+            },
             "predict_mean_from": origin,
             "crop": settings.crop,
             "selection": selection,
@@ -102,13 +105,27 @@ def mean_pose(cfg: Mapping[str, Any], limit: int = 4000) -> tuple[torch.Tensor, 
         poses = [dataset.keypoints(i) for i in spread(len(dataset), limit)]
         poses = [pose for pose in poses if pose is not None]
         if poses:
-            return torch.from_numpy(np.mean(poses, axis=0, dtype=np.float64)).float(), f"data.{name}"
-    raise ConfigError("neither data.train nor data.prior has keypoints; the mean baseline needs some.")
+            return torch.from_numpy(
+                np.mean(poses, axis=0, dtype=np.float64)
+            ).float(), f"data.{name}"
+    raise ConfigError(
+        "neither data.train nor data.prior has keypoints; the mean baseline needs some."
+    )
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as an aligned text table: every score beside its two baselines."""
-    head = ["protocol", "metric", "unit", "value", "95 % interval", "predict mean", "untrained", "n", "crop"]
+    head = [
+        "protocol",
+        "metric",
+        "unit",
+        "value",
+        "95 % interval",
+        "predict mean",
+        "untrained",
+        "n",
+        "crop",
+    ]
     body = [
         [
             row["protocol"],
@@ -124,7 +141,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in [head, *body])
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in [head, *body]
+    )
 
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:

@@ -42,7 +42,9 @@ class Draws(Dataset[dict[str, Any]]):
             kept = np.arange(len(prior))
             if prior_size is not None:
                 if prior_size > len(prior):
-                    raise ConfigError(f"data.prior_size is {prior_size}, but there are {len(prior)} poses.")
+                    raise ConfigError(
+                        f"data.prior_size is {prior_size}, but there are {len(prior)} poses."
+                    )
                 kept = rng.choice(kept, prior_size, replace=False)
             self.kept = kept
 
@@ -55,7 +57,9 @@ class Draws(Dataset[dict[str, Any]]):
         if self.prior is not None:
             pose = self.prior.keypoints(int(rng.choice(self.kept)))
             if pose is None:
-                raise ConfigError("data.prior: the dataset has no keypoints; a prior needs annotated poses.")
+                raise ConfigError(
+                    "data.prior: the dataset has no keypoints; a prior needs annotated poses."
+                )
             item["poses"] = pose
         return item
 
@@ -73,7 +77,12 @@ class DrawNumbers(Sampler[int]):
     """
 
     def __init__(self, iterations: int, batch_size: int, rank: int, ranks: int) -> None:
-        self.iterations, self.batch_size, self.rank, self.ranks = iterations, batch_size, rank, ranks
+        self.iterations, self.batch_size, self.rank, self.ranks = (
+            iterations,
+            batch_size,
+            rank,
+            ranks,
+        )
         self.start = 0
 
     def __iter__(self) -> Iterator[int]:
@@ -93,7 +102,9 @@ def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return arrays
 
 
-def to_batch(arrays: Mapping[str, Any], device: torch.device, transforms: Sequence[Any] = ()) -> Batch:
+def to_batch(
+    arrays: Mapping[str, Any], device: torch.device, transforms: Sequence[Any] = ()
+) -> Batch:
     """Move a collated batch to the device and make a :class:`Batch` of it.
 
     Args:

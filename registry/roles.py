@@ -49,13 +49,17 @@ class Role(Registry):  # type: ignore[misc]
                 other = [role.name for role in ROLES.values() if key in role.names()]
                 if other:
                     raise ConfigError(f"'{key}' is one of {other[0]}, not of {self.name}.")
-                raise ConfigError(f"no {self.singular} named '{key}'.{did_you_mean(key, self.names())}")
+                raise ConfigError(
+                    f"no {self.singular} named '{key}'.{did_you_mean(key, self.names())}"
+                )
             if key.count("/") == 1:
                 importlib.import_module(f"components.{key.replace('/', '.')}")
             else:
                 plugins.load_component(key)
         if key not in self.module_dict:
-            raise ConfigError(f"the file of '{key}' does not register that name; give its decorator the name.")
+            raise ConfigError(
+                f"the file of '{key}' does not register that name; give its decorator the name."
+            )
         return self.module_dict[key]
 
     @property

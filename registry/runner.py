@@ -37,7 +37,7 @@ from registry.errors import ConfigError
 from registry.loading import to_batch, train_loader
 
 
-class Interrupted(Exception):  # noqa: N818
+class Interrupted(Exception):
     """Training was stopped by Ctrl-C; the checkpoint is written."""
 
 
@@ -50,7 +50,9 @@ class Trainee(BaseModel):  # type: ignore[misc]
         transforms: batch transforms.
     """
 
-    def __init__(self, pipeline: nn.Module, losses: Mapping[str, nn.Module], transforms: Any) -> None:
+    def __init__(
+        self, pipeline: nn.Module, losses: Mapping[str, nn.Module], transforms: Any
+    ) -> None:
         super().__init__(data_preprocessor=nn.Identity())
         self.pipeline = pipeline
         self.losses = nn.ModuleDict(losses)
@@ -152,7 +154,9 @@ class Loop(BaseLoop):  # type: ignore[misc]
                 log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
                 if job.ema is not None:
                     job.ema.update_parameters(job.trainee.pipeline)
-                runner.call_hook("after_train_iter", batch_idx=self.iter, data_batch=data, outputs=log)
+                runner.call_hook(
+                    "after_train_iter", batch_idx=self.iter, data_batch=data, outputs=log
+                )
                 self.iter += 1
                 every = job.settings.checkpoint_every
                 due = bool(every) and self.iter % every == 0
@@ -218,7 +222,9 @@ class Job:
             if module is None:
                 raise ConfigError(f"train.init: the model has no part '{part}'.")
             path = self.work_dir.parent / name / "last.pth"
-            checkpoint.load_part(module, checkpoint.load(path), source or part, f"train.init.{part}: {path}")
+            checkpoint.load_part(
+                module, checkpoint.load(path), source or part, f"train.init.{part}: {path}"
+            )
 
     def evaluated(self) -> nn.Module:
         """Return the pipeline whose weights count: the averaged one where there is one."""
@@ -263,7 +269,9 @@ class Job:
         if "optimizer" not in state:
             raise ConfigError(f"{self.resume} holds weights only; resume from last.pth.")
         if state["iteration"] > self.settings.iterations:
-            raise ConfigError(f"{self.resume} is at iteration {state['iteration']}, beyond train.iterations.")
+            raise ConfigError(
+                f"{self.resume} is at iteration {state['iteration']}, beyond train.iterations."
+            )
         if len(state["ranks"]) != runner.world_size:
             raise ConfigError(
                 f"{self.resume} was written by {len(state['ranks'])} processes, this run has "
@@ -304,7 +312,11 @@ def lr_factor(points: Any, iteration: int) -> float:
 
 
 def train(
-    cfg: Mapping[str, Any], work_dir: str | Path, *, resume: str | Path | None = None, launcher: str = "none"
+    cfg: Mapping[str, Any],
+    work_dir: str | Path,
+    *,
+    resume: str | Path | None = None,
+    launcher: str = "none",
 ) -> Job:
     """Train a resolved config in ``work_dir``.
 
@@ -337,17 +349,28 @@ def train(
     )
     if rank == 0:
         save_config(cfg, work_dir)
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
+    device = (
+        torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
+    )
     job.trainee.to(device)
     if settings.ema is not None:
-        job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+        job.ema = AveragedModel(
+            job.trainee.pipeline, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)
+        )
     groups = job.trainee.pipeline.parameter_groups()
     unknown = set(settings.groups) - set(groups)
     if unknown:
-        raise ConfigError(f"train.groups: no group '{min(unknown)}'; there are {', '.join(groups)}.")
+        raise ConfigError(
+            f"train.groups: no group '{min(unknown)}'; there are {', '.join(groups)}."
+        )
     optimizer = torch.optim.Adam(
         [
-            {"params": params, "name": name, "initial_lr": settings.lr, **settings.groups.get(name, {})}
+            {
+                "params": params,
+                "name": name,
+                "initial_lr": settings.lr,
+                **settings.groups.get(name, {}),
+            }
             for name, params in groups.items()
         ],
         lr=settings.lr,
@@ -417,11 +440,15 @@ def join_processes(launcher: str) -> None:
         raise ConfigError(f"--launcher: '{launcher}' is none of none, {', '.join(names)}.")
     for ours, theirs in zip(names["pytorch"], names[launcher]):
         if theirs not in os.environ:
-            raise ConfigError(f"--launcher {launcher}: {theirs} is not set; start the tool with that launcher.")
+            raise ConfigError(
+                f"--launcher {launcher}: {theirs} is not set; start the tool with that launcher."
+            )
         os.environ[ours] = os.environ[theirs]
     if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
         nodes = subprocess.run(
-            ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]], capture_output=True, text=True
+            ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]],
+            capture_output=True,
+            text=True,
         )
         os.environ["MASTER_ADDR"] = nodes.stdout.split()[0]
     os.environ.setdefault("MASTER_ADDR", platform.node())

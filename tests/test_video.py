@@ -15,7 +15,8 @@ def clip(length=40, height=48, width=64):
     """Frames that show their number as six black or yellow bars, robust to compression."""
     bars = np.arange(length)[:, None] >> np.arange(6) & 1
     frames = np.repeat(bars, 10, axis=1)[:, None, :, None] * np.array([250, 250, 0])
-    return np.pad(np.repeat(frames, height, axis=1), ((0, 0), (0, 0), (0, width - 60), (0, 0))).astype(np.uint8)
+    frames = np.repeat(frames, height, axis=1).astype(np.uint8)
+    return np.pad(frames, ((0, 0), (0, 0), (0, width - 60), (0, 0)))
 
 
 def number(frame):
@@ -106,10 +107,10 @@ def test_overstated_header_is_not_believed(tmp_path):
     video.write_video(path, clip(), fps=25)
     data = bytearray(path.read_bytes())
     at = data.index(b"avih") + 8 + 16  # dwTotalFrames of the AVI header
-    assert int.from_bytes(data[at:at + 4], "little") == 40
-    data[at:at + 4] = (60).to_bytes(4, "little")
+    assert int.from_bytes(data[at : at + 4], "little") == 40
+    data[at : at + 4] = (60).to_bytes(4, "little")
     at = data.index(b"strh") + 8 + 32  # dwLength of the stream header
-    data[at:at + 4] = (60).to_bytes(4, "little")
+    data[at : at + 4] = (60).to_bytes(4, "little")
     path.write_bytes(data)
     assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FRAME_COUNT) == 60
     assert len(video.VideoReader(path)) == 40
@@ -170,9 +171,9 @@ def test_affine_by_hand():
     # 40 x 20 stretched to a square: pixel 0 of 40 lies at 1/40 - 1, pixel 19 of 20 at 39/20 - 1
     np.testing.assert_allclose(to_contract([[0, 19]], fit_affine((40, 20))), [[-0.975, 0.95]])
     # middle 20 x 20, which starts at column 10
-    np.testing.assert_allclose(to_contract([[10, 0]], fit_affine((40, 20), "crop")), [[-0.95, -0.95]])
+    np.testing.assert_allclose(to_contract([10, 0], fit_affine((40, 20), "crop")), [-0.95, -0.95])
     # padded to 40 x 40: ten black rows above
-    np.testing.assert_allclose(to_contract([[0, 0]], fit_affine((40, 20), "pad")), [[-0.975, -0.475]])
+    np.testing.assert_allclose(to_contract([0, 0], fit_affine((40, 20), "pad")), [-0.975, -0.475])
     # a crop of 8 x 4 at (3, 5), stretched: its first pixel centre
     affine = fit_affine((40, 20), crop=(3, 5, 8, 4))
     np.testing.assert_allclose(to_contract([[3, 5]], affine), [[-0.875, -0.75]])
@@ -181,9 +182,16 @@ def test_affine_by_hand():
 
 
 @pytest.mark.parametrize("size", [16, 64])
-@pytest.mark.parametrize(("fit", "crop"), [
-    ("stretch", None), ("pad", None), ("crop", None), ("pad", (30, 10, 40, 24)), ("stretch", (-8, 4, 64, 56)),
-])
+@pytest.mark.parametrize(
+    ("fit", "crop"),
+    [
+        ("stretch", None),
+        ("pad", None),
+        ("crop", None),
+        ("pad", (30, 10, 40, 24)),
+        ("stretch", (-8, 4, 64, 56)),
+    ],
+)
 def test_points_follow_pixels(size, fit, crop):
     y, x = np.mgrid[:60, :80]
     at = np.array([47.0, 22.0])

@@ -17,7 +17,10 @@ def main() -> int:
     parser.add_argument("config", help="a .py config, or the config.json of an earlier run")
     parser.add_argument("--work-dir", help="default: work_dirs/<config name>")
     parser.add_argument(
-        "--resume", nargs="?", const="auto", help="go on from WORK_DIR/last.pth, or from this checkpoint"
+        "--resume",
+        nargs="?",
+        const="auto",
+        help="go on from WORK_DIR/last.pth, or from this checkpoint",
     )
     parser.add_argument("--amp", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
@@ -37,7 +40,11 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace, cfg: dict, work_dir: Path, options: dict) -> int:
-    from registry.runner import Interrupted, join_processes, train  # after the arguments: imports torch
+    from registry.runner import (
+        Interrupted,
+        join_processes,
+        train,
+    )  # after the arguments: imports torch
 
     try:
         join_processes(args.launcher)
@@ -63,7 +70,9 @@ def train_origins(args: argparse.Namespace, cfg: dict, work_dir: Path, options: 
     from registry import checkpoint
     from registry.runner import train
 
-    for origin in dict.fromkeys(value.partition(":")[0] for value in cfg["train"].get("init", {}).values()):
+    for origin in dict.fromkeys(
+        value.partition(":")[0] for value in cfg["train"].get("init", {}).values()
+    ):
         folder = work_dir.parent / origin
         path = Path(args.config).parent / f"{origin}.py"
         if not path.is_file() and (folder / "last.pth").is_file():
@@ -104,7 +113,9 @@ def report(job: object) -> None:
     animate(pipeline.eval(), job.data.test, job.work_dir / "held_out.gif")
     rows = evaluate(pipeline, job.cfg, selection="last")
     write_metrics(rows, job.work_dir / "metrics.json")
-    print(f"\n{job.work_dir}/metrics.json, held-out frames in {job.work_dir}/held_out.gif\n{table(rows)}")
+    print(
+        f"\n{job.work_dir}/metrics.json, held-out frames in {job.work_dir}/held_out.gif\n{table(rows)}"
+    )
 
 
 def fail(error: Exception) -> int:

@@ -51,7 +51,9 @@ class ConditionalImage(nn.Module):
         x = self.branch(2 * image - 1)
         if self.conditional:
             if condition is None:
-                raise ValueError("a conditional critic needs the condition image; pass conditional=False.")
+                raise ValueError(
+                    "a conditional critic needs the condition image; pass conditional=False."
+                )
             x = torch.cat((x, self.branch(2 * condition - 1)), dim=1)
         return (self.joint(x),)
 

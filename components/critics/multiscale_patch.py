@@ -41,8 +41,10 @@ class MultiscalePatch(nn.Module):
             )
         scores = []
         for i, critic in enumerate(self.scales):
-            small = image if i == 0 else F.interpolate(
-                image, scale_factor=0.5**i, mode="bilinear", align_corners=False
+            small = (
+                image
+                if i == 0
+                else F.interpolate(image, scale_factor=0.5**i, mode="bilinear", align_corners=False)
             )
             scores.append(critic(small))
         return tuple(scores)
@@ -51,6 +53,10 @@ class MultiscalePatch(nn.Module):
 def _patch_critic(inputs: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2)]
     for outputs, stride in ((2 * width, 2), (4 * width, 2), (8 * width, 1)):
-        layers += [nn.Conv2d(width, outputs, 4, stride, 1), nn.InstanceNorm2d(outputs), nn.LeakyReLU(0.2)]
+        layers += [
+            nn.Conv2d(width, outputs, 4, stride, 1),
+            nn.InstanceNorm2d(outputs),
+            nn.LeakyReLU(0.2),
+        ]
         width = outputs
     return nn.Sequential(*layers, nn.Conv2d(width, 1, 4, 1, 1))

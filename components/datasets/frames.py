@@ -62,36 +62,61 @@ class Frames:
     """
 
     def __init__(
-        self, *, root: str, image_size: int, pair: str = "clip",
-        pair_range: tuple[int, int] = (1, 60), include: tuple[str, ...] = (),
-        exclude: tuple[str, ...] = (), strip: bool = False, fit: str = "stretch",
-        crop: Crop | None = None, annotations: str | None = None, labelled_only: bool = False,
-        clip_columns: tuple[str, ...] = (), edges: tuple[tuple[str | int, ...], ...] = (),
-        flip_pairs: tuple[tuple[str | int, ...], ...] = (), cache_mb: int = 2048,
+        self,
+        *,
+        root: str,
+        image_size: int,
+        pair: str = "clip",
+        pair_range: tuple[int, int] = (1, 60),
+        include: tuple[str, ...] = (),
+        exclude: tuple[str, ...] = (),
+        strip: bool = False,
+        fit: str = "stretch",
+        crop: Crop | None = None,
+        annotations: str | None = None,
+        labelled_only: bool = False,
+        clip_columns: tuple[str, ...] = (),
+        edges: tuple[tuple[str | int, ...], ...] = (),
+        flip_pairs: tuple[tuple[str | int, ...], ...] = (),
+        cache_mb: int = 2048,
     ) -> None:
         if pair not in ("clip", "same"):
             raise ValueError(f"datasets/frames: pair={pair!r} is neither 'clip' nor 'same'.")
         if (labelled_only or clip_columns or edges or flip_pairs) and not annotations:
-            raise ValueError("datasets/frames: labelled_only, clip_columns, edges and flip_pairs "
-                             "speak of annotations. Give annotations= a CSV or COCO file.")
+            raise ValueError(
+                "datasets/frames: labelled_only, clip_columns, edges and flip_pairs "
+                "speak of annotations. Give annotations= a CSV or COCO file."
+            )
         if not Path(root).exists():
-            raise FileNotFoundError(f"datasets/frames: no folder '{root}'. Give root= an existing "
-                                    "folder of images, folder of clips, or video file.")
+            raise FileNotFoundError(
+                f"datasets/frames: no folder '{root}'. Give root= an existing "
+                "folder of images, folder of clips, or video file."
+            )
         self.image_size, self.pair, self.pair_range = image_size, pair, pair_range
         self._fit, self._crop = fit, crop
         self._recent: list[VideoReader] = []
 
-        clips = (clips_of_table(Path(root), annotations, clip_columns) if clip_columns
-                 else find_clips(Path(root), strip))
-        chosen = [clip for clip in clips if (not include or _matches(clip.name, include))
-                  and not _matches(clip.name, exclude)]
+        clips = (
+            clips_of_table(Path(root), annotations, clip_columns)
+            if clip_columns
+            else find_clips(Path(root), strip)
+        )
+        chosen = [
+            clip
+            for clip in clips
+            if (not include or _matches(clip.name, include)) and not _matches(clip.name, exclude)
+        ]
         if not chosen:
-            raise ValueError(f"datasets/frames: include={include}, exclude={exclude} leave none of "
-                             f"the clips {', '.join(clip.name for clip in clips[:5])} of '{root}'.")
+            raise ValueError(
+                f"datasets/frames: include={include}, exclude={exclude} leave none of "
+                f"the clips {', '.join(clip.name for clip in clips[:5])} of '{root}'."
+            )
         self._read(chosen, limit=cache_mb * 2**20 // (3 * image_size**2))
         if not self._clips:
-            raise ValueError(f"datasets/frames: '{chosen[0].paths[0]}' has 1 frame; a pair needs "
-                             "two: use pair='same', or give videos or folders of frames.")
+            raise ValueError(
+                f"datasets/frames: '{chosen[0].paths[0]}' has 1 frame; a pair needs "
+                "two: use pair='same', or give videos or folders of frames."
+            )
 
         self.keypoint_names: tuple[str, ...] = ()
         self.edges: tuple[tuple[int, ...], ...] = ()
@@ -132,27 +157,38 @@ class Frames:
     def _match(self, root: Path, annotations: str) -> dict[int, int]:
         """Find the annotation row of each frame: the longer path of the two ends in the shorter."""
         root = root if root.is_dir() else root.parent
-        paths = [clip.path(t) for clip, end, start in zip(self._clips, self._ends, [0, *self._ends])
-                 for t in range(end - start)]
+        paths = [
+            clip.path(t)
+            for clip, end, start in zip(self._clips, self._ends, [0, *self._ends])
+            for t in range(end - start)
+        ]
         full = ["/" + _bare(path.absolute().as_posix()) for path in paths]
         short = ["/" + _bare(path.relative_to(root).as_posix()) for path in paths]
         files = ["/" + _bare(file) for file in self._labels.files]
         frames_of = defaultdict(list)
         for frame, path in enumerate(paths):
             frames_of[_bare(path.name)].append(frame)
-        near = [(frame, row) for row, file in enumerate(files)
-                for frame in frames_of[file.rpartition("/")[2]]]
+        near = [
+            (frame, row)
+            for row, file in enumerate(files)
+            for frame in frames_of[file.rpartition("/")[2]]
+        ]
         matches = [(frame, row) for frame, row in near if full[frame].endswith(files[row])] or [
-            (frame, row) for frame, row in near if files[row].endswith(short[frame])]
+            (frame, row) for frame, row in near if files[row].endswith(short[frame])
+        ]
         if not matches:
-            raise ValueError(f"datasets/frames: '{annotations}' names no frame of '{root}': it has "
-                             f"'{files[0][1:]}', the data set '{short[0][1:]}'.")
+            raise ValueError(
+                f"datasets/frames: '{annotations}' names no frame of '{root}': it has "
+                f"'{files[0][1:]}', the data set '{short[0][1:]}'."
+            )
         for names, side in ((short, 0), (files, 1)):
             most, times = Counter(match[side] for match in matches).most_common(1)[0]
             if times > 1:
-                raise ValueError(f"datasets/frames: '{names[most][1:]}' matches {times} times when "
-                                 f"'{annotations}' meets '{root}'. Keep one row per frame, with "
-                                 "its folder if names repeat.")
+                raise ValueError(
+                    f"datasets/frames: '{names[most][1:]}' matches {times} times when "
+                    f"'{annotations}' meets '{root}'. Keep one row per frame, with "
+                    "its folder if names repeat."
+                )
         return dict(matches)
 
     def __len__(self) -> int:
@@ -206,8 +242,11 @@ class Frames:
         frame = self._items[index]
         clip, t, length = self._locate(frame)
         source = frame - t + self._partner(t, length, rng) if self.pair == "clip" else frame
-        sample = {"target": self._image(frame), "source": self._image(source),
-                  "name": f"{clip.name}/{_bare(clip.path(t).name)}"}
+        sample = {
+            "target": self._image(frame),
+            "source": self._image(source),
+            "name": f"{clip.name}/{_bare(clip.path(t).name)}",
+        }
         if self.keypoint_names:
             xy, there = self._labelled(frame)
             inside = (np.abs(xy) <= 1).all(-1)

@@ -52,17 +52,28 @@ class Poses:
     """
 
     def __init__(
-        self, *, source: str, format: str = "coco",
+        self,
+        *,
+        source: str,
+        format: str = "coco",
         midpoints: tuple[tuple[str, str | int, str | int], ...] = (),
-        select: tuple[str | int, ...] = (), edges: tuple[tuple[str | int, ...], ...] = (),
-        flip_pairs: tuple[tuple[str | int, ...], ...] = (), fit: str = "image",
-        size: tuple[int, int] | None = None, box_height: tuple[float, float] = (0.6, 0.9),
-        box_shift: float = 0.1, actions: tuple[str, ...] = (), views: tuple[str, ...] = (),
-        stride: int = 1, seed: int = 0,
+        select: tuple[str | int, ...] = (),
+        edges: tuple[tuple[str | int, ...], ...] = (),
+        flip_pairs: tuple[tuple[str | int, ...], ...] = (),
+        fit: str = "image",
+        size: tuple[int, int] | None = None,
+        box_height: tuple[float, float] = (0.6, 0.9),
+        box_shift: float = 0.1,
+        actions: tuple[str, ...] = (),
+        views: tuple[str, ...] = (),
+        stride: int = 1,
+        seed: int = 0,
     ) -> None:
         if format not in READERS or fit not in ("image", "box"):
-            raise ValueError(f"datasets/poses: format={format!r} is one of {', '.join(READERS)}; "
-                             f"fit={fit!r} is 'image' or 'box'.")
+            raise ValueError(
+                f"datasets/poses: format={format!r} is one of {', '.join(READERS)}; "
+                f"fit={fit!r} is 'image' or 'box'."
+            )
         filters = {"actions": actions, "views": views, "stride": stride}
         if format != "penn_action" and (actions or views or stride != 1):
             raise ValueError(f"datasets/poses: {', '.join(filters)} need format='penn_action'.")
@@ -78,8 +89,10 @@ class Poses:
         whole = there[:, kept].all(axis=1)
         self.dropped = int((~whole).sum())  # poses with a missing keypoint
         if not whole.any():
-            raise ValueError(f"datasets/poses: no pose of {len(whole)} in '{source}' has all "
-                             "keypoints. Leave some out with select=.")
+            raise ValueError(
+                f"datasets/poses: no pose of {len(whole)} in '{source}' has all "
+                "keypoints. Leave some out with select=."
+            )
         self.keypoint_names = tuple(names[j] for j in kept)
         given = edges or (() if select else found.edges)
         self.edges = tuple(keypoint_indices(self.keypoint_names, edge) for edge in given)
@@ -91,8 +104,10 @@ class Poses:
             return
         sizes = found.sizes[whole] if size is None else np.array([size])
         if not sizes.all():
-            raise ValueError(f"datasets/poses: '{source}' does not tell the size of its images. "
-                             "Give size=(width, height), or use fit='box'.")
+            raise ValueError(
+                f"datasets/poses: '{source}' does not tell the size of its images. "
+                "Give size=(width, height), or use fit='box'."
+            )
         self._poses = ((2 * xy + 1) / sizes[:, None] - 1).astype(np.float32)
 
     def __len__(self) -> int:

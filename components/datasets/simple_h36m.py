@@ -17,13 +17,38 @@ Array = NDArray[Any]
 MASKS = "BackgroudMask"  # spelt so in the release
 
 JOINTS = (
-    "hip", "right_hip", "right_knee", "right_ankle", "right_ball", "right_toes",
-    "left_hip", "left_knee", "left_ankle", "left_ball", "left_toes",
-    "pelvis", "thorax", "neck", "head_center", "head_top",
-    "left_collar", "left_shoulder", "left_elbow", "left_wrist",
-    "left_hand", "left_thumb", "left_little", "left_little_tip",
-    "right_collar", "right_shoulder", "right_elbow", "right_wrist",
-    "right_hand", "right_thumb", "right_little", "right_little_tip",
+    "hip",
+    "right_hip",
+    "right_knee",
+    "right_ankle",
+    "right_ball",
+    "right_toes",
+    "left_hip",
+    "left_knee",
+    "left_ankle",
+    "left_ball",
+    "left_toes",
+    "pelvis",
+    "thorax",
+    "neck",
+    "head_center",
+    "head_top",
+    "left_collar",
+    "left_shoulder",
+    "left_elbow",
+    "left_wrist",
+    "left_hand",
+    "left_thumb",
+    "left_little",
+    "left_little_tip",
+    "right_collar",
+    "right_shoulder",
+    "right_elbow",
+    "right_wrist",
+    "right_hand",
+    "right_thumb",
+    "right_little",
+    "right_little_tip",
 )
 
 
@@ -60,36 +85,71 @@ class SimpleH36M:
     test_subjects = ("S11",)
     activities = ("directions", "discussion", "greeting", "posing", "waiting", "walking")
     official_joints = (11, 1, 2, 3, 6, 7, 8, 12, 14, 15, 13, 17, 18, 19, 25, 26, 27)
-    layout = (f"S*/WithBackground/<sequence>/<n>.jpg, S*/{MASKS}/<sequence>/<n>.png and "
-              "S*/Landmarks/<sequence>/<n>.mat")
+    layout = (
+        f"S*/WithBackground/<sequence>/<n>.jpg, S*/{MASKS}/<sequence>/<n>.png and "
+        "S*/Landmarks/<sequence>/<n>.mat"
+    )
 
     keypoint_names = JOINTS
-    edges = ((1, 11), (2, 1), (3, 2), (5, 3), (6, 11), (7, 6), (8, 7), (10, 8), (13, 11), (15, 13),
-             (17, 13), (18, 17), (19, 18), (25, 13), (26, 25), (27, 26))  # "human36m_simple2"
+    edges = (
+        (1, 11),
+        (2, 1),
+        (3, 2),
+        (5, 3),
+        (6, 11),
+        (7, 6),
+        (8, 7),
+        (10, 8),
+        (13, 11),
+        (15, 13),
+        (17, 13),
+        (18, 17),
+        (19, 18),
+        (25, 13),
+        (26, 25),
+        (27, 26),
+    )  # "human36m_simple2"
     flip_pairs = tuple((left, left - 5) for left in range(6, 11)) + tuple(
-        (left, left + 8) for left in range(16, 24))
+        (left, left + 8) for left in range(16, 24)
+    )
 
     def __init__(
-        self, *, root: str, split: str = "train", role: str = "images", image_size: int = 128,
-        use_mask: bool = True, sample_window: tuple[int, int] = (0, 1000),
-        stride: int | None = None, subset_size: int | None = None, subset_seed: int = 0,
+        self,
+        *,
+        root: str,
+        split: str = "train",
+        role: str = "images",
+        image_size: int = 128,
+        use_mask: bool = True,
+        sample_window: tuple[int, int] = (0, 1000),
+        stride: int | None = None,
+        subset_size: int | None = None,
+        subset_seed: int = 0,
     ) -> None:
         if split not in ("train", "test") or role not in ("images", "prior"):
-            raise ValueError(f"datasets/simple_h36m: split={split!r} is 'train' or 'test', "
-                             f"role={role!r} is 'images' or 'prior'.")
+            raise ValueError(
+                f"datasets/simple_h36m: split={split!r} is 'train' or 'test', "
+                f"role={role!r} is 'images' or 'prior'."
+            )
         if role == "prior" and split == "test":
             raise ValueError("datasets/simple_h36m: the prior is a part of split='train'.")
         self.root, self.split = Path(root), split
         self.image_size, self.use_mask = image_size, use_mask
         self._low, self._high = sample_window
         subjects = self.train_subjects if split == "train" else self.test_subjects
-        self._sequences = [(subject, name, self._frames(subject, name, role))
-                           for subject in subjects for name in self._names(subject)]
+        self._sequences = [
+            (subject, name, self._frames(subject, name, role))
+            for subject in subjects
+            for name in self._names(subject)
+        ]
         # a pair needs a frame that is at least the smallest distance later
         last = self._low if split == "train" and role == "images" else 0
         step = stride or (1 if split == "train" else max(sample_window[1], 1))
-        self._items = [(s, i) for s, (_, _, frames) in enumerate(self._sequences)
-                       for i in range(0, len(frames) - last, step)]
+        self._items = [
+            (s, i)
+            for s, (_, _, frames) in enumerate(self._sequences)
+            for i in range(0, len(frames) - last, step)
+        ]
         if subset_size:
             draw = np.random.default_rng(subset_seed)
             sequences = draw.integers(len(self._sequences), size=subset_size).tolist()
@@ -103,7 +163,8 @@ class SimpleH36M:
             raise FileNotFoundError(
                 f"datasets/simple_h36m: no sequence in '{folder}'. Download human_images.tar.gz, "
                 "linked from github.com/YutingZhang/lmdis-rep, and give root= its folder with "
-                f"{self.layout}.")
+                f"{self.layout}."
+            )
         return chosen
 
     def _frames(self, subject: str, name: str, role: str) -> list[int]:
@@ -154,7 +215,10 @@ class SimpleH36M:
             last = min(i + self._high, len(frames) - 1)
             source, _ = self._image(s, int(rng.integers(min(i + self._low, last), last + 1)))
         return {
-            "target": target, "source": source, "mask": mask,
-            "keypoints": self.keypoints(index), "visible": np.ones(len(JOINTS), np.float32),
+            "target": target,
+            "source": source,
+            "mask": mask,
+            "keypoints": self.keypoints(index),
+            "visible": np.ones(len(JOINTS), np.float32),
             "name": f"{subject}/{name}/{frames[i]:06d}",
         }

@@ -24,8 +24,14 @@ class StandIn:
     """
 
     def __init__(
-        self, *, image_size: int, num_keypoints: int, edges: tuple[tuple[int, int], ...] = (),
-        flip_pairs: tuple[tuple[int, int], ...] = (), length: int = 8, seed: int = 0,
+        self,
+        *,
+        image_size: int,
+        num_keypoints: int,
+        edges: tuple[tuple[int, int], ...] = (),
+        flip_pairs: tuple[tuple[int, int], ...] = (),
+        length: int = 8,
+        seed: int = 0,
     ) -> None:
         rng = np.random.default_rng(seed)
         self._images = rng.integers(0, 256, (length, image_size, image_size, 3), np.uint8)

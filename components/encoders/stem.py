@@ -16,7 +16,12 @@ def stem_levels(inputs: int, width: int, norm: Norm) -> nn.ModuleList:
     Shapes:
         (B, inputs, H, W) -> widths w, 2w, 4w, 8w at H, H/2, H/4, H/8
     """
-    levels = [[*conv_norm_relu(inputs, width, kernel=7, norm=norm), *conv_norm_relu(width, width, norm=norm)]]
+    levels = [
+        [
+            *conv_norm_relu(inputs, width, kernel=7, norm=norm),
+            *conv_norm_relu(width, width, norm=norm),
+        ]
+    ]
     for i in range(3):
         c = width * 2**i
         down = conv_norm_relu(c, 2 * c, stride=2, norm=norm)

@@ -54,5 +54,6 @@ class Panels(Hook):
             render = pipeline.reconstruct(batch.source, batch.driving)
         pipeline.train(was_training)
         write_png(
-            self.job.work_dir / "panels" / f"{done:07d}.png", panel(batch, found, render, self.edges)
+            self.job.work_dir / "panels" / f"{done:07d}.png",
+            panel(batch, found, render, self.edges),
         )

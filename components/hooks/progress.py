@@ -44,7 +44,9 @@ class Progress(Hook):
             pass  # the tensorboard extra is not installed; scalars.jsonl holds the same numbers
         else:
             self.board = SummaryWriter(str(self.job.work_dir / "tensorboard"))
-        parameters = sum(p.numel() for p in self.job.trainee.pipeline.parameters() if p.requires_grad)
+        parameters = sum(
+            p.numel() for p in self.job.trainee.pipeline.parameters() if p.requires_grad
+        )
         device = next(self.job.trainee.pipeline.parameters()).device
         self.say(
             f"{self.job.work_dir}: {parameters / 1e6:.2f} M trained parameters on {device}, iterations "

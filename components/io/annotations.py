@@ -53,14 +53,20 @@ class Annotations:
 
 
 def make_annotations(
-    names: Iterable[str], files: Iterable[str], xy: Any, visible: Any, sizes: Any = None,
+    names: Iterable[str],
+    files: Iterable[str],
+    xy: Any,
+    visible: Any,
+    sizes: Any = None,
     edges: Iterable[tuple[int, int]] = (),
 ) -> Annotations:
     """Build `Annotations` from raw numbers: points that are not finite become missing."""
     files, xy = tuple(files), np.asarray(xy, np.float32)
     there = np.isfinite(xy).all(-1) & (np.asarray(visible) > MISSING)
     return Annotations(
-        names=tuple(names), edges=tuple(edges), files=files,
+        names=tuple(names),
+        edges=tuple(edges),
+        files=files,
         xy=np.where(there[..., None], xy, np.float32(0)),
         visible=np.where(there, visible, MISSING).astype(np.uint8),
         sizes=np.zeros((len(files), 2), int) if sizes is None else np.asarray(sizes, int),
@@ -121,7 +127,9 @@ def read_coco(path: PathLike) -> Annotations:
     points = np.array([row["keypoints"] for row in rows], np.float64).reshape(len(rows), -1, 3)
     return make_annotations(
         category.get("keypoints") or map(str, range(points.shape[1])),
-        (image["file_name"] for image in images_of_rows), points[..., :2], points[..., 2],
+        (image["file_name"] for image in images_of_rows),
+        points[..., :2],
+        points[..., 2],
         sizes=[(image.get("width", 0), image.get("height", 0)) for image in images_of_rows],
         edges=[(a - 1, b - 1) for a, b in category.get("skeleton", ())],
     )
@@ -137,14 +145,24 @@ def write_coco(path: PathLike, annotations: Annotations) -> None:
         xy, flags = annotations.xy[row], annotations.visible[row].tolist()
         placed = xy[np.array(flags) > MISSING] if any(flags) else np.zeros((1, 2))
         box = [*placed.min(0).tolist(), *np.ptp(placed, axis=0).tolist()]
-        objects.append({
-            "id": row + 1, "image_id": images.setdefault(file, image)["id"], "category_id": 1,
-            "iscrowd": 0, "bbox": box, "area": box[2] * box[3],
-            "keypoints": [n for (x, y), v in zip(xy, flags) for n in (_short(x), _short(y), v)],
-            "num_keypoints": sum(flag > MISSING for flag in flags),
-        })
-    category = {"id": 1, "name": "object", "keypoints": list(annotations.names),
-                "skeleton": [[a + 1, b + 1] for a, b in annotations.edges]}
+        objects.append(
+            {
+                "id": row + 1,
+                "image_id": images.setdefault(file, image)["id"],
+                "category_id": 1,
+                "iscrowd": 0,
+                "bbox": box,
+                "area": box[2] * box[3],
+                "keypoints": [n for (x, y), v in zip(xy, flags) for n in (_short(x), _short(y), v)],
+                "num_keypoints": sum(flag > MISSING for flag in flags),
+            }
+        )
+    category = {
+        "id": 1,
+        "name": "object",
+        "keypoints": list(annotations.names),
+        "skeleton": [[a + 1, b + 1] for a, b in annotations.edges],
+    }
     data = {"images": list(images.values()), "annotations": objects, "categories": [category]}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(data), encoding="utf-8")
@@ -189,8 +207,10 @@ def _one_header(rows: list[list[str]]) -> list[list[str]]:
     first = next((j for j in range(1, len(rows[0])) if rows[0][j]), 0)
     if len(rows) < 3 or not first or (rows[1][0], rows[2][0]) != ("bodyparts", "coords"):
         raise ValueError("the row 'scorer' is not followed by the rows 'bodyparts' and 'coords'")
-    head = [f"{name}_{'score' if end == 'likelihood' else end}"
-            for name, end in zip(rows[1][first:], rows[2][first:])]
+    head = [
+        f"{name}_{'score' if end == 'likelihood' else end}"
+        for name, end in zip(rows[1][first:], rows[2][first:])
+    ]
     body = [["/".join(row[:first]), *row[first:]] for row in rows[3:]]
     is_video = all(row[0].isdecimal() for row in body)
     return [["frame" if is_video else "file", *head], *body]
@@ -229,8 +249,11 @@ def _wide(table: Table) -> Annotations:
     xy = [[_numbers(table[column.format(name=n, axis=axis)]) for axis in "xy"] for n in names]
     scores = [_numbers(table.get(f"{n}_score", ("1",) * len(xy[0][0]))) for n in names]
     return make_annotations(
-        names, _names_of_rows(table), np.array(xy).transpose(2, 0, 1),
-        np.where(np.array(scores).T > 0, VISIBLE, MISSING), _sizes_of_rows(table),
+        names,
+        _names_of_rows(table),
+        np.array(xy).transpose(2, 0, 1),
+        np.where(np.array(scores).T > 0, VISIBLE, MISSING),
+        _sizes_of_rows(table),
     )
 
 

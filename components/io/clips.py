@@ -56,8 +56,10 @@ class Clip:
             image = video.read_image(self.paths[0])
             height, width = image.shape[:2]
             if width % height:
-                raise ValueError(f"'{self.paths[0]}' has {width} x {height} pixels, no row of "
-                                 "square frames. Use strip=False for ordinary images.")
+                raise ValueError(
+                    f"'{self.paths[0]}' has {width} x {height} pixels, no row of "
+                    "square frames. Use strip=False for ordinary images."
+                )
             yield from np.split(image, width // height, axis=1)
         else:
             yield from map(video.read_image, self.paths)
@@ -68,7 +70,7 @@ class Clip:
             return self.reader.read(t)
         if self.strip:
             image = video.read_image(self.paths[0])
-            return image[:, t * len(image):(t + 1) * len(image)]
+            return image[:, t * len(image) : (t + 1) * len(image)]
         return video.read_image(self.paths[t])
 
     def size(self, t: int) -> tuple[int, int]:
@@ -107,8 +109,10 @@ def find_clips(root: Path, strip: bool = False) -> list[Clip]:
         for path in images if strip else filter(video.is_video, paths):
             clips.append(Clip(path.relative_to(root).with_suffix("").as_posix(), [path], strip))
     if not clips:
-        raise FileNotFoundError(f"no image or video in folder '{root}' or below. Give root= a "
-                                "folder of images, folder of clips, or video file.")
+        raise FileNotFoundError(
+            f"no image or video in folder '{root}' or below. Give root= a "
+            "folder of images, folder of clips, or video file."
+        )
     return sorted(clips, key=lambda clip: video.natural(clip.name))
 
 

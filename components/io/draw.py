@@ -55,15 +55,21 @@ def draw_landmarks(
 def to_uint8(image: Tensor) -> np.ndarray:
     """Turn one image (3 or 1, H, W) in [0, 1] into (H, W, 3) uint8 RGB, clipped."""
     array = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(np.round(np.broadcast_to(array, (*array.shape[:2], 3)) * 255), np.uint8)
+    return np.ascontiguousarray(
+        np.round(np.broadcast_to(array, (*array.shape[:2], 3)) * 255), np.uint8
+    )
 
 
-def overlay(image: Tensor, xy: Tensor, edges: Sequence[Sequence[int]], scale: int = 1) -> np.ndarray:
+def overlay(
+    image: Tensor, xy: Tensor, edges: Sequence[Sequence[int]], scale: int = 1
+) -> np.ndarray:
     """Draw landmarks in contract coordinates on one image (3, H, W), enlarged ``scale`` times."""
     picture = to_uint8(image)
     height, width = picture.shape[0] * scale, picture.shape[1] * scale
     picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
-    return draw_landmarks(picture, to_pixels(xy.detach().float().cpu(), height, width).numpy(), edges)
+    return draw_landmarks(
+        picture, to_pixels(xy.detach().float().cpu(), height, width).numpy(), edges
+    )
 
 
 def panel(batch: Any, outputs: Any, render: Tensor, edges: Sequence[Sequence[int]]) -> np.ndarray:

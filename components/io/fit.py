@@ -34,7 +34,7 @@ def fit_image(
     height, width = image.shape[:2]
     left, top, w, h = _window(width, height, fit, crop)
     right, bottom = left + w, top + h
-    inside = image[max(top, 0):max(bottom, 0), max(left, 0):max(right, 0)]
+    inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if inside.size == 0:
         raise ValueError(f"crop={crop} misses the image of {width} x {height} pixels. Move it.")
     if inside.shape[:2] != (h, w):

@@ -19,13 +19,27 @@ from components.io.annotations import (
 from components.io.video import natural
 
 PENN_ACTION = (
-    "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist",
-    "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    "head",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
 )
 
 
 def read_penn_action(
-    path: str | os.PathLike[str], *, actions: tuple[str, ...] = (), views: tuple[str, ...] = (),
+    path: str | os.PathLike[str],
+    *,
+    actions: tuple[str, ...] = (),
+    views: tuple[str, ...] = (),
     stride: int = 1,
 ) -> Annotations:
     """Read Penn Action labels, one `NNNN.mat` or a folder of them; pixels become 0-based.

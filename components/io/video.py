@@ -46,8 +46,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def natural(path: str | os.PathLike[str]) -> list[tuple[bool, int | str]]:
     """Return a sort key under which frame 10 follows frame 9, zero-padded or not."""
-    return [(not word.isdecimal(), int(word) if word.isdecimal() else word)
-            for word in re.split(r"(\d+)", str(path)) if word]
+    return [
+        (not word.isdecimal(), int(word) if word.isdecimal() else word)
+        for word in re.split(r"(\d+)", str(path))
+        if word
+    ]
 
 
 def _checked(path: str | os.PathLike[str]) -> Path:
@@ -258,8 +261,14 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float)
     _, frames = _peek(path, frames)
     images = [Image.fromarray(frame) for frame in frames]
     with replacing(path) as temporary:
-        images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], loop=0,
-                       duration=round(1000 / fps))
+        images[0].save(
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=images[1:],
+            loop=0,
+            duration=round(1000 / fps),
+        )
 
 
 def _peek(path: str | os.PathLike[str], frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:

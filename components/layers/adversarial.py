@@ -67,7 +67,9 @@ class History(nn.Module):
     def forward(self, fake: Tensor) -> Tensor:
         batch, size, filled = len(fake), len(self.pool), int(self.filled)
         if batch > size:
-            raise ValueError(f"a history of {size} images needs batches of at most {size}, got {batch}.")
+            raise ValueError(
+                f"a history of {size} images needs batches of at most {size}, got {batch}."
+            )
         new = min(batch, size - filled)
         self.pool[filled : filled + new] = fake[:new].to(self.pool.dtype)
         self.filled += new

@@ -39,7 +39,9 @@ def load_weights(
     if source == "random":
         return _random(convs, width)
     if width != 64:
-        raise ConfigError(f"VGG19 weights have width 64, not {width}; only weights='random' may differ.")
+        raise ConfigError(
+            f"VGG19 weights have width 64, not {width}; only weights='random' may differ."
+        )
     if source == "torchvision":
         return _by_index(_download(), convs, "torchvision")
     assert isinstance(source, Path)
@@ -77,7 +79,9 @@ def _by_index(state: dict[str, Tensor], convs: Sequence[str], where: str) -> Wei
         try:
             found[name] = (state[f"features.{index}.weight"], state[f"features.{index}.bias"])
         except KeyError as error:
-            raise ConfigError(f"{where}: not VGG19 weights as torchvision names them: no {error}.") from error
+            raise ConfigError(
+                f"{where}: not VGG19 weights as torchvision names them: no {error}."
+            ) from error
     return found
 
 

@@ -64,7 +64,9 @@ class Perceptual(nn.Module):
             raise ValueError(f"{len(taps)} taps but {len(tap_weights)} tap_weights.")
         unknown = set(taps) - {"input", *CONVS}
         if unknown:
-            raise ValueError(f"no tap {sorted(unknown)[0]!r} in VGG19; taps are input, {', '.join(CONVS)}.")
+            raise ValueError(
+                f"no tap {sorted(unknown)[0]!r} in VGG19; taps are input, {', '.join(CONVS)}."
+            )
         self.taps = list(taps)
         self.relu = relu
         self.weight = weight
@@ -119,7 +121,9 @@ class Perceptual(nn.Module):
         for name in self.convs:
             if name.endswith("_1") and name != "conv1_1":
                 x = F.max_pool2d(x, 2)
-            x = F.conv2d(x, getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias"), padding=1)
+            x = F.conv2d(
+                x, getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias"), padding=1
+            )
             if self.relu:
                 x = F.relu(x)
             found[name] = x

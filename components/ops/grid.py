@@ -47,9 +47,7 @@ def plane(height: int, width: int, grid: Grid = "half_pixel", like: Tensor | Non
         (height, width, 2)
     """
     y, x = axis(height, grid, like), axis(width, grid, like)
-    return torch.stack(
-        (x.expand(height, width), y[:, None].expand(height, width)), dim=-1
-    )
+    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
 
 
 def to_pixels(xy: Tensor, height: int, width: int) -> Tensor:

@@ -67,9 +67,7 @@ def _ends(xy: Tensor, edges: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return xy[:, index[:, 0]], xy[:, index[:, 1]]
 
 
-def _to_segment(
-    ax: Tensor, ay: Tensor, bx: Tensor, by: Tensor, x: Tensor, y: Tensor
-) -> Tensor:
+def _to_segment(ax: Tensor, ay: Tensor, bx: Tensor, by: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return squared distances from points (x, y) to segments a-b; x and y stay in separate planes."""
     dx, dy = bx - ax, by - ay
     scale = 1 / (dx * dx + dy * dy).clamp_min(_SHORTEST)

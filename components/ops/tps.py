@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from components.ops.grid import Grid, axis, plane
+
 Kernel = Literal["r2_log_r2", "l1"]
 
 
@@ -25,12 +27,15 @@ class Spline:
         affine: (B, 2, 3) matrix A.
         kernel: ``r2_log_r2`` of the Euclidean distance, or ``l1``: r^2 log(r + 1e-6) of the L1
             distance (FOMM).
+        canvas: coordinates are divided by this before and multiplied by it after: 2 for splines
+            defined on an image padded by half its size on every side (KeypointGAN).
     """
 
     control: Tensor
     weight: Tensor
     affine: Tensor
     kernel: Kernel = "r2_log_r2"
+    canvas: float = 1.0
 
     def __call__(self, xy: Tensor) -> Tensor:
         """Map points.
@@ -39,9 +44,19 @@ class Spline:
             (B, P, 2) or (1, P, 2) -> (B, P, 2)
         Source: imm sec 3; fomm sec 3.3
         """
-        return radial(xy, self.control, self.kernel) @ self.weight + (
-            xy @ self.affine[..., :2].transpose(-1, -2) + self.affine[..., None, :, 2]
-        )
+        z = xy / self.canvas
+        bent = radial(z, self.control, self.kernel) @ self.weight
+        straight = z @ self.affine[..., :2].transpose(-1, -2) + self.affine[..., None, :, 2]
+        return self.canvas * (bent + straight)
+
+    def grid(self, height: int, width: int, grid: Grid = "half_pixel") -> Tensor:
+        """Return where each pixel of the warped image comes from.
+
+        Shapes:
+            -> (B, height, width, 2)
+        """
+        xy = plane(height, width, grid, self.weight).flatten(0, 1)[None]
+        return self(xy).unflatten(1, (height, width))
 
     def invert(self, xy: Tensor, steps: int = 20) -> Tensor:
         """Return the points that T maps onto ``xy``: where keypoints of the original end up.
@@ -53,7 +68,7 @@ class Spline:
             (B, P, 2) -> (B, P, 2)
         """
         slope = torch.linalg.inv(self.affine[..., :2]).transpose(-1, -2)
-        guess = (xy - self.affine[..., None, :, 2]) @ slope
+        guess = (xy - self.canvas * self.affine[..., None, :, 2]) @ slope
         for _ in range(steps):
             guess = guess - (self(guess) - xy) @ slope
         return guess
@@ -90,3 +105,34 @@ def fit(control: Tensor, moved: Tensor) -> Spline:
     solution = torch.linalg.solve(system.double(), right.double()).to(moved.dtype)
     affine = solution[:, n:].transpose(1, 2)[..., [1, 2, 0]]
     return Spline(control, solution[:, :n], affine)
+
+
+def control_grid(side: int, extent: float = 1.0) -> Tensor:
+    """Return side x side control points spread over [-extent, extent].
+
+    Shapes:
+        (side * side, 2)
+    """
+    line = axis(side, "corners") * extent
+    return torch.cartesian_prod(line, line).flip(-1)
+
+
+def affine_matrix(angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Return rotation times scale, and a shift.
+
+    Shapes:
+        angle (B,), scale (B, 2) of x and y, shift (B, 2) -> (B, 2, 3)
+    """
+    cos, sin = angle.cos(), angle.sin()
+    rows = torch.stack(
+        (
+            scale[:, 0] * cos,
+            -scale[:, 1] * sin,
+            shift[:, 0],
+            scale[:, 0] * sin,
+            scale[:, 1] * cos,
+            shift[:, 1],
+        ),
+        dim=-1,
+    )
+    return rows.unflatten(-1, (2, 3))

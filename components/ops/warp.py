@@ -26,5 +26,9 @@ def warp(
         -> (B, C, h, w)
     """
     return F.grid_sample(
-        image, grid.to(image.dtype), mode="bilinear", padding_mode=padding, align_corners=align_corners
+        image,
+        grid.to(image.dtype),
+        mode="bilinear",
+        padding_mode=padding,
+        align_corners=align_corners,
     )

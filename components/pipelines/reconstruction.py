@@ -79,17 +79,29 @@ class Reconstruction(nn.Module):
 
         pose_image = self.encoder(driving)  # y = Phi(x)
         landmarks = self._read(pose_image)  # p = eta(y)
-        drawn = self.rasterizer(landmarks) if self.through_bottleneck else pose_image  # y* = beta(p)
+        drawn = (
+            self.rasterizer(landmarks) if self.through_bottleneck else pose_image
+        )  # y* = beta(p)
         appearance = self._appearance(source)
         render = self.decoder(drawn, appearance)  # x^ = Psi(y*, x')
 
-        outputs = {"landmarks": landmarks, "pose_image": pose_image, "drawn": drawn, "render": render}
+        outputs = {
+            "landmarks": landmarks,
+            "pose_image": pose_image,
+            "drawn": drawn,
+            "render": render,
+        }
         if batch.poses is not None:
             outputs |= self._prior_terms(pose_image, batch.poses, appearance, driving, source)
         return Outputs(**outputs)
 
     def _prior_terms(
-        self, pose_image: Tensor, poses: Tensor, appearance: Tensor | None, driving: Tensor, source: Tensor
+        self,
+        pose_image: Tensor,
+        poses: Tensor,
+        appearance: Tensor | None,
+        driving: Tensor,
+        source: Tensor,
     ) -> dict[str, object]:
         prior_drawn = self.rasterizer(Landmarks(xy=poses))  # y_bar = beta(p_bar)
         terms: dict[str, object] = {"prior_drawn": prior_drawn}
@@ -109,7 +121,11 @@ class Reconstruction(nn.Module):
         return terms
 
     def _read(self, pose_image: Tensor) -> Landmarks:
-        return frozen_call(self.bottleneck, pose_image) if self.bottleneck_apart else self.bottleneck(pose_image)
+        return (
+            frozen_call(self.bottleneck, pose_image)
+            if self.bottleneck_apart
+            else self.bottleneck(pose_image)
+        )
 
     def _appearance(self, source: Tensor) -> Tensor | None:
         return None if self.appearance_encoder is None else self.appearance_encoder(source)

@@ -1,0 +1,73 @@
+"""Colour jitter of the image the pose is read from, so that appearance cannot travel with the pose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as F
+
+from components.ops.randomness import ItemRandom
+from registry.contract import Batch, need
+from registry.roles import TRANSFORMS
+
+
+@TRANSFORMS.register_module("transforms/color_jitter")
+class ColorJitter:
+    """Brightness, contrast, saturation and hue of ``driving``; target and source stay as they are.
+
+    Args:
+        brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x].
+        hue: shift is drawn from [-hue, hue], in turns.
+
+    Shapes:
+        Batch, seeds (B,) -> Batch
+    Source: factorized sec 3
+    Differs: always in this order, where torchvision shuffles the four
+    """
+
+    def __init__(
+        self,
+        *,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.3,
+    ) -> None:
+        self.ranges = (brightness, contrast, saturation, hue)
+
+    def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
+        image = need(batch, "driving", "the training dataset (data.train)")
+        random = ItemRandom(seeds, 3, image.device)
+        brightness, contrast, saturation, hue = (
+            random.uniform(-r, r, 1, 1, 1) for r in self.ranges
+        )
+        grey = F.rgb_to_grayscale
+        jittered = (image * (1 + brightness)).clamp(0, 1)
+        middle = grey(jittered).mean(dim=(-2, -1), keepdim=True)
+        jittered = (middle + (jittered - middle) * (1 + contrast)).clamp(0, 1)
+        flat = grey(jittered)
+        jittered = (flat + (jittered - flat) * (1 + saturation)).clamp(0, 1)
+        target = batch.driving if batch.target is None else batch.target
+        return replace(batch, driving=shift_hue(jittered, hue), target=target)
+
+
+def shift_hue(image: Tensor, turns: Tensor) -> Tensor:
+    """Shift the hue of each image; torchvision shifts a batch by one number only.
+
+    Shapes:
+        (B, 3, H, W) in [0, 1], turns (B, 1, 1, 1) -> (B, 3, H, W)
+    """
+    high, low = image.amax(dim=1, keepdim=True), image.amin(dim=1, keepdim=True)
+    span = (high - low).clamp_min(1e-8)
+    red, green, blue = image.split(1, dim=1)
+    hue = torch.where(
+        high == red,
+        (green - blue) / span,
+        torch.where(high == green, 2 + (blue - red) / span, 4 + (red - green) / span),
+    )
+    hue = (hue / 6 + turns) % 1
+    # position of each channel on the colour wheel: red 5, green 3, blue 1 sixths ahead
+    k = (torch.tensor([5.0, 3.0, 1.0], device=image.device).view(1, 3, 1, 1) + hue * 6) % 6
+    return high - (high - low) * torch.minimum(k, 4 - k).clamp(0, 1)

@@ -1,0 +1,72 @@
+"""An image pair from one image: source and driving are two thin-plate warps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from components.ops.tps import Spline
+from components.ops.warp import warp
+from registry.contract import Batch, need
+from registry.roles import TRANSFORMS
+
+Sampler = Callable[[Tensor, int, torch.device], Spline]
+
+
+@TRANSFORMS.register_module("transforms/tps_pair")
+class TpsPair:
+    """Warp driving (with its target, mask and keypoints) and source, each with its own spline.
+
+    Args:
+        source_transform: sampler of the source's splines.
+        driving_transform: sampler of the driving image's splines; None leaves it as it is.
+        chained: warp the source from the warped driving image (IMM) instead of from the original.
+
+    Shapes:
+        Batch, seeds (B,) -> Batch
+    Source: keypointgan sec 3.2; imm sec 3
+    Differs: keypoints follow the warp, which no official code does; those that leave the image
+        become invisible
+    """
+
+    def __init__(
+        self,
+        *,
+        source_transform: Sampler,
+        driving_transform: Sampler | None = None,
+        chained: bool = False,
+    ) -> None:
+        self.source_transform, self.driving_transform = source_transform, driving_transform
+        self.chained = chained
+
+    def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
+        image = need(batch, "driving", "the training dataset (data.train)")
+        original = image
+        if self.driving_transform is not None:
+            batch = warp_driving(batch, self.driving_transform(seeds, 1, image.device))
+        base = batch.driving if self.chained else original
+        spline = self.source_transform(seeds, 2, image.device)
+        grid = spline.grid(*image.shape[-2:])
+        return replace(batch, source=warp(base, grid, padding="border"))
+
+
+def warp_driving(batch: Batch, spline: Spline) -> Batch:
+    """Warp driving, target, mask and keypoints of a batch by one spline per item."""
+    grid = spline.grid(*batch.driving.shape[-2:])
+    same = batch.target is batch.driving
+    changed = {"driving": warp(batch.driving, grid, padding="border")}
+    if batch.target is not None:
+        changed["target"] = (
+            changed["driving"] if same else warp(batch.target, grid, padding="border")
+        )
+    if batch.mask is not None:
+        changed["mask"] = warp(batch.mask, grid)
+    if batch.keypoints is not None:
+        moved = spline.invert(batch.keypoints)
+        inside = (moved.abs() <= 1).all(dim=-1).float()
+        changed["keypoints"] = moved
+        changed["visible"] = inside if batch.visible is None else batch.visible * inside
+    return replace(batch, **changed)
