@@ -30,11 +30,14 @@ def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Te
         tensor([-0.7500, -0.2500,  0.2500,  0.7500])
     """
     dtype = torch.float32 if like is None else at_least_float32(like).dtype
-    i = torch.arange(size, device=None if like is None else like.device, dtype=dtype)
+    device = None if like is None else like.device
+    if grid == "corners":
+        # float32 whatever the dtype: so are the grids of the official code, and its networks are
+        # sensitive enough to the 3e-8 between the two that gradients would differ by 1e-4
+        return torch.linspace(-1, 1, size, device=device).to(dtype)
+    i = torch.arange(size, device=device, dtype=dtype)
     if grid == "half_pixel":
         return (2 * i + 1) / size - 1
-    if grid == "corners":
-        return 2 * i / max(size - 1, 1) - 1
     if grid == "left_edge":
         return 2 * i / size - 1
     raise ValueError(f"unknown grid '{grid}'; use 'half_pixel', 'corners' or 'left_edge'.")

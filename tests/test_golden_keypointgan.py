@@ -1,0 +1,374 @@
+"""KeypointGAN against numbers computed by the official implementation; see tests/golden/excerpt.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from components.layers.vgg import CONVS
+from components.ops.flips import nearer_flip
+from components.ops.segments import squared_distances
+from components.ops.soft_argmax import separable_soft_argmax
+from components.ops.tps import Spline, control_grid, radial
+from components.ops.warp import warp
+from registry import build
+from registry.contract import Batch, Landmarks
+
+GOLDEN = Path(__file__).parent / "golden"
+EDGES = (
+    *((1, 11), (2, 1), (3, 2), (5, 3), (6, 11), (7, 6), (8, 7), (10, 8)),
+    *((13, 11), (15, 13), (17, 13), (18, 17), (19, 18), (25, 13), (26, 25), (27, 26)),
+)
+
+
+class Golden:
+    """One excerpt: tensors, tolerances, and the comparison."""
+
+    def __init__(self, name: str) -> None:
+        with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
+            meta = file.metadata()
+            self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        self.atol, self.step = json.loads(meta["atol"]), json.loads(meta["step"])
+        self.size = json.loads(meta["size"])
+        for key, made in json.loads(meta["generated_weights"]).items():
+            # the recipe of the golden README: NumPy's frozen legacy generator
+            draw = np.random.RandomState(made["seed"]).standard_normal(np.prod(made["shape"]))  # noqa: NPY002
+            array = (draw * made["std"]).astype(np.float32).reshape(made["shape"])
+            self.tensors[f"weights/{key}"] = torch.from_numpy(array)
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self.tensors[key]
+
+    def image(self, key: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return self.tensors[f"input/{key}_u8"].to(dtype) / 255
+
+    def weights(self, network: str) -> dict[str, torch.Tensor]:
+        prefix = f"weights/{network}/"
+        found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
+
+    def check(self, key: str, ours: torch.Tensor) -> None:
+        key = f"output{key}" if key.startswith("_train/") else f"output/{key}"
+        stored = self.tensors[key].flatten()
+        found = ours.detach().flatten()[:: self.step.get(key, 1)]
+        assert found.numel() == stored.numel(), key
+        error = (found.double() - stored.double()).abs().max().item()
+        assert error <= self.atol[key], f"{key}: {error:.3g} > {self.atol[key]:.3g}"
+
+    def check_first_rows(self, key: str, ours: torch.Tensor) -> None:
+        """Compare a tensor of which the golden files keep the first rows only."""
+        self.check(key, ours.flatten()[: self.size[f"output/{key}"]])
+
+
+def image_to_skeleton_key(key: str) -> str:
+    def rename(m: re.Match) -> str:
+        block, layer = int(m[2]), int(m[3])
+        if m[1] == "encoder":
+            return "neck" if (block, layer) == (3, 6) else f"levels.{block}.{layer}"
+        if block == 0:
+            return f"climb.0.{layer}"
+        if layer == 0:
+            return f"merge.{block - 1}"
+        return f"climb.{block}.{layer - 1}"
+
+    return re.sub(r"(encoder|decoder)\.blocks\.(\d+)\.(\d+)", rename, key)
+
+
+def stem_key(key: str) -> str:
+    def rename(m: re.Match) -> str:
+        index = int(m[1])
+        return "head" if index == 24 else f"levels.{index // 6}.{index % 6}"
+
+    return re.sub(r"model\.(\d+)", rename, key)
+
+
+def critic_key(key: str) -> str:
+    return re.sub(r"net_(\d)\.model", r"scales.\1", key)
+
+
+def load(pipeline: torch.nn.Module, golden: Golden) -> dict[str, tuple[str, str]]:
+    """Fill the pipeline from official weights; return our key -> (network, official key)."""
+    places = {
+        "G_A": ("encoder.", image_to_skeleton_key),
+        "D_A": ("prior.critic.", critic_key),
+        "regressor": ("bottleneck.encoder.", stem_key),
+        "offline_regressor": ("reference_bottleneck.encoder.", stem_key),
+    }
+    state, table = {}, {}
+    for network, (prefix, rename) in places.items():
+        if network == "offline_regressor" and pipeline.reference_bottleneck is None:
+            continue
+        for key, value in golden.weights(network).items():
+            state[prefix + rename(key)] = value
+            table[prefix + rename(key)] = (network, key)
+    for key, value in golden.weights("G_B").items():
+        part, rest = key.split(".", 1)
+        prefix = {"encoder": "decoder.pose_encoder.", "encoder_cond": "appearance_encoder."}.get(part)
+        new = f"decoder.climb.{rest.removeprefix('model.')}" if prefix is None else prefix + stem_key(rest)
+        state[new] = value
+        table[new] = ("G_B", key)
+    pipeline.load_state_dict(state)
+    return table
+
+
+def make(golden: Golden, width: int, reference: bool = True) -> tuple[torch.nn.Module, torch.nn.Module]:
+    def regressor() -> dict:
+        stem = dict(
+            type="encoders/stem", takes="pose_image", out_channels=32, width=width, norm="instance"
+        )
+        return dict(type="bottlenecks/skeleton_regressor", encoder=stem, grid="corners")
+
+    pipeline = build(
+        dict(
+            type="pipelines/reconstruction",
+            encoder=dict(type="encoders/image_to_skeleton", width=width),
+            bottleneck=regressor(),
+            reference_bottleneck=regressor() if reference else None,
+            bottleneck_apart=True,
+            rasterizer=dict(type="rasterizers/skeleton", edges=EDGES, image_size=128, grid="corners"),
+            appearance_encoder=dict(type="encoders/stem", width=width, out_channels=8 * width),
+            decoder=dict(
+                type="decoders/conditional",
+                pose_encoder=dict(
+                    type="encoders/stem", takes="pose_image", width=width, out_channels=8 * width
+                ),
+                appearance_channels=8 * width,
+                width=width,
+            ),
+            prior=dict(
+                type="priors/unpaired_poses",
+                critic=dict(type="critics/multiscale_patch", width=2 * width if width == 32 else width),
+                image_size=128,
+                history=0,
+            ),
+        )
+    )
+    table = load(pipeline, golden)
+    perceptual = build(
+        dict(type="losses/perceptual", weights="random", width=4 if width == 4 else 64, input_range="caffe")
+    )
+    vgg = golden.weights("vgg")
+    for name in perceptual.convs:
+        for ours, theirs in (("kernel", "weight"), ("bias", "bias")):
+            buffer = getattr(perceptual, f"{name}_{ours}")
+            buffer.copy_(vgg[f"{name}.{theirs}"])
+    assert set(perceptual.convs) <= set(CONVS)
+    pipeline.table = table
+    return pipeline, perceptual
+
+
+@pytest.fixture(scope="module")
+def forward() -> Golden:
+    return Golden("keypointgan_forward")
+
+
+@pytest.fixture(scope="module")
+def operators() -> Golden:
+    return Golden("keypointgan_operators")
+
+
+@pytest.mark.parametrize(("name", "width"), [("keypointgan_forward", 4), ("keypointgan_published_width", 32)])
+def test_every_stage_of_the_forward_pass(name, width):
+    golden = Golden(name)
+    pipeline, perceptual = make(golden, width)
+    pipeline.eval()
+    target, source = golden.image("target"), golden.image("condition")
+    poses = golden["input/prior_points"]
+    with torch.no_grad():
+        out = pipeline(Batch(source=source, driving=target, target=target, poses=poses))
+        maps = pipeline.bottleneck.encoder
+        if width == 4:
+            golden.check("prior_skeleton", out.prior_drawn)
+            golden.check("regressor_maps_prior", maps(out.prior_drawn))
+        golden.check("fake_skeleton", out.pose_image)
+        golden.check("regressor_maps_fake", maps(out.pose_image))
+        golden.check("prior_points_regressed", out.prior_landmarks.xy)
+        golden.check("points", out.landmarks.xy)
+        golden.check("rendered_skeleton", out.drawn)
+        golden.check("reconstruction", 2 * out.render - 1)
+        offline = pipeline.reference_bottleneck(out.drawn).xy
+        golden.check("offline_points", offline)
+        pairs = left_right(Golden("keypointgan_operators"))
+        golden.check("flip_corrected_points", nearer_flip(out.landmarks.xy, offline, pairs))
+        for i in range(3):
+            golden.check(f"discriminator/fake_scale{i}", out.pose_critic.fake[i])
+            golden.check(f"discriminator/prior_scale{i}", out.pose_critic.real[i])
+        golden.check("loss/discriminator", build(dict(type="losses/critic"))(out, None))
+        golden.check("loss/adversarial_unweighted", build(dict(type="losses/adversarial"))(out, None))
+        first = perceptual.compare(out.render, target)
+        golden.check("loss/perceptual_tap_mse", perceptual.running)
+        golden.check("loss/perceptual_first_call", first)
+
+
+def left_right(operators: Golden) -> list[tuple[int, int]]:
+    return [tuple(int(v) for v in pair) for pair in operators["output/edges/left_right_pairs"]]
+
+
+def test_inner_feature_maps(forward):
+    pipeline, perceptual = make(forward, 4)
+    pipeline.eval()
+    target, source = forward.image("target"), forward.image("condition")
+    with torch.no_grad():
+        x, found = 2 * target - 1, []
+        for level in pipeline.encoder.levels:
+            x = level(x)
+            found.append(x)
+        neck = pipeline.encoder.neck(x)
+        forward.check("image_to_skeleton/encoder_level1", found[1])
+        forward.check("image_to_skeleton/encoder_level2", found[2])
+        forward.check("image_to_skeleton/encoder_level3", neck)
+        climbed = pipeline.encoder.up(pipeline.encoder.climb[0](neck))
+        forward.check("image_to_skeleton/decoder_level0", climbed)
+        drawn = pipeline.rasterizer(pipeline.bottleneck(pipeline.encoder(target)))
+        forward.check("reconstructor/pose_features", pipeline.decoder.pose_encoder(drawn))
+        forward.check("reconstructor/image_features", pipeline.appearance_encoder(source))
+        forward.check("offline_regressor_maps", pipeline.reference_bottleneck.encoder(drawn))
+        taps = perceptual.features(target)
+        for i in (3, 4, 5):
+            forward.check(f"perceptual_features/target_tap{i}", taps[i])
+
+
+def test_training_mode_uses_batch_statistics(forward):
+    pipeline, _ = make(forward, 4)
+    pipeline.train()
+    target, source = forward.image("target"), forward.image("condition")
+    with torch.no_grad():
+        out = pipeline(Batch(source=source, driving=target, target=target))
+    forward.check("_train/fake_skeleton", out.pose_image)
+    forward.check("_train/points", out.landmarks.xy)
+    forward.check("_train/reconstruction_every_2nd", (2 * out.render - 1)[..., ::2, ::2])
+    norm = pipeline.encoder.levels[0][1]
+    forward.check("_train/after_forward/G_A/encoder.blocks.0.1.running_mean", norm.running_mean)
+    forward.check("_train/after_forward/G_A/encoder.blocks.0.1.running_var", norm.running_var)
+
+
+def skeleton(points: torch.Tensor, edges: object = EDGES, size: int = 64, **options: object) -> torch.Tensor:
+    node = dict(type="rasterizers/skeleton", edges=edges, image_size=size, grid="corners", **options)
+    return build(node)(Landmarks(xy=points))
+
+
+@pytest.mark.parametrize("reduction", ["max", "mean", "sum", "softmax"])
+def test_skeleton_reductions(operators, reduction):
+    operators.check(f"skeleton/{reduction}_64", skeleton(operators["input/points"], reduction=reduction))
+
+
+def test_skeleton_variants(operators):
+    points = operators["input/points"]
+    edges = [tuple(int(v) for v in e) for e in operators["output/edges/23_edge_list"]]
+    operators.check("skeleton/23_edge_list_max_64", skeleton(points, edges))
+    operators.check("skeleton/max_128", skeleton(points, size=128))
+    operators.check("skeleton/max_64_second_sigma", skeleton(points, sigma=0.35))
+    pairs = [(i, i + 1) for i in range(0, 32, 2)]
+    operators.check("skeleton/disconnected_pairs_max_64", skeleton(points, pairs))
+    dots = skeleton(points, [(i, i) for i in range(32)], sigma=0.02, squared=True)
+    operators.check("skeleton/points_max_64", dots)
+    operators.check("skeleton/zero_length_limbs_max_64", skeleton(operators["input/degenerate_points"]))
+    d2 = squared_distances(points[:1], EDGES[::2], 64, 64, "corners")
+    operators.check("skeleton/every_2nd_limb_64", torch.exp(-(d2 + 1e-6).sqrt() / 0.04))
+
+
+def test_skeleton_gradient(operators):
+    points = operators["input/points"].clone().requires_grad_()
+    skeleton(points).backward(operators["input/render_cotangent"])
+    operators.check("skeleton/gradient_wrt_points", points.grad)
+
+
+def test_soft_argmax(operators):
+    maps = operators["input/maps"].clone().requires_grad_()
+    points = separable_soft_argmax(maps, "corners")
+    operators.check("soft_argmax/points", points)
+
+
+def test_flip_correction(operators):
+    pairs = left_right(operators)
+    found = nearer_flip(operators["input/points"], operators["input/offline_points"], pairs)
+    operators.check("flip/corrected", found)
+
+
+def official_spline(operators: Golden, canvas: float) -> Spline:
+    coefficients = operators["input/tps_coefficients"]
+    weight, constant, x, y = coefficients.split((100, 1, 1, 1), dim=1)
+    affine = torch.cat((x, y, constant), dim=1).transpose(1, 2)
+    return Spline(control_grid(10), weight, affine, canvas=canvas)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_thin_plate_warp_unpadded(operators, align_corners):
+    grid = official_spline(operators, 1.0).grid(48, 48, "corners")
+    operators.check("tps_unpadded/grid_every_4th", grid[:, ::4, ::4])
+    image = 2 * operators.image("tps_image") - 1
+    warped = warp(image, grid, align_corners=align_corners)
+    operators.check(f"tps_unpadded/warped_align_corners_{align_corners}", warped)
+
+
+def test_thin_plate_grid_padded(operators):
+    grid = official_spline(operators, 1.0).grid(96, 96, "corners")
+    operators.check("tps_padded/grid_every_4th", grid[:, ::4, ::4])
+
+
+def test_thin_plate_basis(operators):
+    xy = torch.cartesian_prod(*[torch.arange(48) * (2 / 47) - 1] * 2).flip(-1)
+    basis = torch.cat((radial(xy[None], control_grid(10), "r2_log_r2")[0], torch.ones(2304, 1), xy), dim=1)
+    operators.check("tps/kernel_rows", basis[::97][:12])
+
+
+def test_three_training_steps():
+    """One backward pass and one optimizer equal the official three updates."""
+    golden = Golden("keypointgan_train")
+    pipeline, perceptual = make(golden, 4, reference=False)
+    pipeline.double().train()
+    perceptual.double().train()
+    target, source = (golden.image(name, torch.float64) for name in ("target", "condition"))
+    batch = Batch(
+        source=source, driving=target, target=target, poses=golden["input/prior_points"].double()
+    )
+    terms = {
+        "adversarial": build(dict(type="losses/adversarial", weight=10.0)),
+        "critic": build(dict(type="losses/critic")),
+        "redraw": build(dict(type="losses/redraw", weight=0.1)),
+        "points": build(dict(type="losses/prior_points", weight=0.9)),
+    }
+    groups = pipeline.parameter_groups()
+    optimizer = torch.optim.Adam([{"params": p} for p in groups.values()], lr=2e-4, betas=(0.5, 0.999))
+    for step in (1, 2, 3):
+        out = pipeline(batch)
+        losses = {name: loss(out, batch) for name, loss in terms.items()}
+        losses["perceptual"] = 10 * perceptual(out, batch)
+        if step == 1:
+            golden.check("step1/fake_skeleton", out.pose_image)
+            golden.check("step1/points", out.landmarks.xy)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        golden.check(f"step{step}/loss_generator_total", losses["perceptual"] + losses["adversarial"])
+        golden.check(f"step{step}/loss_discriminator", losses["critic"])
+        golden.check(f"step{step}/loss_regressor", losses["redraw"] + losses["points"])
+        golden.check(f"step{step}/perceptual_running_means", perceptual.running)
+        names = {"generators": "generator", "discriminator": "prior", "regressor": "bottleneck"}
+        norms = {
+            theirs: torch.nn.utils.clip_grad_norm_(groups[ours], 1e30) for theirs, ours in names.items()
+        }
+        for theirs, norm in norms.items():
+            golden.check(f"step{step}/grad_norm_{theirs}", norm)
+        if step == 1:
+            for name, parameter in pipeline.named_parameters():
+                network, key = pipeline.table[name]
+                if f"output/step1/grad/{network}/{key}" in golden.tensors:
+                    golden_key = f"step1/grad/{network}/{key}"
+                    golden.check_first_rows(golden_key, parameter.grad)
+        for group in groups.values():
+            torch.nn.utils.clip_grad_norm_(group, 1.0)
+        optimizer.step()
+        if step != 2:
+            checked = 0
+            for name, value in pipeline.state_dict().items():
+                network, key = pipeline.table[name]
+                if f"output/after_step{step}/{network}/{key}" in golden.tensors:
+                    golden.check_first_rows(f"after_step{step}/{network}/{key}", value)
+                    checked += 1
+            assert checked > 200
