@@ -1,5 +1,7 @@
 """The SDK: what a plugin, a tool or a notebook imports. Importing it loads no torch."""
 
+from typing import Any
+
 from registry.build import build
 from registry.config import load_config
 from registry.errors import ConfigError
@@ -44,8 +46,8 @@ __all__ = [
 ]
 
 
-def check(name: str) -> None:
+def check(name: str, /, **arguments: Any) -> None:
     """Run the component tests on one registered name; see :func:`registry.checks.check`."""
     from registry.checks import check as run
 
-    run(name)
+    run(name, **arguments)

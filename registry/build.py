@@ -32,10 +32,9 @@ def build(cfg: Any, path: str = "model", role: str | None = None) -> Any:
         built = {key: build(value, f"{path}.{key}", slot_role(key)) for key, value in given.items()}
         try:
             return cls(**built)
-        except ConfigError:
-            raise
         except Exception as error:
-            raise ConfigError(f"{path}: {cfg['type']}: {type(error).__name__}: {error}") from error
+            kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
+            raise ConfigError(f"{path}: {cfg['type']}: {kind}{error}") from error
     if isinstance(cfg, Mapping):
         return {key: build(value, f"{path}.{key}", role) for key, value in cfg.items()}
     if isinstance(cfg, (list, tuple)):

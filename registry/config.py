@@ -129,19 +129,26 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> d
         if path.suffix == ".json":
             cfg = json.loads(path.read_text())
         else:
-            cfg = Config.fromstring(_with_numbers(path, plain), ".py").to_dict()
-    except (SyntaxError, NameError, json.JSONDecodeError) as error:
+            # the same lists that config.json will give
+            cfg = json.loads(
+                json.dumps(Config.fromstring(_with_numbers(path, plain), ".py").to_dict())
+            )
+    except ConfigError:
+        raise
+    except Exception as error:  # a config is a program: anything may go wrong in it
         raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
     if path.suffix == ".json" and plain:
         raise ConfigError(
             f"{path} is a resolved config: '{next(iter(plain))}' no longer decides anything there. "
             "Override the .py config, or the full key (model.encoder.width)."
         )
+    if not isinstance(cfg, dict):
+        raise ConfigError(f"{path} holds no sections; it is not a config.")
     plugins.import_local(cfg.get("plugins", []))
     for key, value in options.items():
         _override(cfg, key, value)
     validate(cfg, str(path))
-    return cfg  # type: ignore[no-any-return]
+    return cfg
 
 
 def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
@@ -151,6 +158,9 @@ def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             names[node.targets[0].id] = node
+    imports = any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree))
+    if imports or "_base_" in names:
+        raise ConfigError(f"{path}: a config stands alone: write no import and no _base_ in it.")
     for key, value in plain.items():
         if key not in names:
             raise ConfigError(f"--cfg-options: no key '{key}' in {path}.{did_you_mean(key, names)}")
@@ -213,6 +223,8 @@ def validate(cfg: Mapping[str, Any], path: str) -> None:
         if isinstance(value, Mapping) and key not in sections:
             raise ConfigError(f"{path}: unknown section '{key}'.{did_you_mean(key, sections)}")
     for key, section in SECTIONS.items():
+        if not isinstance(cfg.get(key, {}), Mapping):
+            raise ConfigError(f"{path}: the section '{key}' must be a dict, not {cfg[key]!r}.")
         check_arguments(section, cfg.get(key, {}), key, f"the section '{key}'")
 
 

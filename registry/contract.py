@@ -34,8 +34,9 @@ def _check(obj: Any, shapes: dict[str, str]) -> None:
         for letter, size in zip(dims, value.shape):
             wanted = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
             if size != wanted:
+                known = "" if letter.isdigit() else f" with {letter} = {wanted}"
                 raise ValueError(
-                    f"{type(obj).__name__}.{name} must be ({', '.join(dims)}) with {letter} = {wanted}, "
+                    f"{type(obj).__name__}.{name} must be ({', '.join(dims)}){known}, "
                     f"got {tuple(value.shape)}."
                 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
@@ -18,7 +19,10 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
         " Did you mean 'width'?"
     """
     known = sorted(set(options))
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    # a shared role or folder makes no two names alike
+    shared = os.path.commonprefix([word, *known]).rfind("/") + 1  # noqa: RUF071
+    ends = [name[shared:] for name in known]
+    close = difflib.get_close_matches(word[shared:], ends, n=1, cutoff=0.6)
     if close:
-        return f" Did you mean '{close[0]}'?"
+        return f" Did you mean '{word[:shared]}{close[0]}'?"
     return f" Known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}." if known else ""

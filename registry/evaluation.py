@@ -18,7 +18,11 @@ from registry.loading import frames_of, spread, to_batch
 
 
 def score(
-    pipeline: Any, dataset: Any, cfg: Mapping[str, Any], mean: torch.Tensor | None = None
+    pipeline: Any,
+    dataset: Any,
+    cfg: Mapping[str, Any],
+    mean: torch.Tensor | None = None,
+    mean_of: str = "data.train",
 ) -> dict[str, dict[str, Any]]:
     """Compute every metric of a config on a dataset.
 
@@ -27,6 +31,7 @@ def score(
         dataset: annotated frames.
         cfg: resolved config.
         mean: (J, 2) pose to predict everywhere instead of the pipeline's.
+        mean_of: poses of ``data.prior`` have one point per landmark, others one per keypoint.
 
     Returns:
         Protocol name -> what the metric's ``compute`` returns: metric, unit, value, interval, n.
@@ -48,7 +53,7 @@ def score(
             count = len(batch.driving)
             outputs = Outputs(landmarks=Landmarks(xy=mean.to(device).expand(count, -1, -1)))
         for metric in metrics.values():
-            metric.update(outputs, batch, is_mean=mean is not None)
+            metric.update(outputs, batch, is_mean=mean is not None and mean_of == "data.train")
     if was_training:
         pipeline.train()
     return {name: metric.compute() for name, metric in metrics.items()}
@@ -74,7 +79,7 @@ def evaluate(pipeline: Any, cfg: Mapping[str, Any], selection: str) -> list[dict
     device = next(pipeline.parameters()).device
     untrained = score(build_model(cfg).to(device), dataset, cfg)
     mean, origin = mean_pose(cfg)
-    average = score(None, dataset, cfg, mean)
+    average = score(None, dataset, cfg, mean, origin)
     return [
         {
             "protocol": name,

@@ -113,16 +113,17 @@ def to_batch(
         transforms: applied in order, each (Batch, per-item seeds (B,)) -> Batch.
     """
     values: dict[str, Any] = {}
+    dtype = torch.get_default_dtype()
     for key, value in arrays.items():
         if isinstance(value, Tensor):
             value = value.to(device, non_blocking=True)
         if key in ("source", "target", "driving"):
             # NHWC in memory seen as NCHW: channels-last without a copy
-            value = value.permute(0, 3, 1, 2).float() / 255
+            value = value.permute(0, 3, 1, 2).to(dtype) / 255
         elif key == "mask":
-            value = value[:, None].float()
+            value = value[:, None].to(dtype)
         elif isinstance(value, Tensor) and value.is_floating_point():
-            value = value.float()
+            value = value.to(dtype)
         values[key] = value
     seeds = values.pop("seed", None)
     values.setdefault("driving", values.get("target"))

@@ -65,7 +65,7 @@ class Role(Registry):  # type: ignore[misc]
     @property
     def singular(self) -> str:
         """The role's name for one thing: ``encoder``."""
-        return {"losses": "loss"}.get(self.name, self.name.removesuffix("s"))
+        return "loss" if self.name == "losses" else str(self.name).removesuffix("s")
 
 
 def _build(cfg: dict[str, Any], *, registry: Role, path: str | None = None) -> Any:

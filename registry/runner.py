@@ -354,9 +354,8 @@ def train(
     )
     job.trainee.to(device)
     if settings.ema is not None:
-        job.ema = AveragedModel(
-            job.trainee.pipeline, multi_avg_fn=get_ema_multi_avg_fn(settings.ema)
-        )
+        average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+        job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=average)
     groups = job.trainee.pipeline.parameter_groups()
     unknown = set(settings.groups) - set(groups)
     if unknown:
@@ -387,13 +386,18 @@ def train(
     ]
     wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
     if not torch.cuda.is_available():
-        wrapper["device_ids"] = None  # type: ignore[assignment]
+        wrapper["device_ids"] = None
+
+    def loop(runner: Any, dataloader: Any) -> Loop:
+        # a closure: mmengine deep-copies the arguments in a loop's config, the model with them
+        return Loop(runner, dataloader, job)
+
     standard = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
     runner = _Quiet(
         model=job.trainee,
         work_dir=str(work_dir),
         train_dataloader=loader,
-        train_cfg={"type": Loop, "job": job},
+        train_cfg={"type": loop},
         optim_wrapper=Stepper(optimizer, settings.clip, settings.amp),
         default_hooks=dict.fromkeys(standard),
         custom_hooks=hooks,

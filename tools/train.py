@@ -79,7 +79,7 @@ def train_origins(args: argparse.Namespace, cfg: dict, work_dir: Path, options: 
             continue
         shared = {}
         for key, value in options.items():
-            if "." not in key:
+            if "." not in key or key.startswith("data.prior"):  # both runs see the same prior
                 try:
                     load_config(path, {key: value})
                 except ConfigError:

@@ -35,8 +35,11 @@ class Poses:
         size: (width, height) of the images, for files that do not tell.
         box_height: smallest and largest height of the box of a pose, as a fraction of the image
             height; a wide pose gets smaller so that it fits.
-        box_shift: largest offset of the middle of the box from the middle of the image, in contract
-            units and each direction.
+        box_shift: largest offset of the middle of the box from `center`, in contract units and each
+            direction.
+        center: where the middle of the box goes.
+        torso: two keypoints, such as ("neck", "pelvis"); `box_height` and the middle are then those of
+            the line between them, so that raised arms do not make a person small.
         actions: Penn Action only, keep these actions.
         views: Penn Action only, keep videos seen from these sides.
         stride: Penn Action only, keep every stride-th frame of each video.
@@ -64,6 +67,8 @@ class Poses:
         size: tuple[int, int] | None = None,
         box_height: tuple[float, float] = (0.6, 0.9),
         box_shift: float = 0.1,
+        center: tuple[float, float] = (0.0, 0.0),
+        torso: tuple[str | int, ...] = (),
         actions: tuple[str, ...] = (),
         views: tuple[str, ...] = (),
         stride: int = 1,
@@ -100,7 +105,9 @@ class Poses:
 
         xy = xy[whole][:, kept]
         if fit == "box":
-            self._poses = _placed(xy, box_height, box_shift, np.random.default_rng(seed))
+            part = list(keypoint_indices(self.keypoint_names, torso)) or list(range(len(kept)))
+            rng = np.random.default_rng(seed)
+            self._poses = _placed(xy, part, box_height, np.array(center), box_shift, rng)
             return
         sizes = found.sizes[whole] if size is None else np.array([size])
         if not sizes.all():
@@ -119,13 +126,24 @@ class Poses:
 
 
 def _placed(
-    xy: Array, box_height: tuple[float, float], box_shift: float, rng: np.random.Generator
+    xy: Array,
+    part: list[int],
+    box_height: tuple[float, float],
+    center: Array,
+    box_shift: float,
+    rng: np.random.Generator,
 ) -> Array:
-    """Scale each pose (N, K, 2) to a random height and put its box near the middle."""
+    """Scale each pose (N, K, 2) so that `part` gets a random length, and put its middle near `center`."""
     low, high = xy.min(axis=1, keepdims=True), xy.max(axis=1, keepdims=True)
-    extent = np.maximum(high - low, 1e-6)
-    height = 2 * rng.uniform(*box_height, (len(xy), 1))
-    scale = np.minimum(height / extent[..., 1], 2 * MARGIN / extent.max(axis=-1))[..., None]
-    room = MARGIN - scale * extent / 2
-    shift = np.clip(rng.uniform(-box_shift, box_shift, (len(xy), 1, 2)), -room, room)
-    return (scale * (xy - (low + high) / 2) + shift).astype(np.float32)
+    chosen = xy[:, part]
+    first, last = chosen.min(axis=1, keepdims=True), chosen.max(axis=1, keepdims=True)
+    line = np.linalg.norm(last - first, axis=-1) if len(part) == 2 else (last - first)[..., 1]
+    length = 2 * rng.uniform(*box_height, (len(xy), 1))
+    largest = 2 * MARGIN / np.maximum((high - low).max(axis=-1), 1e-6)
+    scale = np.minimum(length / np.maximum(line, 1e-6), largest)[..., None]
+    placed = scale * (xy - (first + last) / 2) + center
+    placed += rng.uniform(-box_shift, box_shift, (len(xy), 1, 2))
+    # push back what sticks out of the image
+    low, high = placed.min(axis=1, keepdims=True), placed.max(axis=1, keepdims=True)
+    placed += np.maximum(-MARGIN - low, 0) - np.maximum(high - MARGIN, 0)
+    return placed.astype(np.float32)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from components.ops.grid import at_least_float32
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
 
@@ -31,5 +32,5 @@ class Adversarial(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
-        terms = [(score.float() - 1).square().mean() for score in scores.generator]
+        terms = [(at_least_float32(score) - 1).square().mean() for score in scores.generator]
         return self.weight * sum(terms) / len(terms)

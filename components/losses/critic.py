@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from components.ops.grid import at_least_float32
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
 
@@ -27,8 +28,6 @@ class Critic(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
-        terms = [
-            ((real.float() - 1).square().mean() + fake.float().square().mean()) / 2
-            for real, fake in zip(scores.real, scores.fake)
-        ]
+        real, fake = map(at_least_float32, scores.real), map(at_least_float32, scores.fake)
+        terms = [((r - 1).square().mean() + f.square().mean()) / 2 for r, f in zip(real, fake)]
         return sum(terms) / len(terms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from components.ops.grid import at_least_float32
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
 
@@ -25,4 +26,4 @@ class PriorCycle(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         cycle = need(outputs, "prior_cycle", "a reconstruction pipeline with prior_cycle=True")
-        return self.weight * (cycle - outputs.prior_drawn).float().abs().mean()
+        return self.weight * at_least_float32(cycle - outputs.prior_drawn).abs().mean()

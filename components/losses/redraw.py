@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from components.ops.grid import at_least_float32
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
 
@@ -24,4 +25,5 @@ class Redraw(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         redrawn = need(outputs, "redrawn", "a reconstruction pipeline with bottleneck_apart=True")
-        return self.weight * (redrawn - outputs.pose_image.detach()).float().square().mean()
+        difference = at_least_float32(redrawn - outputs.pose_image.detach())
+        return self.weight * difference.square().mean()

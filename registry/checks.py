@@ -1,0 +1,492 @@
+"""The tests that every registered component must pass; plugin authors run them on their own names::
+
+    registry.check("encoders/acme/convnext", width=8)
+
+Example inputs come from the component's role and fit its constructor's arguments: ``image_size``,
+``num_landmarks`` and ``edges``, its own or those of a nested part, ``in_channels`` of a critic and
+``appearance_channels`` of a decoder decide the sizes; an attribute ``takes`` (``image``,
+``pose_image``, ``maps``), its own or its encoder's, decides what an encoder or a bottleneck is fed.
+Compositors, predictors and hooks are checked for form alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from registry.build import build, resolve
+from registry.contract import Batch, CriticScores, Landmarks, Outputs
+
+NO_SHAPES = ("pipelines", "hooks", "datasets", "metrics", "losses")
+NO_SOURCE = ("datasets", "transforms", "metrics", "hooks")
+BATCH = 3
+
+
+def check(name: str, /, **arguments: Any) -> None:
+    """Run the component tests on one registered name.
+
+    A network must return what its role promises, for images that are not square unless it has an
+    ``image_size``; leave its inputs alone; pass finite gradients to them and to every trained
+    parameter; give equal outputs after saving and loading; work in float64 and under bfloat16
+    autocast. A data set must decide its target by the index alone, a transform each item by that
+    item's seed. A metric must return a row of ``metrics.json``.
+
+    Args:
+        name: ``encoders/stem``, ``encoders/acme/convnext``.
+        arguments: of its constructor, as in a config; parts are dicts with a ``type``.
+
+    Raises:
+        AssertionError: a test failed; the text says which.
+        ConfigError: there is no such name, or it cannot be built from ``arguments``.
+    """
+    role = name.split("/")[0]
+    cls = resolve(name, "check")
+    check_form(name, cls)
+    node = {"type": name, **arguments}
+    with torch.random.fork_rng(devices=[]):
+        if role in NETWORKS:
+            _check_network(node, role)
+        elif role in OTHERS:
+            torch.manual_seed(0)
+            part = build(node, name, role)
+            with _step(name, "an example"):
+                OTHERS[role](part, name)
+
+
+def check_form(name: str, cls: Any) -> None:
+    """Check what can be seen without building: names, constructor, docstring.
+
+    Raises:
+        AssertionError: one of them is not as it should be.
+    """
+    role, *_, last = name.split("/")
+    built_in = name.count("/") == 1
+    _require(
+        cls.__name__.lower() == last.replace("_", "").lower(),
+        f"{name}: the class {cls.__name__} must have the name '{last}' in CapWords",
+    )
+    if built_in:
+        place = f"components.{role}.{last}"
+        _require(cls.__module__ == place, f"{name}: it stands in {cls.__module__}, not in {place}")
+    own = cls.__init__ is not nn.Module.__init__
+    for parameter in inspect.signature(cls).parameters.values() if own else ():
+        _require(
+            parameter.kind is parameter.KEYWORD_ONLY,
+            f"{name}: argument '{parameter}' must be keyword-only and named; put a * before it",
+        )
+        _require(
+            not re.search(r"\b([Dd]ict|\w*Mapping|Config(Dict)?)\b", str(parameter.annotation)),
+            f"{name}: argument '{parameter}' is a config; take finished parts and numbers",
+        )
+    doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
+    summary = " ".join(doc.split("\n\n")[0].split())
+    _require(
+        summary.endswith(".") and not re.search(r"[.!?] [A-Z]", summary),
+        f"{name}: the docstring must begin with one sentence and an empty line, not {summary!r}",
+    )
+    if role not in NO_SHAPES:
+        _require(bool(re.search(r"^Shapes:", doc, re.M)), f"{name}: no 'Shapes:' in its docstring")
+    if role not in NO_SOURCE and built_in:
+        _require(
+            bool(re.search(r"^Source: \w+ \w+ \S", doc, re.M)),
+            f"{name}: no 'Source: paper eq 1; paper fig 2' in its docstring",
+        )
+
+
+def _require(fine: bool, text: str) -> None:
+    if not fine:
+        raise AssertionError(f"{text}.")
+
+
+@contextmanager
+def _step(name: str, what: str) -> Iterator[None]:
+    """Make every error of a step an AssertionError that names the step."""
+    try:
+        yield
+    except AssertionError as error:
+        fault = str(error).removeprefix(f"{name}: ")
+        raise AssertionError(f"{name}: {what}: {fault}") from error
+    except Exception as error:
+        raise AssertionError(f"{name}: {what}: {type(error).__name__}: {error}") from error
+
+
+def _map(obj: Any, function: Callable[[Tensor], Any]) -> Any:
+    """Apply ``function`` to every floating-point tensor in contract objects, tuples and dicts."""
+    if isinstance(obj, Tensor):
+        return function(obj) if obj.is_floating_point() else obj
+    if is_dataclass(obj) and not isinstance(obj, type):
+        return type(obj)(**{f.name: _map(getattr(obj, f.name), function) for f in fields(obj)})
+    if isinstance(obj, (list, tuple)):
+        return type(obj)(_map(value, function) for value in obj)
+    if isinstance(obj, Mapping):
+        return {key: _map(value, function) for key, value in obj.items()}
+    return obj
+
+
+def _tensors(obj: Any) -> list[Tensor]:
+    """Return the tensors that :func:`_map` would change, in its order."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _map(obj, note)
+    return found
+
+
+def _same(first: Any, second: Any) -> bool:
+    pairs = list(zip(_tensors(first), _tensors(second)))
+    return len(pairs) == len(_tensors(second)) and all(torch.equal(a, b) for a, b in pairs)
+
+
+def _find(node: Any, key: str) -> Any:
+    """Return the first entry called ``key``, outer ones first; None if there is none."""
+    if isinstance(node, Mapping):
+        if node.get(key) is not None:
+            return node[key]
+        return next((v for n in node.values() if (v := _find(n, key)) is not None), None)
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        return next((v for n in node if (v := _find(n, key)) is not None), None)
+    return None
+
+
+class _Example:
+    """Sizes that fit one component, and random inputs of these sizes."""
+
+    def __init__(self, node: Mapping[str, Any], part: Any) -> None:
+        parameters = inspect.signature(type(part)).parameters.values()
+        self.node = {p.name: p.default for p in parameters if p.default is not p.empty} | {**node}
+        side = _find(self.node, "image_size")
+        self.height: int = side or 64
+        self.width: int = side or 96
+        edges = _find(self.node, "edges")
+        self.landmarks: int = _find(self.node, "num_landmarks") or (
+            1 + max(max(edge) for edge in edges) if edges else 4
+        )
+        self.takes = getattr(part, "takes", None) or getattr(
+            getattr(part, "encoder", None), "takes", None
+        )
+        self.part = part
+        self.random = torch.Generator().manual_seed(0)
+
+    def uniform(self, *shape: int, low: float = 0.0) -> Tensor:
+        return low + (1 - low) * torch.rand(BATCH, *shape, generator=self.random)
+
+    def picture(self, kind: str) -> Tensor:
+        if kind == "maps":
+            return self.uniform(self.landmarks, self.height // 8, self.width // 8, low=-1)
+        if kind == "image":
+            return self.uniform(3, self.height, self.width)
+        return self.uniform(1, self.height, self.width, low=-1)
+
+    def points(self) -> Landmarks:
+        count = self.landmarks
+        near_one = torch.eye(2) + 0.1 * self.uniform(count, 2, 2, low=-1)
+        return Landmarks(
+            xy=0.9 * self.uniform(count, 2, low=-1),
+            cov=0.01 * near_one @ near_one.transpose(-1, -2),
+            affine=near_one,
+            score=self.uniform(count),
+        )
+
+    def batch(self) -> Batch:
+        driving = self.picture("image")
+        return Batch(
+            source=self.picture("image"),
+            driving=driving,
+            target=driving,
+            poses=self.points().xy,
+            keypoints=self.points().xy,
+            visible=torch.ones(BATCH, self.landmarks),
+            mask=self.uniform(1, self.height, self.width).round(),
+            name=tuple(f"clip{i}/000000" for i in range(BATCH)),
+        )
+
+    def outputs(self) -> Outputs:
+        pose: dict[str, Any] = {
+            field: self.picture("pose_image")
+            for field in ("pose_image", "drawn", "prior_drawn", "redrawn", "prior_cycle")
+        }
+        scores: dict[str, Any] = {
+            field: CriticScores(
+                generator=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
+                fake=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
+                real=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
+            )
+            for field in ("pose_critic", "image_critic")
+        }
+        return Outputs(
+            landmarks=self.points(),
+            prior_landmarks=self.points(),
+            render=self.picture("image"),
+            **pose,
+            **scores,
+        )
+
+    def decoded(self) -> tuple[Tensor, ...]:
+        drawn, channels = self.picture("pose_image"), self.node.get("appearance_channels")
+        if not channels:
+            return (drawn,)
+        return drawn, self.uniform(channels, self.height // 8, self.width // 8, low=-1)
+
+    def judged(self) -> tuple[Tensor, ...]:
+        image = self.uniform(self.node.get("in_channels", 3), self.height, self.width)
+        two = len(inspect.signature(self.part.forward).parameters) > 1
+        return (image, self.picture("image")) if two else (image,)
+
+
+class _Network(NamedTuple):
+    """What a role takes and gives."""
+
+    inputs: Callable[[_Example], tuple[Any, ...]]
+    promise: str
+    kept: Callable[[Any, _Example], bool]
+
+
+def _is_map(output: Any, *_: Any) -> bool:
+    return isinstance(output, Tensor) and output.ndim == 4
+
+
+NETWORKS: dict[str, _Network] = {
+    "encoders": _Network(lambda e: (e.picture(e.takes or "image"),), "a (B, C, h, w) map", _is_map),
+    "bottlenecks": _Network(
+        lambda e: (e.picture(e.takes or "maps"),),
+        "Landmarks",
+        lambda o, e: isinstance(o, Landmarks),
+    ),
+    "rasterizers": _Network(lambda e: (e.points(),), "a (B, C, H, W) drawing", _is_map),
+    "decoders": _Network(
+        _Example.decoded,
+        "(B, 3, H, W) images",
+        lambda o, e: _is_map(o) and o.shape[1:] == (3, e.height, e.width),
+    ),
+    "critics": _Network(
+        _Example.judged, "a tuple of scores", lambda o, e: isinstance(o, tuple) and len(o) > 0
+    ),
+    "priors": _Network(
+        lambda e: (e.picture("pose_image"), e.picture("pose_image")),
+        "CriticScores",
+        lambda o, e: isinstance(o, CriticScores),
+    ),
+    "losses": _Network(
+        lambda e: (e.outputs(), e.batch()),
+        "a scalar",
+        lambda o, e: isinstance(o, Tensor) and o.ndim == 0,
+    ),
+    "pipelines": _Network(lambda e: (e.batch(),), "Outputs", lambda o, e: isinstance(o, Outputs)),
+}
+
+
+def _check_network(node: Mapping[str, Any], role: str) -> None:
+    name = node["type"]
+    torch.manual_seed(0)
+    part: nn.Module = build(node, name, role)
+    make, promise, kept = NETWORKS[role]
+    example = _Example(node, part)
+    inputs = make(example)
+
+    def run(module: nn.Module, given: Any) -> Any:
+        torch.manual_seed(1)
+        output = module(*given)
+        sizes = [tuple(tensor.shape) for tensor in _tensors(output)]
+        right = role == "losses" or all(size and size[0] == BATCH for size in sizes)
+        _require(
+            kept(output, example) and right and bool(sizes),
+            f"{name}: it must return {promise} of {BATCH}, not {type(output).__name__} of {sizes}",
+        )
+        finite = all(bool(tensor.isfinite().all()) for tensor in _tensors(output))
+        _require(finite, f"{name}: the output is not finite")
+        return output
+
+    before = _map(inputs, Tensor.clone)
+    with _step(name, "forward"), torch.no_grad():
+        run(part, inputs)
+    _require(_same(before, inputs), f"{name}: forward changes its inputs in place")
+    with _step(name, "backward"):
+        _check_gradients(name, part, inputs, run)
+    with _step(name, "saving and loading"), torch.no_grad():
+        file = io.BytesIO()
+        torch.save(part.state_dict(), file)
+        file.seek(0)
+        torch.manual_seed(2)
+        twin: nn.Module = build(node, name, role)
+        twin.load_state_dict(torch.load(file, weights_only=True))
+        equal = _same(run(part.eval(), inputs), run(twin.eval(), inputs))
+        _require(equal, f"{name}: a saved and loaded copy gives another output")
+    with _step(name, "bfloat16 autocast"), torch.no_grad():
+        # losses are computed outside of autocast, from what networks gave inside
+        amp = role != "losses"
+        low = inputs if amp else _map(inputs, lambda tensor: tensor.bfloat16())
+        with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+            run(part.train(), low)
+    with _step(name, "float64"), torch.no_grad():
+        output = run(part.double(), _map(inputs, lambda tensor: tensor.double()))
+        types = {tensor.dtype for tensor in _tensors(output)} - {torch.float64}
+        _require(not types, f"{name}: float64 in, {types} out")
+    if role == "pipelines":
+        _check_pipeline(name, part.float(), inputs[0])
+
+
+def _check_gradients(
+    name: str, part: nn.Module, inputs: Any, run: Callable[[nn.Module, Any], Any]
+) -> None:
+    leaves = _map(inputs, lambda tensor: tensor.clone().requires_grad_())
+    outputs = [tensor for tensor in _tensors(run(part, leaves)) if tensor.requires_grad]
+    _require(bool(outputs), f"{name}: the output has no gradient")
+    # a random projection: plain sums vanish behind a normalisation
+    random = torch.Generator().manual_seed(3)
+    sums = [(out * torch.randn(out.shape, generator=random)).sum() for out in outputs]
+    torch.autograd.backward(sums)
+    found = [tensor.grad for tensor in _tensors(leaves) if tensor.grad is not None]
+    _require(any(bool(grad.any()) for grad in found), f"{name}: no gradient reaches the inputs")
+    for grad in found:
+        _require(bool(grad.isfinite().all()), f"{name}: a gradient of the inputs is not finite")
+    for key, parameter in part.named_parameters():
+        if parameter.requires_grad:
+            _require(parameter.grad is not None, f"{name}: no gradient reaches '{key}'")
+            assert parameter.grad is not None
+            finite = bool(parameter.grad.isfinite().all())
+            _require(finite, f"{name}: the gradient of '{key}' is not finite")
+
+
+def _check_pipeline(name: str, pipeline: Any, batch: Batch) -> None:
+    with _step(name, "parameter_groups"):
+        groups = pipeline.parameter_groups()
+        grouped = [id(parameter) for group in groups.values() for parameter in group]
+        for key, parameter in pipeline.named_parameters():
+            wanted, count = int(parameter.requires_grad), grouped.count(id(parameter))
+            _require(
+                wanted == count, f"{name}: '{key}' is in {count} parameter groups, not in {wanted}"
+            )
+    if hasattr(pipeline, "predict"):
+        with _step(name, "predict"):
+            found = pipeline.eval().predict(batch.driving)
+            fine = isinstance(found, Outputs) and found.landmarks is not None
+            _require(fine, f"{name}: predict must return Outputs with landmarks")
+            again = pipeline.predict(_map(batch.driving, lambda images: images[:1]))
+            close = torch.allclose(found.landmarks.xy[:1], again.landmarks.xy, atol=1e-4)
+            _require(close, f"{name}: a prediction depends on the other images of the batch")
+
+
+def _check_dataset(dataset: Any, name: str) -> None:
+    count = len(dataset.keypoint_names)
+    _require(len(dataset) > 0, f"{name}: it is empty")
+    for field in ("edges", "flip_pairs"):
+        pairs = [tuple(pair) for pair in getattr(dataset, field)]
+        fine = all(len(pair) == 2 and 0 <= min(pair) <= max(pair) < count for pair in pairs)
+        _require(fine, f"{name}: {field} must be pairs of positions below {count}, not {pairs}")
+    sided = [side for pair in dataset.flip_pairs for side in pair]
+    _require(len(sided) == len(set(sided)), f"{name}: a keypoint is in two flip_pairs")
+    side = None
+    for index in sorted({0, len(dataset) - 1}):
+        points = dataset.keypoints(index)
+        if points is not None:
+            _is_array(name, "keypoints(index)", points, np.float32, (count, 2))
+        if not hasattr(dataset, "sample"):  # a pose prior
+            continue
+        item = dataset.sample(index, np.random.default_rng(0))
+        side = side or len(item["target"])
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "target": (np.uint8, (side, side, 3)),
+            "source": (np.uint8, (side, side, 3)),
+            "mask": (np.uint8, (side, side)),
+            "keypoints": (np.float32, (count, 2)),
+            "visible": (np.float32, (count,)),
+        }
+        for field, (dtype, shape) in shapes.items():
+            if field in item or field in ("target", "source"):
+                _is_array(name, f"sample(...)['{field}']", item[field], dtype, shape)
+        named = isinstance(item["name"], str) and "/" in item["name"].strip("/")
+        _require(named, f"{name}: a sample's name must be <clip>/<frame>, not {item['name']!r}")
+        kept = {key: np.copy(value) for key, value in item.items()}
+        for value in item.values():
+            if isinstance(value, np.ndarray):
+                value[...] = 1 - value
+        for seed in (0, 1):
+            again = dataset.sample(index, np.random.default_rng(seed))
+            for field in kept:
+                fixed = seed == 0 or field in ("target", "keypoints", "name")
+                _require(
+                    not fixed or np.array_equal(kept[field], again[field]),
+                    f"{name}: '{field}' of sample {index} is another one at the second call"
+                    + (", with another rng" if seed else ""),
+                )
+
+
+def _is_array(name: str, what: str, array: Any, dtype: Any, shape: tuple[int, ...]) -> None:
+    fine = isinstance(array, np.ndarray) and array.dtype == dtype and array.shape == shape
+    _require(
+        fine and bool(np.isfinite(array).all()),
+        f"{name}: {what} must be finite {np.dtype(dtype)} {shape}, not "
+        f"{getattr(array, 'dtype', type(array))} {np.shape(array)}",
+    )
+
+
+def _check_transform(transform: Any, name: str) -> None:
+    """Check a batch transform, or a sampler of the splines that one uses."""
+    example = _Example({}, transform)
+    seeds = torch.arange(BATCH) + 7
+    if next(iter(inspect.signature(transform).parameters)) != "batch":
+        cpu = torch.device("cpu")
+        grids = [transform(s, 1, cpu).grid(6, 8) for s in (seeds, seeds, seeds[1:])]
+        shape = tuple(grids[0].shape)
+        _require(shape == (BATCH, 6, 8, 2), f"{name}: the grid is {shape}, not (B, H, W, 2)")
+        _require(bool(grids[0].isfinite().all()), f"{name}: the grid is not finite")
+    else:
+        batch = example.batch()
+        before = _map(batch, Tensor.clone)
+        part = _map(batch, lambda tensor: tensor[1:])
+        grids = [transform(batch, seeds), transform(batch, seeds)]
+        grids.append(
+            transform(Batch(**{f.name: getattr(part, f.name) for f in fields(part)}), seeds[1:])
+        )
+        _require(_same(before, batch), f"{name}: it changes its batch in place")
+        _require(isinstance(grids[0], Batch), f"{name}: it must return a Batch")
+        finite = all(bool(tensor.isfinite().all()) for tensor in _tensors(grids[0]))
+        _require(finite, f"{name}: what it returns is not finite")
+        for field in ("source", "driving", "target"):
+            image = getattr(grids[0], field)
+            fine = -1e-4 <= float(image.min()) <= float(image.max()) <= 1 + 1e-4
+            same = image.shape == getattr(batch, field).shape
+            _require(fine and same, f"{name}: '{field}' must keep its shape and range [0, 1]")
+    _require(_same(grids[0], grids[1]), f"{name}: equal seeds give different results")
+    alone = zip(_tensors(_map(grids[0], lambda tensor: tensor[1:])), _tensors(grids[2]))
+    close = all(torch.allclose(a, b, atol=1e-5) for a, b in alone)
+    _require(close, f"{name}: an item depends on more than its own seed")
+
+
+def _check_metric(metric: Any, name: str) -> None:
+    example = _Example({"num_landmarks": 68}, metric)  # enough for any protocol's numbers
+    for _ in range(2):
+        outputs, batch = example.outputs(), example.batch()
+        before = _map((outputs, batch), Tensor.clone)
+        metric.update(outputs, batch)
+        _require(_same(before, (outputs, batch)), f"{name}: update changes its inputs in place")
+    row = metric.compute()
+    missing = {"metric", "unit", "value", "interval", "n"} - set(row)
+    _require(not missing, f"{name}: compute must also return {', '.join(sorted(missing))}")
+    json.dumps(row)
+    low, high = row["interval"]
+    _require(
+        math.isfinite(row["value"]) and low <= high and 0 < row["n"] <= 2 * BATCH,
+        f"{name}: compute must return a finite value, an interval and a count, not {row}",
+    )
+
+
+OTHERS: dict[str, Callable[[Any, str], None]] = {
+    "datasets": _check_dataset,
+    "transforms": _check_transform,
+    "metrics": _check_metric,
+}

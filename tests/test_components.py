@@ -1,0 +1,404 @@
+"""Every file below components/<role>/ registers its own name and passes registry.check."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from torch import nn
+
+import registry
+from registry import ROLES, ConfigError
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(
+    f"{role}/{file.stem}"
+    for role in ROLES
+    for file in (ROOT / "components" / role).glob("[!_]*.py")
+)
+EDGES = ((0, 1), (1, 2), (1, 3))
+SKELETON = dict(type="rasterizers/skeleton", edges=EDGES, image_size=32)
+LOGITS = dict(type="encoders/stem", takes="pose_image", out_channels=4, width=4, norm="instance")
+REGRESSOR = dict(type="bottlenecks/skeleton_regressor", encoder=LOGITS)
+POSE = dict(type="encoders/stem", takes="pose_image", out_channels=8, width=4)
+PATCH = dict(type="critics/multiscale_patch", width=4, scales=1)
+TPS = dict(type="transforms/tps_gaussian")
+
+# One row per component: constructor arguments for registry.check, small enough for a CPU.
+EXAMPLES = {
+    "bottlenecks/skeleton_regressor": dict(encoder=LOGITS),
+    "critics/conditional_image": dict(width=4, image_size=64),
+    "critics/multiscale_patch": dict(width=4, scales=2),
+    "datasets/frames": dict(root="frames", image_size=16, annotations="points.csv"),
+    "datasets/poses": dict(source="points.csv", format="csv", fit="box", edges=((0, 1),)),
+    "datasets/puppets": dict(image_size=32, clips=3, frames_per_clip=4),
+    "datasets/simple_h36m": dict(root="human_images", image_size=32),
+    "datasets/standin": dict(image_size=16, num_keypoints=4, edges=EDGES, flip_pairs=((2, 3),)),
+    "decoders/conditional": dict(pose_encoder=POSE, appearance_channels=8, width=4),
+    "encoders/image_to_skeleton": dict(width=4),
+    "encoders/stem": dict(width=4, out_channels=8),
+    "hooks/panels": dict(every=1, job=None),
+    "hooks/progress": dict(every=1, job=None),
+    "hooks/validation": dict(every=1, job=None),
+    "losses/adversarial": {},
+    "losses/critic": {},
+    "losses/perceptual": dict(weights="random", width=4, taps=("input", "conv1_2", "conv2_2")),
+    "losses/prior_cycle": {},
+    "losses/prior_points": {},
+    "losses/redraw": {},
+    "metrics/keypoint_error": {},
+    "pipelines/pose_autoencoder": dict(rasterizer=SKELETON, bottleneck=REGRESSOR),
+    "pipelines/reconstruction": dict(
+        encoder=dict(type="encoders/image_to_skeleton", width=4),
+        bottleneck=REGRESSOR,
+        bottleneck_apart=True,
+        rasterizer=SKELETON,
+        appearance_encoder=dict(type="encoders/stem", width=4, out_channels=8),
+        decoder=dict(
+            type="decoders/conditional", pose_encoder=POSE, appearance_channels=8, width=4
+        ),
+        prior=dict(type="priors/unpaired_poses", critic=PATCH, image_size=32, history=4),
+    ),
+    "priors/unpaired_poses": dict(critic=PATCH, image_size=32, history=4),
+    "rasterizers/skeleton": dict(edges=EDGES, image_size=32),
+    "transforms/color_jitter": {},
+    "transforms/tps_gaussian": {},
+    "transforms/tps_l1": {},
+    "transforms/tps_pair": dict(source_transform=TPS, driving_transform=TPS),
+    "transforms/tps_solved": {},
+    "transforms/tps_uniform": {},
+}
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """What the examples of data sets read, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("frames/walk").mkdir(parents=True)
+    for n in range(3):
+        cv2.imwrite(f"frames/walk/{n}.png", np.full((20, 24, 3), 40 * n, np.uint8))
+    rows = "".join(f"walk/{n}.png,3,4,{10 + n},11\n" for n in range(3))
+    Path("points.csv").write_text(f"file,head_x,head_y,tail_x,tail_y\n{rows}")
+    for subject in ("S1", "S5", "S6", "S7", "S8", "S9"):
+        for kind in ("WithBackground", "BackgroudMask", "Landmarks"):
+            Path(f"human_images/{subject}/{kind}/Walking").mkdir(parents=True)
+        for n in range(4):
+            folder = f"human_images/{subject}"
+            cv2.imwrite(f"{folder}/WithBackground/Walking/{n}.jpg", np.full((32, 32), 9 * n))
+            cv2.imwrite(f"{folder}/BackgroudMask/Walking/{n}.png", np.full((32, 32), 255))
+            points = np.full((32, 2), n / 10)
+            scipy.io.savemat(f"{folder}/Landmarks/Walking/{n}.mat", {"keypoints_2d": points})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_file_registers_its_path_and_nothing_else(name):
+    module = importlib.import_module(f"components.{name.replace('/', '.')}")
+    registered = {
+        key
+        for role in ROLES.values()
+        for key, cls in role.module_dict.items()
+        if cls.__module__ == module.__name__
+    }
+    assert registered == {name}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_component(name, files):
+    assert name in EXAMPLES, (
+        f"{name} is new: give it a row of small constructor arguments in EXAMPLES of "
+        "tests/test_components.py."
+    )
+    registry.check(name, **EXAMPLES[name])
+
+
+def test_every_example_has_its_component():
+    assert sorted(EXAMPLES) == NAMES
+
+
+# registry.check itself: each of these parts has one fault
+
+DOC = """Turn an image into a map.
+
+Shapes:
+    (B, 3, H, W) -> (B, 4, h, w)
+"""
+
+
+class Fault(nn.Module):
+    """The sound part that the faulty ones are made of."""
+
+    def __init__(self, *, width: int = 4) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, 2, 1)
+
+    def forward(self, image):
+        return self.conv(image)
+
+
+class Sound(Fault):
+    pass
+
+
+class ConfigInside(Fault):
+    def __init__(self, *, head: dict = (), width: int = 4) -> None:
+        super().__init__(width=width)
+
+
+class Positional(Fault):
+    def __init__(self, width: int = 4) -> None:
+        super().__init__(width=width)
+
+
+class AnyKeyword(Fault):
+    def __init__(self, **kwargs: int) -> None:
+        super().__init__()
+
+
+class InPlace(Fault):
+    def forward(self, image):
+        return self.conv(image.detach().mul_(2))
+
+
+class NoInputGradient(Fault):
+    def forward(self, image):
+        return self.conv(image.detach())
+
+
+class UnusedParameter(Fault):
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(1, 1)
+
+
+class InfiniteGradient(Fault):
+    def forward(self, image):
+        return self.conv(image) + (image * 0).sqrt().sum()
+
+
+class NotFinite(Fault):
+    def forward(self, image):
+        return self.conv(image) / 0
+
+
+class OneImage(Fault):
+    def forward(self, image):
+        return self.conv(image)[:1]
+
+
+class NoMap(Fault):
+    def forward(self, image):
+        return self.conv(image).flatten(1)
+
+
+class Square(Fault):
+    def forward(self, image):
+        return self.conv(image) + image.mean(1, keepdim=True)[..., ::2, : image.shape[-2] : 2]
+
+
+class Forgets(Fault):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.rand(())
+
+    def forward(self, image):
+        return self.conv(image) * self.scale
+
+
+class OnlySingle(Fault):
+    def forward(self, image):
+        return self.conv(image) + self.conv(image.float())
+
+
+class ForcesSingle(Fault):
+    def forward(self, image):
+        return self.conv(image).float()
+
+
+class OverflowsInHalf(Fault):
+    def forward(self, image):
+        found = self.conv(image)
+        return found / (found.dtype == torch.float32 or found.dtype == torch.float64)
+
+
+FAULTS = {
+    ConfigInside: "argument 'head: dict = ()' is a config; take finished parts and numbers.",
+    Positional: "argument 'width: int = 4' must be keyword-only and named; put a * before it.",
+    AnyKeyword: "argument '**kwargs: int' must be keyword-only and named; put a * before it.",
+    InPlace: "forward changes its inputs in place.",
+    NoInputGradient: "backward: no gradient reaches the inputs.",
+    UnusedParameter: "backward: no gradient reaches 'spare.weight'.",
+    InfiniteGradient: "backward: a gradient of the inputs is not finite.",
+    NotFinite: "forward: the output is not finite.",
+    OneImage: "forward: it must return a (B, C, h, w) map of 3, not Tensor of [(1, 4, 32, 48)].",
+    NoMap: "forward: it must return a (B, C, h, w) map of 3, not Tensor of [(3, 6144)].",
+    Square: "forward: RuntimeError: The size of tensor a (48) must match the size of tensor b (32)",
+    Forgets: "saving and loading: a saved and loaded copy gives another output.",
+    OnlySingle: "float64: RuntimeError: ",
+    ForcesSingle: "float64: float64 in, {torch.float32} out.",
+    OverflowsInHalf: "bfloat16 autocast: the output is not finite.",
+}
+
+
+class Frame:
+    """A sound data set of one frame."""
+
+    keypoint_names, edges, flip_pairs = ("a", "b"), ((0, 1),), ((0, 1),)
+
+    def __init__(self):
+        self.image = np.zeros((8, 8, 3), np.uint8)
+
+    def __len__(self):
+        return 1
+
+    def keypoints(self, index):
+        return np.zeros((2, 2), np.float32)
+
+    def sample(self, index, rng):
+        image = self.image.copy()
+        return {"target": image, "source": image.copy(), "name": "clip/0"}
+
+
+class RandomTarget(Frame):
+    def sample(self, index, rng):
+        return super().sample(index, rng) | {"target": rng.integers(0, 9, (8, 8, 3), np.uint8)}
+
+
+class SharedImage(Frame):
+    def sample(self, index, rng):
+        return super().sample(index, rng) | {"target": self.image}
+
+
+class NotANumber(Frame):
+    def keypoints(self, index):
+        return np.full((2, 2), np.nan, np.float32)
+
+
+class NoClip(Frame):
+    def sample(self, index, rng):
+        return super().sample(index, rng) | {"name": "0"}
+
+
+class FarEdge(Frame):
+    edges = ((0, 2),)
+
+
+class Brighten:
+    """Depends on the whole batch."""
+
+    def __call__(self, batch, seeds):
+        return replace(batch, source=batch.source * batch.source.mean())
+
+
+class Darken:
+    """Draws from the generator of torch instead of the seeds."""
+
+    def __call__(self, batch, seeds):
+        return replace(batch, source=batch.source * torch.rand(()))
+
+
+class Bare:
+    """Returns too little."""
+
+    def update(self, outputs, batch):
+        pass
+
+    def compute(self):
+        return {"metric": "bare", "value": 1.0, "n": 1}
+
+
+OTHER_FAULTS = {
+    RandomTarget: "'target' of sample 0 is another one at the second call, with another rng.",
+    SharedImage: "'target' of sample 0 is another one at the second call.",
+    NotANumber: "keypoints(index) must be finite float32 (2, 2), not float32 (2, 2).",
+    NoClip: "a sample's name must be <clip>/<frame>, not '0'.",
+    FarEdge: "edges must be pairs of positions below 2, not [(0, 2)].",
+    Brighten: "an item depends on more than its own seed.",
+    Darken: "equal seeds give different results.",
+    Bare: "compute must also return interval, unit.",
+}
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Register a class under a plugin's name until the test ends."""
+
+    def register(cls, doc=DOC, last=None, role="encoders"):
+        name = f"{role}/test/{last or cls.__name__.lower()}"
+        monkeypatch.setattr(cls, "__doc__", doc)
+        monkeypatch.setitem(ROLES[role].module_dict, name, cls)
+        return name
+
+    return register
+
+
+def fault_of(name):
+    with pytest.raises(AssertionError) as caught:
+        registry.check(name)
+    return str(caught.value)
+
+
+def test_a_sound_part_passes(registered):
+    registry.check(registered(Sound), width=2)
+
+
+@pytest.mark.parametrize("cls", FAULTS, ids=lambda cls: cls.__name__)
+def test_each_fault_is_found_and_named(cls, registered):
+    name = registered(cls)
+    assert fault_of(name).startswith(f"{name}: {FAULTS[cls]}")
+
+
+@pytest.mark.parametrize("cls", OTHER_FAULTS, ids=lambda cls: cls.__name__)
+def test_each_fault_of_other_roles_is_found(cls, registered):
+    roles = {Brighten: "transforms", Darken: "transforms", Bare: "metrics"}
+    name = registered(cls, role=roles.get(cls, "datasets"))
+    assert fault_of(name) == f"{name}: an example: {OTHER_FAULTS[cls]}"
+
+
+def test_a_sound_data_set_passes(registered):
+    registry.check(registered(Frame, role="datasets"))
+
+
+@pytest.mark.parametrize(
+    ("doc", "text"),
+    [
+        (None, "the docstring must begin with one sentence and an empty line, not ''."),
+        (
+            "Turn. It too.\n\nShapes: x",
+            "the docstring must begin with one sentence and an empty line, not 'Turn. It too.'.",
+        ),
+        ("Turn an image into a map.", "no 'Shapes:' in its docstring."),
+    ],
+)
+def test_docstrings_are_checked(doc, text, registered):
+    name = registered(Sound, doc)
+    assert fault_of(name) == f"{name}: {text}"
+
+
+def test_class_names_are_checked(registered):
+    name = registered(Sound, last="other")
+    assert fault_of(name) == f"{name}: the class Sound must have the name 'other' in CapWords."
+
+
+def test_check_refuses_what_cannot_be_built():
+    with pytest.raises(ConfigError) as caught:
+        registry.check("encoders/stemm")
+    assert str(caught.value) == (
+        "check: no encoder named 'encoders/stemm'. Did you mean 'encoders/stem'?"
+    )
+    with pytest.raises(ConfigError) as caught:
+        registry.check("encoders/stem", widht=3)
+    assert str(caught.value) == (
+        "encoders/stem: encoders/stem takes no argument 'widht'. Did you mean 'width'?"
+    )
+
+
+def test_check_leaves_the_random_numbers_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    registry.check("encoders/stem", width=2)
+    assert torch.equal(torch.rand(3), expected)

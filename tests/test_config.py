@@ -1,0 +1,265 @@
+"""registry.config: literal files, plain numbers that change every place, strict overrides."""
+
+import json
+
+import pytest
+
+from registry import ConfigError, load_config
+from registry.config import Data, Evaluate, Train, parse_options, section, validate
+
+SMALL = """
+image_size = 16
+edges = ((0, 1), (1, 2))
+model = dict(
+    type="pipelines/pose_autoencoder",
+    rasterizer=dict(type="rasterizers/skeleton", edges=edges, image_size=image_size),
+    bottleneck=dict(
+        type="bottlenecks/skeleton_regressor",
+        encoder=dict(
+            type="encoders/stem", takes="pose_image", out_channels=3, width=image_size // 8
+        ),
+    ),
+)
+losses = dict(points=dict(type="losses/prior_points"))
+data = dict(
+    prior=dict(type="datasets/standin", image_size=image_size, num_keypoints=3, edges=edges),
+    transforms=(dict(type="transforms/color_jitter", hue=0.1),),
+)
+train = dict(iterations=2, batch_size=2, lr=1e-3, lr_factors=((1, 1.0), (2, 0.5)))
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "small.py"
+    path.write_text(SMALL)
+    return path
+
+
+def error_of(path, options=None):
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, options)
+    return str(caught.value)
+
+
+def test_a_plain_number_changes_every_place_that_uses_it(config):
+    cfg = load_config(config, {"image_size": 32})
+    assert cfg["image_size"] == 32
+    assert cfg["model"]["rasterizer"]["image_size"] == 32
+    assert cfg["data"]["prior"]["image_size"] == 32
+    assert cfg["model"]["bottleneck"]["encoder"]["width"] == 4  # 32 // 8
+    assert "16" not in json.dumps(cfg)
+
+
+def test_the_file_itself_stays_as_it_is(config):
+    load_config(config, {"image_size": 32, "train.lr": 1.0})
+    assert config.read_text() == SMALL
+
+
+def place_of(cfg, dotted):
+    *parents, last = [int(key) if key.isdigit() else key for key in dotted.split(".")]
+    for key in parents:
+        cfg = cfg[key]
+    return cfg, last
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.lr", 0.5),
+        ("train.seed", 7),  # a default, not in the file
+        ("model.rasterizer.sigma", 0.3),  # likewise
+        ("model.bottleneck.encoder.norm", "batch"),
+        ("data.transforms.0.hue", 0.2),
+        ("train.lr_factors.1.0", 9),
+        ("train.lr_factors.1", [9, 0.1]),
+        ("losses.points", {"type": "losses/redraw"}),
+    ],
+)
+def test_a_dotted_key_changes_one_place(config, key, value):
+    wanted = load_config(config)
+    node, last = place_of(wanted, key)
+    node[last] = value
+    assert load_config(config, {key: value}) == wanted
+
+
+def test_python_and_json_give_the_same_lists(config, tmp_path):
+    cfg = load_config(config)
+    assert cfg["edges"] == [[0, 1], [1, 2]]
+    assert cfg["train"]["lr_factors"] == [[1, 1.0], [2, 0.5]]
+    saved = tmp_path / "config.json"
+    saved.write_text(json.dumps(cfg))
+    assert load_config(saved) == cfg
+    options = {"model.rasterizer.edges.0": [1, 1], "train.betas": [0.5, 0.9]}
+    assert load_config(saved, options) == load_config(config, options)
+
+
+def test_a_resolved_config_has_no_plain_numbers(config, tmp_path):
+    saved = tmp_path / "config.json"
+    saved.write_text(json.dumps(load_config(config)))
+    assert error_of(saved, {"image_size": 32}) == (
+        f"{saved} is a resolved config: 'image_size' no longer decides anything there. Override "
+        "the .py config, or the full key (model.encoder.width)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("imagesize", "no key 'imagesize' in {path}. Did you mean 'image_size'?"),
+        ("train.iteratons", "no key 'train.iteratons'. Did you mean 'iterations'?"),
+        ("trian.lr", "no key 'trian'. Did you mean 'train'?"),
+        ("model.rasteriser.sigma", "no key 'model.rasteriser'. Did you mean 'rasterizer'?"),
+        ("model.rasterizer.sgima", "no key 'model.rasterizer.sgima'. Did you mean 'sigma'?"),
+        ("losses.pionts.weight", "no key 'losses.pionts'. Did you mean 'points'?"),
+        ("losses.pionts", "no key 'losses.pionts'. Did you mean 'points'?"),
+        ("data.prior.edgse", "no key 'data.prior.edgse'. Did you mean 'edges'?"),
+        ("data.transforms.1", "no entry 'data.transforms.1'; 'data.transforms' has 1."),
+        ("data.transforms.1.hue", "no key 'data.transforms.1'. Known: 0."),
+        ("train.lr.x", "no key 'train.lr'. Did you mean 'lr'?"),
+        (
+            "evaluate.crop",
+            "no key 'evaluate'. Known: data, edges, image_size, losses, model, train.",
+        ),
+    ],
+)
+def test_misspelt_overrides(config, key, text):
+    assert error_of(config, {key: 1}) == f"--cfg-options: {text.format(path=config)}"
+
+
+def test_a_stale_key_after_another_type(config):
+    assert error_of(config, {"model.bottleneck.encoder.type": "encoders/image_to_skeleton"}) == (
+        "--cfg-options: model.bottleneck.encoder: 'takes' belongs to encoders/stem, not to "
+        "encoders/image_to_skeleton. Replace the whole part: "
+        "\"model.bottleneck.encoder={'type': 'encoders/image_to_skeleton', ...}\"."
+    )
+
+
+def test_another_type_that_takes_the_same_keys(config):
+    cfg = load_config(config, {"losses.points.type": "losses/redraw", "losses.points.weight": 1})
+    assert cfg["losses"]["points"] == {"type": "losses/redraw", "weight": 1}
+
+
+def test_another_type_that_does_not_exist(config):
+    assert error_of(config, {"losses.points.type": "losses/redrawn"}) == (
+        "losses.points: no loss named 'losses/redrawn'. Did you mean 'losses/redraw'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("from math import pi", "a config stands alone: write no import and no _base_ in it."),
+        ("import os", "a config stands alone: write no import and no _base_ in it."),
+        ('_base_ = "other.py"', "a config stands alone: write no import and no _base_ in it."),
+        ("trian = dict(lr=1)", "unknown section 'trian'. Did you mean 'train'?"),
+        ("train = 5", "the section 'train' must be a dict, not 5."),
+        ("x = 1 / 0", "ZeroDivisionError: division by zero"),
+        ("x = y", "NameError: name 'y' is not defined"),
+        ("model = {1, 2}", "TypeError: Object of type set is not JSON serializable"),
+    ],
+)
+def test_mistakes_in_the_file(config, text, error):
+    config.write_text(f"{SMALL}\n{text}\n")
+    assert error_of(config) == f"{config}: {error}"
+
+
+def test_a_syntax_error_names_file_and_line(config):
+    config.write_text("image_size = = 3\n")
+    assert error_of(config).startswith(f"{config}: SyntaxError: invalid syntax")
+    assert "line 1" in error_of(config)
+
+
+@pytest.mark.parametrize(
+    ("train", "error"),
+    [
+        ({"iterations": 1, "batch_size": 1}, "train: the section 'train' needs 'lr'."),
+        (
+            {"iterations": 1, "batch_size": 1, "lr": 1, "cilp": 1},
+            "train: the section 'train' takes no argument 'cilp'. Did you mean 'clip'?",
+        ),
+    ],
+)
+def test_the_fixed_sections_are_checked(train, error):
+    with pytest.raises(ConfigError) as caught:
+        validate({"model": {}, "train": train}, "x.py")
+    assert str(caught.value) == error
+
+
+def test_a_config_needs_model_and_train(config):
+    config.write_text("image_size = 3\n")
+    assert error_of(config) == f"{config}: a config needs the sections 'model' and 'train'."
+
+
+def test_broken_json(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"model": ')
+    assert error_of(path) == (
+        f"{path}: JSONDecodeError: Expecting value: line 1 column 11 (char 10)"
+    )
+    path.write_text("[1, 2]")
+    assert error_of(path) == f"{path} holds no sections; it is not a config."
+
+
+def test_a_missing_file_suggests_its_neighbour(config):
+    wrong = config.with_name("smal.py")
+    assert error_of(wrong) == f"no config '{wrong}'. Did you mean '{config}'?"
+    assert error_of("no_such_folder/x.py") == "no config 'no_such_folder/x.py'."
+
+
+def test_a_missing_local_plugin(config):
+    config.write_text(SMALL + 'plugins = ["no_such_module_of_mine"]\n')
+    assert error_of(config) == (
+        "plugins: cannot import 'no_such_module_of_mine': ModuleNotFoundError: No module named "
+        "'no_such_module_of_mine'. Start from the folder that holds it, or add that folder to "
+        "PYTHONPATH."
+    )
+
+
+def test_a_local_plugin_is_imported(config, tmp_path, monkeypatch):
+    (tmp_path / "my_local_part.py").write_text(
+        "from registry import LOSSES\n"
+        "@LOSSES.register_module('losses/mine/nothing')\n"
+        "class Nothing:\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config.write_text(SMALL + 'plugins = ["my_local_part"]\n')
+    assert load_config(config, {"losses.points": {"type": "losses/mine/nothing"}})["plugins"]
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("train.lr=1e-3", "train.lr", 0.001),
+        ("train.iterations=10", "train.iterations", 10),
+        ("train.amp=true", "train.amp", True),
+        ("train.amp=False", "train.amp", False),
+        ("train.clip=none", "train.clip", None),
+        ("a.type=encoders/stem", "a.type", "encoders/stem"),
+        ("a.root=/data/x=y", "a.root", "/data/x=y"),
+        ("a.betas=0.5,0.9", "a.betas", [0.5, 0.9]),
+        ("a.betas=(0.5, 0.9)", "a.betas", [0.5, 0.9]),
+        ("a.betas=[0.5, 0.9]", "a.betas", [0.5, 0.9]),
+        ("a.include=S1,S5", "a.include", ["S1", "S5"]),
+        ("a.name='1'", "a.name", "1"),
+        ("a={'type': 'encoders/stem', 'width': 4}", "a", {"type": "encoders/stem", "width": 4}),
+        ("a.empty=", "a.empty", ""),
+    ],
+)
+def test_parse_options(word, key, value):
+    parsed = parse_options([word])
+    assert parsed == {key: value}
+    assert type(parsed[key]) is type(value)
+
+
+def test_an_option_without_a_value():
+    with pytest.raises(ConfigError) as caught:
+        parse_options(["train.amp"])
+    assert str(caught.value) == "--cfg-options: 'train.amp' is not key=value."
+
+
+def test_sections_have_their_defaults(config):
+    cfg = load_config(config)
+    assert section(cfg, "train") == Train(**cfg["train"])
+    assert section(cfg, "data").workers == Data().workers == 0
+    assert section(cfg, "evaluate") == Evaluate()

@@ -1,0 +1,186 @@
+"""configs/: literal, loadable, and each trains and evaluates on a stand-in of its shapes.
+
+Expected parameter counts were worked out by hand from the layer tables of the paper.
+"""
+
+import ast
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from registry import load_config
+from registry.build import build, check_arguments, resolve
+from registry.evaluation import evaluate
+from registry.loading import Draws, collate
+from registry.runner import Job, Stepper
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+WIDTHS = ("width", "critic_width", "image_critic_width", "regressor_width")
+# three scales of the patch critic need 96 pixels
+SMALL = {"image_size": 96} | dict.fromkeys(WIDTHS, 4)
+LITERAL = (
+    *(ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Starred, ast.Name, ast.keyword),
+    *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.expr_context),
+)
+
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+
+
+def nodes(cfg, place=""):
+    """Every dict with a type, and where it is."""
+    if isinstance(cfg, dict):
+        if "type" in cfg:
+            yield place, cfg
+        for key, value in cfg.items():
+            yield from nodes(value, f"{place}.{key}")
+    elif isinstance(cfg, (list, tuple)):
+        for i, value in enumerate(cfg):
+            yield from nodes(value, f"{place}[{i}]")
+
+
+def config(name, **numbers):
+    return load_config(CONFIGS[0].parent / f"{name}.py", numbers)
+
+
+def on_stand_ins(path):
+    """The config at a small size, as its config.json holds it, with noise for data."""
+    names = {node.targets[0].id for node in ast.parse(path.read_text()).body[1:]}
+    cfg = load_config(path, {key: value for key, value in SMALL.items() if key in names})
+    metrics = list(cfg.get("evaluate", {}).get("metrics", {}).values())
+    landmarks = cfg["num_landmarks"]
+    scored = [
+        max(m["keypoints"]) + 1
+        if m.get("keypoints")
+        else len(m.get("landmarks") or range(landmarks))
+        for m in metrics
+    ]
+    points = {"train": landmarks, "prior": landmarks, "test": max(scored, default=landmarks)}
+    for split in points.keys() & cfg["data"].keys():
+        cfg["data"][split] = {
+            "type": "datasets/standin",
+            "image_size": cfg["image_size"],
+            "num_keypoints": points[split],
+            "length": 4,
+        }
+    for metric in metrics:
+        if "activities" in metric:
+            metric["activities"] = ["standin"]  # names its only clip
+    for loss in cfg["losses"].values():
+        if loss["type"] == "losses/perceptual":
+            loss |= {"weights": "random", "width": 4}
+    cfg["data"] |= {"val": None, "workers": 0}
+    cfg["train"] |= {"init": {}, "iterations": 1, "batch_size": 2}
+    return json.loads(json.dumps(cfg))
+
+
+@every_config
+def test_config_is_short_and_literal(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 80
+    assert re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)+", path.stem)
+    tree = ast.parse(text)
+    assert len(ast.get_docstring(tree)) > 40
+    for statement in tree.body[1:]:
+        assert isinstance(statement, ast.Assign), ast.unparse(statement)
+        for node in ast.walk(statement.value):
+            if isinstance(node, ast.Call):
+                assert ast.unparse(node.func) == "dict", ast.unparse(node)
+                assert not node.args
+            else:
+                assert isinstance(node, LITERAL), ast.unparse(node)
+
+
+@every_config
+def test_every_type_exists_and_takes_its_arguments(path):
+    found = dict(nodes(load_config(path)))
+    assert ".model" in found
+    for place, node in found.items():
+        cls = resolve(node["type"], place)
+        check_arguments(cls, [key for key in node if key != "type"], place, node["type"])
+
+
+@every_config
+def test_one_number_changes_every_image_size(path):
+    sizes = [
+        node["image_size"]
+        for _, node in nodes(load_config(path, {"image_size": 64}))
+        if "image_size" in node
+    ]
+    assert sizes
+    assert set(sizes) == {64}
+
+
+@every_config
+def test_saved_json_is_the_same_config(path, tmp_path):
+    cfg = load_config(path)
+    (tmp_path / "config.json").write_text(json.dumps(cfg))
+    assert load_config(tmp_path / "config.json") == json.loads(json.dumps(cfg))
+
+
+@every_config
+def test_what_it_starts_from_fits(path):
+    cfg = load_config(path)
+    for part, origin in cfg["train"].get("init", {}).items():
+        name, _, source = origin.partition(":")
+        first = config(name)
+        assert first["data"]["prior"] == cfg["data"]["prior"]
+        if part == "pipeline":
+            assert first["model"] == cfg["model"]
+        else:
+            assert first["model"][source or part] == cfg["model"][part]
+            assert first["model"]["rasterizer"] == cfg["model"]["rasterizer"]
+
+
+@every_config
+def test_one_step_and_one_evaluation(path, tmp_path):
+    cfg = on_stand_ins(path)
+    job = Job(cfg, tmp_path)
+    images, prior = (build(cfg["data"].get(key), "data", "datasets") for key in ("train", "prior"))
+    draws = Draws(images, prior, None, seed=0)
+    job.trainee.train()
+    losses = job.trainee(**collate([draws[0], draws[1]]))
+    assert losses.keys() == {f"loss_{name}" for name in cfg["losses"]}
+    total, _ = job.trainee.parse_losses(losses)  # refuses what is not finite
+    total.backward()
+
+    pipeline = job.trainee.pipeline
+    trained = {name: p for name, p in pipeline.named_parameters() if p.requires_grad}
+    grouped = [p for group in pipeline.parameter_groups().values() for p in group]
+    assert sorted(map(id, grouped)) == sorted(map(id, trained.values()))
+    for name, parameter in trained.items():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    Stepper(torch.optim.Adam(grouped, job.settings.lr), job.settings.clip, amp=False).step()
+    assert all(parameter.isfinite().all() for parameter in grouped)
+
+    if cfg.get("evaluate"):
+        # without train the mean pose is that of the prior: one point per landmark, not per keypoint
+        cfg["data"] = {key: cfg["data"][key] for key in ("prior", "test") if key in cfg["data"]}
+        for row in evaluate(pipeline, cfg, "last"):
+            values = (row["value"], *row["baselines"].values())
+            assert all(math.isfinite(value) and value > 0 for value in values)
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "expected"),
+    [
+        ("keypointgan_h36m", ["encoder"], 3_124_801),  # Phi
+        ("keypointgan_h36m", ["appearance_encoder", "decoder"], 4_825_635),  # Psi
+        ("keypointgan_h36m", ["bottleneck"], 1_181_184),  # eta, 32 joints
+        ("keypointgan_h36m", ["reference_bottleneck"], 1_181_184),
+        ("keypointgan_h36m", ["prior"], 8_288_067),  # D_Y
+        ("keypointgan_h36m_image_critic", ["prior_image_critic"], 12_321_153),  # D_X
+        ("keypointgan_300w", ["bottleneck"], 1_190_436),  # 68 points
+        ("keypointgan_h36m_full_3dhp", ["bottleneck"], 1_180_156),  # 28 joints
+        ("keypointgan_cathead", ["bottleneck"], 1_174_759),  # 7 points
+    ],
+)
+def test_parameter_counts_of_the_published_sizes(name, parts, expected):
+    model = config(name)["model"]
+    with torch.device("meta"):
+        built = [build(model[part], part) for part in parts]
+    assert sum(p.numel() for part in built for p in part.parameters()) == expected
