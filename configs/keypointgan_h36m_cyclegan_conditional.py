@@ -63,7 +63,7 @@ data = dict(
     train=dict(type="datasets/simple_h36m", root="data/human_images", image_size=image_size),
     prior=dict(type="datasets/simple_h36m", root="data/human_images", role="prior"),
     test=dict(type="datasets/simple_h36m", root="data/human_images", image_size=image_size,
-              split="test", stride=1),
+              split="test"),
     workers=8,
 )
 train = dict(

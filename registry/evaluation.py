@@ -146,9 +146,17 @@ def table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in [head, *body]
-    )
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in [head, *body]]
+    extra = {
+        "macro": "mean of activity means",
+        "oracle_flip": "oracle left/right",
+        "oracle_flip_rate": "exchanged by the oracle",
+    }
+    for row in rows:
+        found = [f"{text} {row[key]:.3f}" for key, text in extra.items() if key in row]
+        if found:
+            lines.append(f"{row['protocol']}: {', '.join(found)}")
+    return "\n".join(lines)
 
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:

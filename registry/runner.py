@@ -41,6 +41,13 @@ class Interrupted(Exception):
     """Training was stopped by Ctrl-C; the checkpoint is written."""
 
 
+class _AsItIs(nn.Module):
+    """mmengine's wrapper calls a preprocessor; ours is inside ``Trainee.forward``."""
+
+    def forward(self, data: Any, training: bool = False) -> Any:
+        return data
+
+
 class Trainee(BaseModel):  # type: ignore[misc]
     """Pipeline and losses as the one module that is wrapped, optimized and saved.
 
@@ -53,7 +60,7 @@ class Trainee(BaseModel):  # type: ignore[misc]
     def __init__(
         self, pipeline: nn.Module, losses: Mapping[str, nn.Module], transforms: Any
     ) -> None:
-        super().__init__(data_preprocessor=nn.Identity())
+        super().__init__(data_preprocessor=_AsItIs())
         self.pipeline = pipeline
         self.losses = nn.ModuleDict(losses)
         self.transforms = transforms

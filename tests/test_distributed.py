@@ -70,7 +70,12 @@ def test_two_ranks_equal_one_process_and_exit_cleanly(tmp_path):
     for name, value in a["model"].items():
         if value.is_floating_point():
             assert value.dtype == torch.float64
-            assert (value - b["model"][name]).abs().max() < 1e-9, name
+            # a bias in front of instance norm has no effect: its gradient is rounding noise, which
+            # Adam divides by its own size
+            idle = name.endswith("bias") and (
+                "bottleneck.encoder.levels" in name or "critic.scales" in name
+            )
+            assert (value - b["model"][name]).abs().max() < (1e-6 if idle else 1e-9), name
             moved = max(moved, value.abs().max().item())
     assert moved > 0
     # the table is printed once, by the first process

@@ -25,7 +25,7 @@ def main() -> int:
 
         pipeline = load_pipeline(cfg, args.checkpoint)
         rows = evaluate(pipeline, cfg, selection=Path(args.checkpoint).stem)
-    except (ConfigError, FileNotFoundError) as error:
+    except (ConfigError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if args.json:

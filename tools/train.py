@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, cfg: dict, work_dir: Path, options: dict) -> i
         train_origins(args, cfg, work_dir, options)
         job = train(cfg, work_dir, resume=args.resume, launcher=args.launcher)
         report(job)
-    except (ConfigError, FloatingPointError, FileNotFoundError) as error:
+    except (ConfigError, FloatingPointError, MissingFieldError, OSError, ValueError) as error:
         return fail(error)
     except Interrupted:
         same = f" --cfg-options {' '.join(args.cfg_options)}" if args.cfg_options else ""

@@ -67,14 +67,12 @@ class SimpleH36M:
         image_size: side of the square images; those of the release have 128.
         use_mask: make the background black.
         sample_window: smallest and largest distance between the frames of a pair.
-        stride: use every stride-th frame; 1 for training and sample_window[1] for test if None.
-        subset_size: use only so many randomly drawn frames: the small priors of the paper.
-        subset_seed: decides which.
+        stride: use every stride-th frame.
 
     Raises:
         FileNotFoundError: the release or a part of it is not there; the message shows the layout.
 
-    Source: keypointgan sec 5.1; keypointgan table 1; keypointgan table 5
+    Source: keypointgan sec 5.1; keypointgan table 1
     Differs: the official code draws a sequence, then a frame, so frames of short sequences occur
         more often; here each frame occurs once per pass. Landmark files hold (y, x): the official
         code swaps them, then draws and predicts (x, y). Its labels 2p - 1 are kept, so they lie
@@ -122,9 +120,7 @@ class SimpleH36M:
         image_size: int = 128,
         use_mask: bool = True,
         sample_window: tuple[int, int] = (0, 1000),
-        stride: int | None = None,
-        subset_size: int | None = None,
-        subset_seed: int = 0,
+        stride: int = 1,
     ) -> None:
         if split not in ("train", "test") or role not in ("images", "prior"):
             raise ValueError(
@@ -144,16 +140,11 @@ class SimpleH36M:
         ]
         # a pair needs a frame that is at least the smallest distance later
         last = self._low if split == "train" and role == "images" else 0
-        step = stride or (1 if split == "train" else max(sample_window[1], 1))
         self._items = [
             (s, i)
             for s, (_, _, frames) in enumerate(self._sequences)
-            for i in range(0, len(frames) - last, step)
+            for i in range(0, len(frames) - last, stride)
         ]
-        if subset_size:
-            draw = np.random.default_rng(subset_seed)
-            sequences = draw.integers(len(self._sequences), size=subset_size).tolist()
-            self._items = [(s, int(draw.integers(len(self._sequences[s][2])))) for s in sequences]
 
     def _names(self, subject: str) -> list[str]:
         folder = self.root / subject / MASKS

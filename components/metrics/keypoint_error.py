@@ -102,7 +102,13 @@ class KeypointError:
         if self.activities:
             starts = [clip.rpartition("/")[2].lower() for clip in clips]
             masks = [np.array([s.startswith(a) for s in starts]) for a in self.activities]
-            row["macro"] = float(np.mean([np.nanmean(errors[m]) for m in masks if m.any()]))
+            missing = [a for a, m in zip(self.activities, masks) if not m.any()]
+            if missing:
+                raise ValueError(
+                    f"no clip is named '{missing[0]}...', so the mean over activities would not be that of "
+                    f"the paper; clips are named like '{clips[0]}'. Correct activities=, or add the data."
+                )
+            row["macro"] = float(np.mean([np.nanmean(errors[m]) for m in masks]))
         if self.flipped:
             flipped = np.concatenate(self.flipped)
             row["oracle_flip"] = float(np.nanmean(np.minimum(errors, flipped)))

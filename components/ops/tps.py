@@ -58,19 +58,23 @@ class Spline:
         xy = plane(height, width, grid, self.weight).flatten(0, 1)[None]
         return self(xy).unflatten(1, (height, width))
 
-    def invert(self, xy: Tensor, steps: int = 20) -> Tensor:
+    def invert(self, xy: Tensor, steps: int = 8) -> Tensor:
         """Return the points that T maps onto ``xy``: where keypoints of the original end up.
 
-        Newton steps with the affine part as the slope; it converges wherever the warp is weaker than
-        its affine part, which holds for every sampler of this package.
+        Newton's method from the inverse of the affine part; it finds the point wherever T is
+        one-to-one, as the splines of every sampler of this package are inside the image.
 
         Shapes:
             (B, P, 2) -> (B, P, 2)
         """
-        slope = torch.linalg.inv(self.affine[..., :2]).transpose(-1, -2)
-        guess = (xy - self.canvas * self.affine[..., None, :, 2]) @ slope
+        straight = torch.linalg.inv(self.affine[..., :2]).transpose(-1, -2)
+        guess = (xy - self.canvas * self.affine[..., None, :, 2]) @ straight
+        along_x, along_y = guess.new_tensor(((1.0, 0.0), (0.0, 1.0)))
         for _ in range(steps):
-            guess = guess - (self(guess) - xy) @ slope
+            value, dx = torch.func.jvp(self, (guess,), (along_x.expand_as(guess),))
+            _, dy = torch.func.jvp(self, (guess,), (along_y.expand_as(guess),))
+            slope = torch.stack((dx, dy), dim=-1)  # (B, P, 2, 2)
+            guess = guess - torch.linalg.solve(slope, (value - xy)[..., None])[..., 0]
         return guess
 
 

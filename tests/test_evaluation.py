@@ -1,0 +1,210 @@
+"""Scores by hand, their baselines, and the loading of batches."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from registry import build
+from registry.config import Data
+from registry.contract import Batch, Landmarks, Outputs
+from registry.evaluation import table
+from registry.loading import Draws, DrawNumbers, spread, to_batch
+from registry.runner import lr_factor
+
+
+def metric(**options: object) -> object:
+    return build(dict(type="metrics/keypoint_error", **options), "m", "metrics")
+
+
+def batch(points: list, names: tuple[str, ...], **fields: object) -> Batch:
+    image = torch.zeros(len(points), 3, 8, 8)
+    return Batch(driving=image, keypoints=torch.tensor(points), name=names, **fields)
+
+
+def test_error_in_percent_of_the_image_by_hand():
+    m = metric()
+    truth = [[[0.0, 0.0], [0.5, 0.5]], [[0.0, 0.0], [0.0, 0.0]]]
+    found = torch.tensor([[[0.3, 0.4], [0.5, 0.5]], [[0.0, 0.0], [0.0, 0.2]]])
+    m.update(Outputs(landmarks=Landmarks(xy=found)), batch(truth, ("a/0", "b/0")))
+    row = m.compute()
+    # distances 0.5, 0, 0, 0.2 of a side of 2: 25 %, 0, 0, 10 %
+    assert row["value"] == pytest.approx((12.5 + 5.0) / 2)
+    assert (row["metric"], row["unit"], row["n"]) == ("keypoint_error", "% of image", 2)
+    assert row["interval"] == pytest.approx([5.0, 12.5])
+
+
+def test_eye_distance_and_pixels():
+    truth = [[[-0.2, 0.0], [0.2, 0.0], [0.0, 0.5]]]
+    found = Outputs(landmarks=Landmarks(xy=torch.tensor([[[-0.2, 0.0], [0.2, 0.0], [0.0, 0.7]]])))
+    eyes, pixels = metric(normaliser="eyes", eyes=(0, 1)), metric(normaliser="pixels")
+    for m in (eyes, pixels):
+        m.update(found, batch(truth, ("a/0",)))
+    assert eyes.compute()["value"] == pytest.approx(100 * 0.2 / 0.4 / 3)
+    assert pixels.compute()["value"] == pytest.approx(0.2 / 2 * 8 / 3)
+
+
+def test_invisible_points_are_left_out():
+    m = metric(visible_only=True)
+    truth = [[[0.0, 0.0], [0.0, 0.0]]]
+    found = Outputs(landmarks=Landmarks(xy=torch.tensor([[[0.2, 0.0], [1.0, 1.0]]])))
+    m.update(found, batch(truth, ("a/0",), visible=torch.tensor([[1.0, 0.0]])))
+    assert m.compute()["value"] == pytest.approx(10.0)
+
+
+def test_oracle_flip_is_reported_beside_the_plain_error():
+    m = metric(flip_pairs=((0, 1),))
+    truth = [[[0.0, 0.0], [0.4, 0.0]]] * 2
+    swapped, right = [[0.4, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.4, 0.0]]
+    m.update(
+        Outputs(landmarks=Landmarks(xy=torch.tensor([swapped, right]))),
+        batch(truth, ("a/0", "a/1")),
+    )
+    row = m.compute()
+    assert row["value"] == pytest.approx(10.0)
+    assert row["oracle_flip"] == pytest.approx(0.0)
+    assert row["oracle_flip_rate"] == pytest.approx(0.5)
+
+
+def test_macro_mean_of_the_paper():
+    """facts: table 1's 2.73 is the mean of the six activity means, not of the frames."""
+    means = {
+        "waiting": 2.66,
+        "posing": 2.27,
+        "greeting": 2.73,
+        "directions": 2.35,
+        "discussion": 2.35,
+        "walking": 4.0,
+    }
+    m = metric(activities=tuple(means))
+    for i, (activity, value) in enumerate(means.items()):
+        count = i + 1  # uneven, so that the mean over frames differs
+        found = torch.tensor([[[value / 50, 0.0]]]).repeat(count, 1, 1)
+        names = tuple(f"S11/{activity.title()} 1.5484/{j}" for j in range(count))
+        m.update(Outputs(landmarks=Landmarks(xy=found)), batch([[[0.0, 0.0]]] * count, names))
+    row = m.compute()
+    assert round(row["macro"], 2) == 2.73
+    assert abs(row["value"] - row["macro"]) > 0.1
+
+
+def test_missing_activity_is_an_error():
+    m = metric(activities=("waiting",))
+    m.update(
+        Outputs(landmarks=Landmarks(xy=torch.zeros(1, 1, 2))),
+        batch([[[0.0, 0.0]]], ("S11/Eating/0",)),
+    )
+    with pytest.raises(ValueError, match=r"no clip is named 'waiting\.\.\.'"):
+        m.compute()
+
+
+def test_bootstrap_resamples_clips_not_frames():
+    """Twenty frames of two clips with errors 0 and 10 %: a clip bootstrap spans both."""
+    m = metric()
+    found = torch.cat((torch.zeros(10, 1, 2), torch.tensor([[[0.2, 0.0]]]).repeat(10, 1, 1)))
+    names = tuple(f"{'a' if i < 10 else 'b'}/{i}" for i in range(20))
+    m.update(Outputs(landmarks=Landmarks(xy=found)), batch([[[0.0, 0.0]]] * 20, names))
+    assert m.compute()["interval"] == pytest.approx([0.0, 10.0])
+
+
+def test_counts_of_landmarks_must_agree():
+    m = metric()
+    with pytest.raises(ValueError, match="3 landmarks against 2 keypoints"):
+        m.update(
+            Outputs(landmarks=Landmarks(xy=torch.zeros(1, 3, 2))),
+            batch([[[0.0, 0.0]] * 2], ("a/0",)),
+        )
+
+
+def test_table_shows_both_baselines():
+    row = {
+        "protocol": "direct", "metric": "keypoint_error", "unit": "% of image", "value": 2.5, "n": 7,
+        "interval": [2.0, 3.0], "baselines": {"predict_mean": 9.5, "untrained": 21.25}, "crop": "none",
+    }  # fmt: skip
+    text = table([row])
+    assert "predict mean" in text.splitlines()[0]
+    assert all(
+        figure in text.splitlines()[1] for figure in ("2.500", "9.500", "21.250", "2.000 .. 3.000")
+    )
+
+
+class Images:
+    """Ten items that tell their index and a random number."""
+
+    def __len__(self) -> int:
+        return 10
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
+        return {"index": index, "noise": float(rng.random())}
+
+    def keypoints(self, index: int) -> np.ndarray:
+        return np.full((2, 2), index, np.float32)
+
+
+def test_a_pass_visits_every_item_once_and_never_repeats_its_noise():
+    draws = Draws(Images(), None, None, seed=3)
+    items = [draws[i] for i in range(30)]
+    for start in (0, 10, 20):
+        assert sorted(item["index"] for item in items[start : start + 10]) == list(range(10))
+    assert [i["index"] for i in items[:10]] != [i["index"] for i in items[10:20]]
+    assert len({item["noise"] for item in items}) == 30
+    assert draws[17] == Draws(Images(), None, None, seed=3)[17]
+
+
+def test_ranks_share_the_draws_of_one_process():
+    whole = list(DrawNumbers(iterations=3, batch_size=4, rank=0, ranks=1))
+    parts = [list(DrawNumbers(iterations=3, batch_size=2, rank=r, ranks=2)) for r in (0, 1)]
+    for step in range(3):
+        together = parts[0][2 * step : 2 * step + 2] + parts[1][2 * step : 2 * step + 2]
+        assert sorted(together) == whole[4 * step : 4 * step + 4]
+    resumed = DrawNumbers(iterations=3, batch_size=4, rank=0, ranks=1)
+    resumed.start = 2
+    assert list(resumed) == whole[8:]
+
+
+def test_prior_size_keeps_a_fixed_subset():
+    def poses(seed: int) -> set:
+        draws = Draws(None, Images(), 3, seed)
+        return {float(draws[i]["poses"][0, 0]) for i in range(60)}
+
+    assert len(poses(0)) == 3
+    assert poses(0) == poses(0)
+    assert any(poses(0) != poses(seed) for seed in (1, 2, 3))
+    with pytest.raises(ValueError, match="prior_size is 11, but there are 10 poses"):
+        Draws(None, Images(), 11, 0)
+
+
+def test_to_batch_scales_images_and_shares_the_target():
+    arrays = {
+        "target": torch.full((1, 4, 6, 3), 255, dtype=torch.uint8),
+        "source": torch.zeros(1, 4, 6, 3, dtype=torch.uint8),
+        "mask": torch.ones(1, 4, 6, dtype=torch.uint8),
+        "name": ("a/0",),
+    }
+    out = to_batch(arrays, torch.device("cpu"))
+    assert out.target.shape == (1, 3, 4, 6)
+    assert out.target.unique().tolist() == [1.0]
+    assert out.driving is out.target
+    assert out.mask.shape == (1, 1, 4, 6)
+
+
+def test_spread_keeps_both_ends():
+    assert spread(5, None) == [0, 1, 2, 3, 4]
+    assert spread(100, 3) == [0, 50, 99] or spread(100, 3) == [0, 49, 99]
+
+
+def test_learning_rate_factor_is_piecewise_linear():
+    points = [(100, 1.0), (200, 0.0)]
+    assert [lr_factor(points, i) for i in (0, 100, 150, 200, 999)] == [1.0, 1.0, 0.5, 0.0, 0.0]
+    assert lr_factor((), 7) == 1.0
+    steps = [(60, 1.0), (60, 0.1)]  # a step, as MultiStepLR
+    assert lr_factor(steps, 59) == 1.0
+    assert lr_factor(steps, 60) == 0.1
+    assert math.isclose(lr_factor([(0, 0.0), (10, 1.0)], 3), 0.3)  # warm-up
+
+
+def test_data_section_has_no_default_set():
+    assert Data().train is None
+    assert Data().prior is None
