@@ -46,6 +46,13 @@ losses = dict(
     points=dict(type="losses/prior_points", weight=0.9),
 )
 data = dict(
+    # a few clips leave the skeleton free to stand anywhere; warping both images ties it to the person
+    transforms=[dict(
+        type="transforms/tps_pair",
+        driving_transform=dict(type="transforms/tps_gaussian", rotation_sd=8.0, scale_sd=0.1,
+                               translation_sd=0.1, warp_sd=(0.0, 0.002)),
+        source_transform=dict(type="transforms/tps_gaussian", rotation_sd=8.0, scale_sd=0.1,
+                              translation_sd=0.1, warp_sd=(0.0, 0.002)))],
     train=dict(type="datasets/frames", root="data/people/train", image_size=image_size, fit="crop"),
     prior=dict(
         type="datasets/poses", source="data/penn_action/labels", format="penn_action",

@@ -1,4 +1,4 @@
-"""KeypointGAN, small, on generated puppets: the main job in ten minutes on 2 CPU cores, no download.
+"""KeypointGAN, small, on generated puppets: the main job, ten minutes on 2 CPU cores, no download.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
 CVPR 2020. It reports nothing on puppets; the goal here is 0.3 of the error of predicting the mean

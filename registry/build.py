@@ -14,8 +14,8 @@ def build(cfg: Any, path: str = "model", role: str | None = None) -> Any:
     """Build what a config node describes.
 
     A dict with a ``type`` becomes an object of that registered class, its other entries built first
-    and passed by keyword; other dicts, lists and tuples are built entry by entry; everything else is
-    returned as it is.
+    and passed by keyword; other dicts, lists and tuples are built entry by entry; everything else
+    is returned as it is.
 
     Args:
         cfg: a config node: dict, list, number, string ...
@@ -46,7 +46,7 @@ def resolve(name: Any, path: str, role: str | None = None) -> Any:
     """Return the class registered as ``name``; only registered names are ever looked up.
 
     Raises:
-        ConfigError: not a ``role/name`` string, an unknown role or name, or a role other than ``role``.
+        ConfigError: not a ``role/name`` string, an unknown role or name, or not of ``role``.
     """
     if not isinstance(name, str) or "/" not in name:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: plain types, written atomically, read without running pickled code."""
+"""Checkpoints of a training run: plain types, written atomically, read without running any code."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A config holds plain numbers (``image_size = 64``) and the sections ``model``, ``losses``, ``data``,
 ``train``, ``evaluate``. It is read by mmengine's ``Config``; on top of that, an unknown key is an
-error with a suggestion, and ``image_size=128`` on the command line changes every place that uses it.
+error with a suggestion, and ``image_size=128`` on the command line changes every place of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from mmengine.config import Config
 
@@ -35,12 +36,12 @@ class Data:
         workers: loader processes; 0 loads in the training process.
     """
 
-    train: Any = None
-    prior: Any = None
+    train: Mapping[str, Any] | None = None
+    prior: Mapping[str, Any] | None = None
     prior_size: int | None = None
-    val: Any = None
-    test: Any = None
-    transforms: Sequence[Any] = ()
+    val: Mapping[str, Any] | None = None
+    test: Mapping[str, Any] | None = None
+    transforms: Sequence[Mapping[str, Any]] = ()
     workers: int = 0
 
 
@@ -68,11 +69,11 @@ class Train:
     iterations: int
     batch_size: int
     lr: float
-    betas: Sequence[float] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip: float | None = None
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    lr_factors: Sequence[Sequence[float]] = ()
+    lr_factors: Sequence[tuple[float, float]] = ()
     ema: float | None = None
     init: Mapping[str, str] = field(default_factory=dict)
     amp: bool = False
@@ -82,7 +83,7 @@ class Train:
     panels_every: int = 1000
     checkpoint_every: int = 1000
     evaluate_every: int = 0
-    hooks: Sequence[Any] = ()
+    hooks: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +105,7 @@ class Evaluate:
 
 SECTIONS: dict[str, Any] = {"data": Data, "train": Train, "evaluate": Evaluate}
 BUILT = ("model", "losses")
+COUNTS = ("iterations", "batch_size", "prior_size", "max_items")  # at least 1; other numbers 0
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -111,8 +113,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> d
 
     Args:
         path: the file.
-        options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``) changes
-            every place that uses the number; a dict as value replaces a whole component.
+        options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
+            changes every place that uses the number; a dict as value replaces a whole component.
 
     Returns:
         Plain dicts, lists and numbers: the resolved config.
@@ -154,10 +156,16 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> d
 def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
     """Return the source with the plain top-level assignments in ``plain`` replaced."""
     tree = ast.parse(path.read_text())
-    names = {}
+    names: dict[str, Any] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            names[node.targets[0].id] = node
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    if target.id in names:
+                        raise ConfigError(
+                            f"{path}: line {node.lineno} assigns '{target.id}' again; keep one."
+                        )
+                    names[target.id] = node
     imports = any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree))
     if imports or "_base_" in names:
         raise ConfigError(f"{path}: a config stands alone: write no import and no _base_ in it.")
@@ -211,10 +219,10 @@ def _known_keys(node: dict[str, Any], place: str) -> set[str] | None:
 
 
 def validate(cfg: Mapping[str, Any], path: str) -> None:
-    """Check the top-level keys and the option names of the fixed sections.
+    """Check the top-level keys, and the option names and values of the fixed sections.
 
     Raises:
-        ConfigError: a key is unknown or required and missing.
+        ConfigError: a key is unknown, or required and missing, or its value of another kind.
     """
     if "model" not in cfg or "train" not in cfg:
         raise ConfigError(f"{path}: a config needs the sections 'model' and 'train'.")
@@ -222,14 +230,48 @@ def validate(cfg: Mapping[str, Any], path: str) -> None:
     for key, value in cfg.items():
         if isinstance(value, Mapping) and key not in sections:
             raise ConfigError(f"{path}: unknown section '{key}'.{did_you_mean(key, sections)}")
-    for key, section in SECTIONS.items():
+    for key in (*SECTIONS, *BUILT):
         if not isinstance(cfg.get(key, {}), Mapping):
             raise ConfigError(f"{path}: the section '{key}' must be a dict, not {cfg[key]!r}.")
+    for key, section in SECTIONS.items():
         check_arguments(section, cfg.get(key, {}), key, f"the section '{key}'")
+        _check_values(section, cfg.get(key, {}), key)
+
+
+def _check_values(section: Any, given: Mapping[str, Any], place: str) -> None:
+    """Check the values of one section against its annotations, and that no number is too small."""
+    for key, kind in get_type_hints(section).items():
+        value = given.get(key, 1)
+        if key in given and not _is_a(value, kind):
+            words = section.__dataclass_fields__[key].type
+            for word, plain in (("Sequence", "list"), ("Mapping", "dict"), ("[str, Any]", "")):
+                words = words.replace(word, plain)
+            raise ConfigError(f"{place}.{key} must be {words}, got {value!r}.")
+        least = int(key in COUNTS)
+        if isinstance(value, (int, float)) and not value >= least:  # so NaN is refused too
+            raise ConfigError(f"{place}.{key} must be at least {least}, got {value!r}.")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    outer, inner = get_origin(kind) or kind, get_args(kind)
+    if outer is Any:
+        return True
+    if outer is UnionType:
+        return any(_is_a(value, part) for part in inner)
+    if outer is tuple:
+        same = isinstance(value, (list, tuple)) and len(value) == len(inner)
+        return same and all(map(_is_a, value, inner))
+    if outer is Sequence:
+        return isinstance(value, (list, tuple)) and all(_is_a(part, inner[0]) for part in value)
+    if outer is Mapping:
+        return isinstance(value, Mapping) and all(_is_a(part, inner[1]) for part in value.values())
+    if isinstance(value, bool):
+        return outer is bool
+    return isinstance(value, (int, float) if outer is float else outer)
 
 
 def section(cfg: Mapping[str, Any], name: str) -> Any:
-    """Return one fixed section (``data``, ``train``, ``evaluate``) as its dataclass, nothing built."""
+    """Return a fixed section (``data``, ``train``, ``evaluate``) as its dataclass, unbuilt."""
     return SECTIONS[name](**cfg.get(name, {}))
 
 

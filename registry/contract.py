@@ -29,7 +29,8 @@ def _check(obj: Any, shapes: dict[str, str]) -> None:
         dims = letters.split()
         if value.ndim != len(dims):
             raise ValueError(
-                f"{type(obj).__name__}.{name} must be ({', '.join(dims)}), got {tuple(value.shape)}."
+                f"{type(obj).__name__}.{name} must be ({', '.join(dims)}), "
+                f"got {tuple(value.shape)}."
             )
         for letter, size in zip(dims, value.shape):
             wanted = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
@@ -132,7 +133,7 @@ class CriticScores:
     """What a critic said; each tuple has one tensor per scale.
 
     Attributes:
-        generator: scores of the generated sample, differentiable to the sample and not to the critic.
+        generator: scores of the generated sample, differentiable to the sample, not to the critic.
         fake: scores of the generated (or replayed) sample, differentiable to the critic only.
         real: scores of the real sample, differentiable to the critic only.
     """

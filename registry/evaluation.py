@@ -97,7 +97,7 @@ def evaluate(pipeline: Any, cfg: Mapping[str, Any], selection: str) -> list[dict
 
 
 def mean_pose(cfg: Mapping[str, Any], limit: int = 4000) -> tuple[torch.Tensor, str]:
-    """Return the mean annotated pose (J, 2) of the training set, else of the prior, and which it is.
+    """Return the mean annotated pose (J, 2) of the training set, else of the prior, and its origin.
 
     Raises:
         ConfigError: neither has annotation.

@@ -94,7 +94,7 @@ class DrawNumbers(Sampler[int]):
 
 
 def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stack the items of a batch; names become a tuple, images stay uint8 until they are on the device."""
+    """Stack the items of a batch: names become a tuple, images stay uint8 until on the device."""
     keys = items[0].keys()
     arrays = {k: default_collate([item[k] for item in items]) for k in keys if k != "name"}
     if "name" in keys:

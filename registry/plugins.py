@@ -1,6 +1,6 @@
 """Third-party components: found by entry point, imported when one of their names is built.
 
-A distribution lists its components in its own ``pyproject.toml``, name on the left, class on the right::
+A distribution lists its components in its ``pyproject.toml``, name left, class right::
 
     [project.entry-points."keypoint_zoo.components"]
     "encoders/acme/convnext" = "acme_keypoints.convnext:ConvNext"
@@ -59,8 +59,8 @@ def load_component(name: str) -> None:
     except Exception as error:
         raise ConfigError(
             f"'{name}' comes from the plugin {distribution(entries[0])}, which cannot be imported "
-            f"({entries[0].value}): {type(error).__name__}: {error}. Repair or uninstall that plugin; "
-            "all other names work."
+            f"({entries[0].value}): {type(error).__name__}: {error}. Repair or uninstall "
+            "that plugin; all other names work."
         ) from error
 
 
@@ -75,6 +75,6 @@ def import_local(modules: list[str]) -> None:
             importlib.import_module(module)
         except Exception as error:
             raise ConfigError(
-                f"plugins: cannot import '{module}': {type(error).__name__}: {error}. Start from the "
-                "folder that holds it, or add that folder to PYTHONPATH."
+                f"plugins: cannot import '{module}': {type(error).__name__}: {error}. Start from "
+                "the folder that holds it, or add that folder to PYTHONPATH."
             ) from error

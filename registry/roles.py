@@ -1,7 +1,7 @@
 """One table of names per role; a name is the path of the file that defines it.
 
-``type="encoders/hourglass"`` is ``components/encoders/hourglass.py``. Looking a name up imports that
-one file; names with a third part (``encoders/acme/convnext``) come from plugins. The tables are
+``type="encoders/hourglass"`` is ``components/encoders/hourglass.py``. Looking a name up imports
+that file; names with a third part (``encoders/acme/convnext``) come from plugins. The tables are
 mmengine registries, flat: no parent, no scope switching, no dotted import paths.
 """
 

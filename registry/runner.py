@@ -84,14 +84,14 @@ class Trainee(BaseModel):  # type: ignore[misc]
         """Sum the losses.
 
         Raises:
-            FloatingPointError: one of them is not finite; the weights are still those before the step.
+            FloatingPointError: one of them is not finite; the weights are those before the step.
         """
         finite = torch.stack([value.detach() for value in losses.values()]).isfinite()
         if not bool(finite.all()):
             bad = [name for name, ok in zip(losses, finite.tolist()) if not ok]
             raise FloatingPointError(
-                f"{', '.join(bad)} is not finite. The last checkpoint is from before this step; lower "
-                "train.lr, set train.clip, or look at the inputs of that loss."
+                f"{', '.join(bad)} is not finite. The last checkpoint is from before this step; "
+                "lower train.lr, set train.clip, or look at the inputs of that loss."
             )
         total = torch.stack(list(losses.values())).sum()
         return total, {**{k: v.detach() for k, v in losses.items()}, "loss": total.detach()}
@@ -107,7 +107,7 @@ def batch_device(batch: Batch) -> str:
 
 
 class Stepper(OptimWrapper):  # type: ignore[misc]
-    """Adam's step with one gradient norm per parameter group, and bfloat16 autocast on any device."""
+    """Adam's step, one gradient norm per parameter group, and bfloat16 autocast on any device."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, clip: float | None, amp: bool) -> None:
         super().__init__(optimizer)
@@ -243,25 +243,26 @@ class Job:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
 
-    def save(self, runner: Any, iteration: int, name: str = "last.pth") -> None:
-        """Write a checkpoint; every rank's generators and buffers go into it."""
+    def save(self, runner: Any, iteration: int) -> None:
+        """Write ``last.pth``; every rank's generators and buffers go into it."""
         own = {"random": checkpoint.random_state(), "buffers": dict(self._local_buffers())}
         ranks: list[Any] = [own]
         if dist.is_initialized():
             ranks = [None] * runner.world_size
             dist.all_gather_object(ranks, own)
-        if runner.rank != 0:
-            return
-        state = {
-            "iteration": iteration,
-            "config": json.dumps(self.cfg),
-            "model": self.trainee.state_dict(),
-            "ema": self.ema.module.state_dict() if self.ema is not None else None,
-            "ema_count": int(self.ema.n_averaged) if self.ema is not None else 0,
-            "optimizer": runner.optim_wrapper.optimizer.state_dict(),
-            "ranks": ranks,
-        }
-        checkpoint.save(state, self.work_dir / name)
+        if runner.rank == 0:
+            state = {
+                "iteration": iteration,
+                "config": json.dumps(self.cfg),
+                "model": self.trainee.state_dict(),
+                "ema": self.ema.module.state_dict() if self.ema is not None else None,
+                "ema_count": int(self.ema.n_averaged) if self.ema is not None else 0,
+                "optimizer": runner.optim_wrapper.optimizer.state_dict(),
+                "ranks": ranks,
+            }
+            checkpoint.save(state, self.work_dir / "last.pth")
+        if dist.is_initialized():
+            dist.barrier()  # the next thing another rank does may be to read the file
 
     def save_weights(self, iteration: int, name: str) -> None:
         """Write the evaluated weights alone, for evaluation and not for resuming."""
@@ -270,7 +271,7 @@ class Job:
         checkpoint.save(state, self.work_dir / name)
 
     def restore(self, runner: Any) -> int:
-        """Load ``self.resume`` into model, average, optimizer and generators; return its iteration."""
+        """Load ``self.resume`` into model, average, optimizer, generators; return its iteration."""
         assert self.resume is not None
         state = checkpoint.load(self.resume)
         if "optimizer" not in state:

@@ -1,4 +1,4 @@
-"""A tiny KeypointGAN run that the training tests share: GAN, pool, augmentation, averaged weights."""
+"""A tiny KeypointGAN run that training tests share: GAN, pool, augmentation, averaged weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ model = dict(
     encoder=dict(type="encoders/image_to_skeleton", width=stem),
     bottleneck=dict(
         type="bottlenecks/skeleton_regressor",
-        encoder=dict(type="encoders/stem", takes="pose_image", width=2, norm="instance", out_channels=15)),
+        encoder=dict(type="encoders/stem", takes="pose_image", width=2, norm="instance",
+                     out_channels=15)),
     bottleneck_apart=True,
     rasterizer=dict(type="rasterizers/skeleton", edges=edges, image_size=image_size),
     appearance_encoder=dict(type="encoders/stem", width=stem, out_channels=8),

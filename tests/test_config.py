@@ -51,6 +51,12 @@ def test_a_plain_number_changes_every_place_that_uses_it(config):
     assert "16" not in json.dumps(cfg)
 
 
+def test_a_plain_number_may_be_annotated(config):
+    config.write_text(SMALL.replace("image_size = 16", "image_size: int = 16"))
+    assert load_config(config)["model"]["rasterizer"]["image_size"] == 16
+    assert load_config(config, {"image_size": 32})["model"]["rasterizer"]["image_size"] == 32
+
+
 def test_the_file_itself_stays_as_it_is(config):
     load_config(config, {"image_size": 32, "train.lr": 1.0})
     assert config.read_text() == SMALL
@@ -153,10 +159,14 @@ def test_another_type_that_does_not_exist(config):
         ("import os", "a config stands alone: write no import and no _base_ in it."),
         ('_base_ = "other.py"', "a config stands alone: write no import and no _base_ in it."),
         ("trian = dict(lr=1)", "unknown section 'trian'. Did you mean 'train'?"),
-        ("train = 5", "the section 'train' must be a dict, not 5."),
+        ("evaluate = 5", "the section 'evaluate' must be a dict, not 5."),
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
         ("x = y", "NameError: name 'y' is not defined"),
-        ("model = {1, 2}", "TypeError: Object of type set is not JSON serializable"),
+        ("x = {1, 2}", "TypeError: Object of type set is not JSON serializable"),
+        ("image_size = 8", "line 21 assigns 'image_size' again; keep one."),
+        ("image_size: int = 8", "line 21 assigns 'image_size' again; keep one."),
+        ("image_size += 8", "line 21 assigns 'image_size' again; keep one."),
+        ("x = y = 1\ny = 2", "line 22 assigns 'y' again; keep one."),
     ],
 )
 def test_mistakes_in_the_file(config, text, error):
@@ -184,6 +194,77 @@ def test_the_fixed_sections_are_checked(train, error):
     with pytest.raises(ConfigError) as caught:
         validate({"model": {}, "train": train}, "x.py")
     assert str(caught.value) == error
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("train.iterations", "x", "int, got 'x'"),
+        ("train.iterations", 1.5, "int, got 1.5"),
+        ("train.iterations", True, "int, got True"),
+        ("train.iterations", None, "int, got None"),
+        ("train.lr", "1e-3", "float, got '1e-3'"),
+        ("train.lr", False, "float, got False"),
+        ("train.clip", "none", "float | None, got 'none'"),
+        ("train.amp", 1, "bool, got 1"),
+        ("train.betas", 0.9, "tuple[float, float], got 0.9"),
+        ("train.betas", [0.9], "tuple[float, float], got [0.9]"),
+        ("train.lr_factors", [[1, "x"]], "list[tuple[float, float]], got [[1, 'x']]"),
+        ("train.init", 5, "dict[str, str], got 5"),
+        ("train.init", {"bottleneck": 5}, "dict[str, str], got {'bottleneck': 5}"),
+        ("train.groups", {"prior": 1.0}, "dict[str, dict], got {'prior': 1.0}"),
+        ("train.hooks", "hooks/x", "list[dict], got 'hooks/x'"),
+        ("data.train", "photos", "dict | None, got 'photos'"),
+        ("data.prior_size", 2.0, "int | None, got 2.0"),
+        ("data.transforms", {"type": "a/b"}, "list[dict], got {'type': 'a/b'}"),
+        ("evaluate", {"crop": 3}, ".crop must be str, got 3"),
+        ("evaluate", {"metrics": []}, ".metrics must be dict, got []"),
+        ("train.iterations", 0, "at least 1, got 0"),
+        ("train.batch_size", 0, "at least 1, got 0"),
+        ("data.prior_size", 0, "at least 1, got 0"),
+        ("data.workers", -1, "at least 0, got -1"),
+        ("train.seed", -1, "at least 0, got -1"),
+        ("train.checkpoint_every", -1, "at least 0, got -1"),
+        ("train.lr", -1e-3, "at least 0, got -0.001"),
+        ("train.lr", float("nan"), "at least 0, got nan"),
+        ("evaluate", {"batch_size": 0}, ".batch_size must be at least 1, got 0"),
+        ("evaluate", {"max_items": 0}, ".max_items must be at least 1, got 0"),
+    ],
+)
+def test_values_of_the_fixed_sections_are_checked(config, key, value, text):
+    if key == "evaluate":  # the small config has no such section
+        config.write_text(f"{SMALL}\nevaluate = {value!r}\n")
+        assert error_of(config) == f"evaluate{text}."
+    else:
+        assert error_of(config, {key: value}) == f"{key} must be {text}."
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.lr", 1),
+        ("train.lr", 0),
+        ("train.clip", None),
+        ("train.clip", 1),
+        ("train.ema", 0.5),
+        ("train.lr_factors", []),
+        ("train.groups", {"critic": {"weight_decay": 0.0}}),
+        ("train.init", {"bottleneck": "other"}),
+        ("data.prior_size", 1),
+        ("data.test", None),
+        ("data.workers", 0),
+        ("train.log_every", 0),
+    ],
+)
+def test_fitting_values_pass(config, key, value):
+    cfg = load_config(config, {key: value})
+    first, second = key.split(".")
+    assert cfg[first][second] == value
+
+
+@pytest.mark.parametrize("name", ["model", "losses"])
+def test_model_and_losses_are_dicts(config, name):
+    assert error_of(config, {name: 5}) == f"{config}: the section '{name}' must be a dict, not 5."
 
 
 def test_a_config_needs_model_and_train(config):

@@ -10,7 +10,7 @@ import torch
 from registry import checkpoint
 from tests.runs import CONFIG, ROOT, environment, train_command, write_config
 
-# local code named in the config: float64, and batch norm with fixed statistics, since the statistics
+# local code named in the config: float64, and batch norm with fixed statistics, since those
 # of half a batch are not those of a whole one
 PLUGIN = """
 import torch

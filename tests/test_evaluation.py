@@ -12,7 +12,7 @@ from registry import build
 from registry.config import Data
 from registry.contract import Batch, Landmarks, Outputs
 from registry.evaluation import table
-from registry.loading import Draws, DrawNumbers, spread, to_batch
+from registry.loading import DrawNumbers, Draws, spread, to_batch
 from registry.runner import lr_factor
 
 
@@ -120,8 +120,9 @@ def test_counts_of_landmarks_must_agree():
 
 def test_table_shows_both_baselines():
     row = {
-        "protocol": "direct", "metric": "keypoint_error", "unit": "% of image", "value": 2.5, "n": 7,
-        "interval": [2.0, 3.0], "baselines": {"predict_mean": 9.5, "untrained": 21.25}, "crop": "none",
+        "protocol": "direct", "metric": "keypoint_error", "unit": "% of image", "value": 2.5,
+        "interval": [2.0, 3.0], "n": 7, "crop": "none",
+        "baselines": {"predict_mean": 9.5, "untrained": 21.25},
     }  # fmt: skip
     text = table([row])
     assert "predict mean" in text.splitlines()[0]

@@ -1,4 +1,4 @@
-"""One backward pass for both players equals the alternating loop of the official code, to the bit."""
+"""One backward pass for both players equals the official code's alternating loop, to the bit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def alternating() -> tuple[torch.nn.Module, torch.nn.Module]:
-    """Two optimizers, as CycleGAN and its descendants write it, both gradients at the same weights."""
+    """Two optimizers, as CycleGAN and its descendants do it, both gradients at the same weights."""
     generator, critic = networks()
     adam = [torch.optim.Adam(n.parameters(), 1e-3, betas=(0.5, 0.999)) for n in (generator, critic)]
     for image, real in batches():
@@ -61,7 +61,7 @@ def joint() -> tuple[torch.nn.Module, torch.nn.Module]:
     groups = [list(n.parameters()) for n in (generator, critic)]
     adam = torch.optim.Adam([{"params": g} for g in groups], 1e-3, betas=(0.5, 0.999))
     for image, real in batches():
-        scores = critic_scores(lambda_critic(critic), generator(image), real)
+        scores = critic_scores(LambdaCritic(critic), generator(image), real)
         loss = (scores.generator[0] - 1).square().mean()
         loss = loss + ((scores.real[0] - 1).square().mean() + scores.fake[0].square().mean()) / 2
         adam.zero_grad()
@@ -72,7 +72,7 @@ def joint() -> tuple[torch.nn.Module, torch.nn.Module]:
     return generator, critic
 
 
-class lambda_critic(torch.nn.Module):  # noqa: N801
+class LambdaCritic(torch.nn.Module):
     """Make a tuple of one scale, as critics return it."""
 
     def __init__(self, critic: torch.nn.Module) -> None:
@@ -98,7 +98,7 @@ def test_frozen_call_reaches_the_input_and_not_the_weights():
 
 
 def test_reconstruction_leaves_an_apart_bottleneck_alone():
-    """KeypointGAN's regressor learns from its own losses only; the encoder from everything but those."""
+    """KeypointGAN's regressor learns from its own losses only; the encoder from all the others."""
     stem = dict(type="encoders/stem", takes="pose_image", out_channels=4, width=2)
     node = dict(
         type="pipelines/reconstruction",

@@ -1,4 +1,4 @@
-"""KeypointGAN against numbers computed by the official implementation; see tests/golden/excerpt.py."""
+"""KeypointGAN against numbers of the official implementation; see tests/golden/excerpt.py."""
 
 from __future__ import annotations
 

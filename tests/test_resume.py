@@ -114,7 +114,7 @@ def test_results_do_not_depend_on_workers(tmp_path, uninterrupted):
 
 
 def test_augmentation_differs_between_passes(tmp_path):
-    """mmengine repeats every epoch's random numbers in its workers; a sample here never sees one twice."""
+    """mmengine repeats every epoch's random numbers in its workers; no sample here sees one twice."""
     from registry.config import section
     from registry.loading import train_loader
 
@@ -128,7 +128,7 @@ def test_augmentation_differs_between_passes(tmp_path):
 
 
 def test_checkpoint_is_plain_data(uninterrupted):
-    """Everything in a checkpoint loads without running code (``weights_only=True``, done by load)."""
+    """Everything in a checkpoint loads without running code (``weights_only=True``, by load)."""
     assert set(uninterrupted) == {
         "iteration", "config", "model", "ema", "ema_count", "optimizer", "ranks"
     }  # fmt: skip

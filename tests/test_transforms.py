@@ -35,7 +35,7 @@ def centre(image: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_keypoints_follow_the_pixels(name):
-    """A dot is drawn at a keypoint; after the warp the dot's centre of mass is at the moved keypoint."""
+    """A dot is drawn at a keypoint; the warped dot's centre of mass is at the moved keypoint."""
     torch.manual_seed(0)
     xy = torch.rand(8, 2) * 0.6 - 0.3
     image = blob(xy)

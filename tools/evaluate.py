@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Score a checkpoint beside its baselines: ``tools/evaluate.py CONFIG --checkpoint work_dirs/X/last.pth``."""
+"""Score a checkpoint beside its baselines.
+
+``tools/evaluate.py CONFIG --checkpoint work_dirs/X/last.pth``
+"""
 
 import argparse
 import sys
@@ -20,18 +23,27 @@ def main() -> int:
     args = parser.parse_args()
     try:
         cfg = load_config(args.config, parse_options(args.cfg_options))
-        from registry.evaluation import evaluate, table, write_metrics
-        from registry.runner import load_pipeline
+    except ConfigError as error:
+        return fail(error)
+    # after the arguments: these import torch
+    from registry.contract import MissingFieldError
+    from registry.evaluation import evaluate, table, write_metrics
+    from registry.runner import load_pipeline
 
+    try:
         pipeline = load_pipeline(cfg, args.checkpoint)
         rows = evaluate(pipeline, cfg, selection=Path(args.checkpoint).stem)
-    except (ConfigError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if args.json:
-        write_metrics(rows, Path(args.json))
+        if args.json:
+            write_metrics(rows, Path(args.json))
+    except (ConfigError, MissingFieldError, OSError, ValueError) as error:
+        return fail(error)
     print(table(rows))
     return 0
+
+
+def fail(error: Exception) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Find landmarks in images, folders and videos.
 
-``tools/predict.py CONFIG --checkpoint work_dirs/X/last.pth my_video.mp4 photos/ --out results/`` writes,
-for each input, a picture or video with the landmarks drawn on it and a CSV in its original pixels.
+``tools/predict.py CONFIG --checkpoint work_dirs/X/last.pth my_video.mp4 photos/ --out results/``
+writes, for each input, a picture or video with the landmarks drawn on it and a CSV of its pixels.
 """
 
 import argparse
@@ -14,6 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from registry import ConfigError, load_config
+
+NEXT_LINE = "\n" if sys.stderr.isatty() else ""  # below the frame counter, which only a terminal has
 
 
 def main() -> int:
@@ -33,27 +35,31 @@ def main() -> int:
         from registry.runner import load_pipeline
 
         pipeline = load_pipeline(cfg, args.checkpoint)
+        if not hasattr(pipeline, "predict") or "image_size" not in cfg:
+            raise ConfigError(f"{args.config}: not a model of images with an image_size.")
+        taken = {Path(name).resolve() for name in args.inputs}
         for name in args.inputs:
-            predict_input(pipeline, cfg, Path(name), Path(args.out), args.batch_size)
+            predict_input(pipeline, cfg, Path(name), Path(args.out), args.batch_size, taken)
     except (ConfigError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{NEXT_LINE}error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def predict_input(pipeline: object, cfg: dict, path: Path, out: Path, batch_size: int) -> None:
+def predict_input(
+    pipeline: object, cfg: dict, path: Path, out: Path, batch_size: int, taken: set[Path]
+) -> None:
     """Write overlay and CSV of one input; video frames stream through, one batch at a time."""
     import numpy as np
 
     from components.io.annotations import VISIBLE, make_annotations, write_csv
-    from components.io.draw import draw_landmarks, write_png
+    from components.io.draw import draw_landmarks, limbs, write_png
     from components.io.video import VideoReader, is_image, natural, read_image, write_video
 
     if not path.exists():
         raise FileNotFoundError(
             f"no input '{path}'. Give an image, a folder of images, or a video."
         )
-    edges = cfg["model"].get("rasterizer", {}).get("edges", ())
     files, points, sizes = [], [], []
 
     def drawn(frames: Iterator, names: Iterator) -> Iterator:
@@ -61,8 +67,9 @@ def predict_input(pipeline: object, cfg: dict, path: Path, out: Path, batch_size
             files.append(next(names))
             points.append(pixels)
             sizes.append(frame.shape[1::-1])
-            print(f"\r{path}: {len(files)} frames", end="", file=sys.stderr)
-            yield draw_landmarks(frame, pixels, edges)
+            if NEXT_LINE:
+                print(f"\r{path}: {len(files)} frames", end="", file=sys.stderr)
+            yield draw_landmarks(frame, pixels, limbs(cfg))
 
     if path.is_dir() or is_image(path):
         images = (
@@ -72,21 +79,34 @@ def predict_input(pipeline: object, cfg: dict, path: Path, out: Path, batch_size
         )
         if not images:
             raise FileNotFoundError(f"no image in folder '{path}'. Give images or a video.")
+        taken |= {image.resolve() for image in images}
         pictures = drawn(map(read_image, images), (image.name for image in images))
         folder = out / path.name if path.is_dir() else out
         for image, picture in zip(images, pictures):
-            write_png(folder / f"{image.stem}.png", picture)
+            write_png(claim(folder / f"{image.stem}.png", taken), picture)
     else:
         reader = VideoReader(path)
         out.mkdir(parents=True, exist_ok=True)
         names = (f"{path.stem}/{i:06d}" for i in range(10**9))
-        write_video(out / f"{path.stem}.mp4", drawn(iter(reader), names), reader.fps or 25)
+        target = claim(out / f"{path.stem}.mp4", taken)
+        write_video(target, drawn(iter(reader), names), reader.fps)
     count = points[0].shape[0]
     names = [f"landmark_{k}" for k in range(count)]
     visible = np.full((len(files), count), VISIBLE)
-    table = make_annotations(names, files, np.stack(points), visible, sizes, edges)
-    write_csv(out / f"{path.stem}.csv", table)
-    print(f"\n{out}/{path.stem}.csv: {len(files)} frames, {count} landmarks", file=sys.stderr)
+    table = make_annotations(names, files, np.stack(points), visible, sizes, limbs(cfg))
+    target = claim(out / f"{path.stem}.csv", taken)
+    write_csv(target, table)
+    print(f"{NEXT_LINE}{target}: {len(files)} frames, {count} landmarks", file=sys.stderr)
+
+
+def claim(target: Path, taken: set[Path]) -> Path:
+    """Return the path of a result; it never replaces an input or the result of another one."""
+    if target.resolve() in taken:
+        raise ValueError(
+            f"'{target}' is an input, or a result of another one. Give another --out, or rename."
+        )
+    taken.add(target.resolve())
+    return target
 
 
 def stream(pipeline: object, cfg: dict, frames: Iterator, batch_size: int) -> Iterator:
@@ -100,7 +120,7 @@ def stream(pipeline: object, cfg: dict, frames: Iterator, batch_size: int) -> It
     shown = data.get("test") or data.get("train") or {}
     options = {k: shown[k] for k in ("fit", "crop") if k in shown}
     device = next(pipeline.parameters()).device
-    while batch := list(islice(frames, batch_size)):
+    while batch := list(islice(frames, max(batch_size, 1))):
         fitted = [fit_image(frame, cfg["image_size"], **options) for frame in batch]
         images = torch.from_numpy(np.stack([image for image, _ in fitted])).to(device)
         xy = (

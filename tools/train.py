@@ -40,11 +40,9 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace, cfg: dict, work_dir: Path, options: dict) -> int:
-    from registry.runner import (
-        Interrupted,
-        join_processes,
-        train,
-    )  # after the arguments: imports torch
+    # after the arguments: these import torch
+    from registry.contract import MissingFieldError
+    from registry.runner import Interrupted, join_processes, train
 
     try:
         join_processes(args.launcher)
@@ -89,8 +87,8 @@ def train_origins(args: argparse.Namespace, cfg: dict, work_dir: Path, options: 
         saved = folder / "config.json"
         if saved.is_file() and json.loads(saved.read_text()) != json.loads(json.dumps(wanted)):
             raise ConfigError(
-                f"train.init: {folder} was trained with other settings than {path} has now. Remove that "
-                "folder, or use a --work-dir in another one."
+                f"train.init: {folder} was trained with other settings than {path} has now. Remove "
+                "that folder, or use a --work-dir in another one."
             )
         last = folder / "last.pth"
         if last.is_file() and checkpoint.load(last)["iteration"] == wanted["train"]["iterations"]:
@@ -110,21 +108,26 @@ def report(job: object) -> None:
     if get_rank() != 0 or not job.cfg.get("evaluate"):
         return
     pipeline = job.evaluated()
-    animate(pipeline.eval(), job.data.test, job.work_dir / "held_out.gif")
-    rows = evaluate(pipeline, job.cfg, selection="last")
+    rows = evaluate(pipeline.eval(), job.cfg, selection="last")
     write_metrics(rows, job.work_dir / "metrics.json")
+    animate(pipeline, job.cfg, job.work_dir / "held_out.gif")
     print(
-        f"\n{job.work_dir}/metrics.json, held-out frames in {job.work_dir}/held_out.gif\n{table(rows)}"
+        f"\n{job.work_dir}/metrics.json, held-out frames in {job.work_dir}/held_out.gif\n"
+        f"{table(rows)}"
     )
 
 
 def fail(error: Exception) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    text = str(error)
+    if text.startswith("Caught "):  # in a loader process: its traceback, whose end is the error
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    line = "\n" if sys.stdout.isatty() else ""  # below the progress bar
+    print(f"{line}error: {text}", file=sys.stderr)
     return 2
 
 
 def leave(code: int) -> None:
-    """End a process of a distributed run: gloo aborts now and then in the interpreter's own exit."""
+    """End a process of a distributed run: gloo now and then aborts in the interpreter's exit."""
     from torch import distributed as dist
 
     if code == 0 and dist.is_initialized():

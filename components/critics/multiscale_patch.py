@@ -36,8 +36,8 @@ class MultiscalePatch(nn.Module):
         smallest = min(image.shape[-2:]) // 2 ** (len(self.scales) - 1)
         if smallest < 24:
             raise ValueError(
-                f"{len(self.scales)} scales of a {image.shape[-1]}-pixel image end at {smallest} pixels; "
-                "a patch critic needs 24. Use fewer scales."
+                f"{len(self.scales)} scales of a {image.shape[-1]}-pixel image end at {smallest} "
+                "pixels; a patch critic needs 24. Use fewer scales."
             )
         scores = []
         for i, critic in enumerate(self.scales):

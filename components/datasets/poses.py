@@ -38,8 +38,8 @@ class Poses:
         box_shift: largest offset of the middle of the box from `center`, in contract units and each
             direction.
         center: where the middle of the box goes.
-        torso: two keypoints, such as ("neck", "pelvis"); `box_height` and the middle are then those of
-            the line between them, so that raised arms do not make a person small.
+        torso: two keypoints, such as ("neck", "pelvis"); `box_height` and the middle are then those
+            of the line between them, so that raised arms do not make a person small.
         actions: Penn Action only, keep these actions.
         views: Penn Action only, keep videos seen from these sides.
         stride: Penn Action only, keep every stride-th frame of each video.
@@ -133,7 +133,7 @@ def _placed(
     box_shift: float,
     rng: np.random.Generator,
 ) -> Array:
-    """Scale each pose (N, K, 2) so that `part` gets a random length, and put its middle near `center`."""
+    """Scale each pose (N, K, 2) so that `part` gets a random length, its middle near `center`."""
     low, high = xy.min(axis=1, keepdims=True), xy.max(axis=1, keepdims=True)
     chosen = xy[:, part]
     first, last = chosen.min(axis=1, keepdims=True), chosen.max(axis=1, keepdims=True)

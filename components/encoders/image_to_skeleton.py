@@ -20,7 +20,8 @@ class ImageToSkeleton(nn.Module):
     Shapes:
         (B, 3, H, W) -> (B, 1, H, W); H and W divisible by 8
     Range:
-        input [0, 1], mapped to [-1, 1] inside; output linear, trained towards the rasterizer's [-1, 1]
+        input [0, 1], mapped to [-1, 1] inside; output linear, trained towards the rasterizer's
+        [-1, 1]
     Source: keypointgan eq 1; keypointgan fig 17
     Differs: as the official code, skips are merged by a 1x1 convolution without norm or bias, and
         the table's second 32-wide convolution at full size is not there

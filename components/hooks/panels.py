@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from components.io.draw import panel, write_png
+from components.io.draw import limbs, panel, write_png
 from registry.build import build
 from registry.loading import frames_of, spread, to_batch
 from registry.roles import HOOKS
@@ -36,7 +36,6 @@ class Panels(Hook):
             return
         dataset = build(chosen, "data", "datasets")
         self.arrays = next(frames_of(dataset, spread(len(dataset), self.rows), self.rows))
-        self.edges = dataset.edges
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -55,5 +54,5 @@ class Panels(Hook):
         pipeline.train(was_training)
         write_png(
             self.job.work_dir / "panels" / f"{done:07d}.png",
-            panel(batch, found, render, self.edges),
+            panel(batch, found, render, limbs(self.job.cfg)),
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -49,8 +51,8 @@ class Progress(Hook):
         )
         device = next(self.job.trainee.pipeline.parameters()).device
         self.say(
-            f"{self.job.work_dir}: {parameters / 1e6:.2f} M trained parameters on {device}, iterations "
-            f"{runner.iter} to {runner.max_iters}, torch {torch.__version__}"
+            f"{self.job.work_dir}: {parameters / 1e6:.2f} M trained parameters on {device}, "
+            f"iterations {runner.iter} to {runner.max_iters}, torch {torch.__version__}"
         )
         self.started, self.first, self.since = time.time(), runner.iter, time.time()
 
@@ -72,10 +74,11 @@ class Progress(Hook):
         self.sums, self.count, self.since = {}, 0, now
         left = (now - self.started) / (done - self.first) * (runner.max_iters - done)
         self.record({"iteration": done, "seconds_per_iteration": round(seconds, 4), **means})
+        total = means.pop("loss")  # first: a narrow terminal cuts the end off
         losses = "  ".join(f"{k.removeprefix('loss_')} {v:.4g}" for k, v in means.items())
         self.say(
-            f"[{done}/{runner.max_iters}] {losses}  {seconds:.3f} s/it  "
-            f"{int(left) // 60}:{int(left) % 60:02d} left",
+            f"[{done}/{runner.max_iters}] loss {total:.4g}  {seconds:.3f} s/it  "
+            f"{timedelta(seconds=round(left))} left  {losses}",
             bar=done / runner.max_iters,
         )
 
@@ -96,13 +99,13 @@ class Progress(Hook):
                     self.board.add_scalar(name, value, values["iteration"])
 
     def say(self, text: str, bar: float | None = None) -> None:
-        """Print a line and keep it in ``log.txt``; with ``bar`` it is redrawn in place on a terminal."""
+        """Print a line and keep it in ``log.txt``; with ``bar`` a terminal redraws it in place."""
         with (self.job.work_dir / "log.txt").open("a") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-        if bar is not None and sys.stdout.isatty():
-            width = 20
-            filled = "#" * int(bar * width)
-            sys.stdout.write(f"\r\x1b[K|{filled:<{width}}| {text}"[:200])
+        clear = "\r\x1b[K" if sys.stdout.isatty() else ""  # the bar that stands there
+        if bar is not None and clear:
+            filled, columns = "#" * int(bar * 20), shutil.get_terminal_size().columns
+            sys.stdout.write(clear + f"|{filled:<20}| {text}"[: columns - 1])
         else:
-            sys.stdout.write(f"{text}\n")
+            sys.stdout.write(f"{clear}{text}\n")
         sys.stdout.flush()

@@ -45,5 +45,5 @@ class Validation(Hook):
         progress.say(f"validation at {done}: {text}")
         if first < self.best:
             self.best = first
-            # one process writes its own state only: best.pth is for evaluation, last.pth for resuming
+            # one process writes its own state only: best.pth is to evaluate, last.pth to resume
             self.job.save_weights(done, "best.pth")

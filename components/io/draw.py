@@ -60,6 +60,11 @@ def to_uint8(image: Tensor) -> np.ndarray:
     )
 
 
+def limbs(cfg: Any) -> Sequence[Sequence[int]]:
+    """Return the limbs between a config's landmarks: those its rasterizer draws, if it has one."""
+    return cfg["model"].get("rasterizer", {}).get("edges", ())
+
+
 def overlay(
     image: Tensor, xy: Tensor, edges: Sequence[Sequence[int]], scale: int = 1
 ) -> np.ndarray:
@@ -105,20 +110,20 @@ def write_png(path: Path, image: np.ndarray) -> None:
     temporary.replace(path)
 
 
-def animate(pipeline: Any, dataset_cfg: Any, path: Path, frames: int = 48) -> None:
+def animate(pipeline: Any, cfg: Any, path: Path, frames: int = 48) -> None:
     """Write a GIF of held-out frames with their predicted landmarks.
 
     Args:
         pipeline: trained, in evaluation mode.
-        dataset_cfg: the ``data.test`` node of a config.
+        cfg: resolved config; the frames are the first ones of ``data.test``.
         path: of the GIF.
-        frames: the first so many items of the dataset.
+        frames: how many at most.
     """
-    dataset = build(dataset_cfg, "data.test", "datasets")
+    dataset = build(cfg["data"]["test"], "data.test", "datasets")
     pictures: list[np.ndarray] = []
     for arrays in frames_of(dataset, range(min(frames, len(dataset))), 16):
         images = to_batch(arrays, next(pipeline.parameters()).device).driving
         points = pipeline.predict(images).landmarks.xy
         scale = max(1, 256 // images.shape[-1])
-        pictures += [overlay(image, xy, dataset.edges, scale) for image, xy in zip(images, points)]
+        pictures += [overlay(image, xy, limbs(cfg), scale) for image, xy in zip(images, points)]
     write_gif(path, pictures, fps=12)

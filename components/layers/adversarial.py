@@ -54,8 +54,8 @@ class History(nn.Module):
     Shapes:
         (B, C, H, W) -> (B, C, H, W)
     Source: keypointgan sec F.1
-    Differs: the images of one batch are exchanged together, with distinct slots, instead of one after
-        another
+    Differs: the images of one batch are exchanged together, with distinct slots, instead of one
+        after another
     """
 
     def __init__(self, *, size: int, shape: tuple[int, int, int]) -> None:

@@ -47,8 +47,8 @@ def load_weights(
     assert isinstance(source, Path)
     if not source.is_file():
         raise ConfigError(
-            f"no VGG19 weights at '{source}'. Give weights='torchvision', or the path of a downloaded "
-            "vgg19 .pth, .safetensors or imagenet-vgg-verydeep-19.mat."
+            f"no VGG19 weights at '{source}'. Give weights='torchvision', or the path of a "
+            "downloaded vgg19 .pth, .safetensors or imagenet-vgg-verydeep-19.mat."
         )
     if source.suffix == ".mat":
         return _from_matconvnet(source, convs)
@@ -67,8 +67,8 @@ def _download() -> dict[str, Tensor]:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
     except OSError as error:
         raise ConfigError(
-            f"cannot download VGG19 weights from {weights.url}: {error}. Download that file elsewhere and "
-            "pass its path as weights=."
+            f"cannot download VGG19 weights from {weights.url}: {error}. Download that file "
+            "elsewhere and pass its path as weights=."
         ) from error
 
 

@@ -28,9 +28,9 @@ class Perceptual(nn.Module):
     """weight * sum or mean over taps of w_tap * mean squared feature difference.
 
     Args:
-        weights: ``torchvision`` (downloads once), a file (torchvision's ``.pth`` or ``.safetensors``,
-            or MatConvNet's ``imagenet-vgg-verydeep-19.mat``), or ``random``: fixed random filters for
-            runs and tests without a download.
+        weights: ``torchvision`` (downloads once), a file (torchvision's ``.pth`` or
+            ``.safetensors``, or MatConvNet's ``imagenet-vgg-verydeep-19.mat``), or ``random``:
+            fixed random filters for runs and tests without a download.
         taps: ``input`` and convolutions (``conv1_2``) to compare.
         relu: apply ReLU after each convolution, also before a tap is read; the official KeypointGAN
             has none.

@@ -20,10 +20,10 @@ class KeypointError:
     Args:
         normaliser: ``image``: percent of the image side; ``eyes``: percent of the distance between
             the two points of ``eyes``; ``pixels``: pixels of the model's input image.
-        landmarks, keypoints: which landmarks are scored against which keypoints; None for all, in order.
+        landmarks, keypoints: which landmarks are scored against which keypoints; None for all.
         eyes: keypoint numbers of the two eye points (36, 45 are the outer corners of 300-W).
-        flip_pairs: left/right landmark numbers; also reports the oracle minimum over exchanging them
-            and how often the oracle exchanges.
+        flip_pairs: left/right landmark numbers; also reports the oracle minimum over exchanging
+            them and how often the oracle exchanges.
         activities: name starts that group clips; their mean of means is reported as ``macro``.
         visible_only: score visible keypoints only.
 
@@ -71,8 +71,8 @@ class KeypointError:
         wanted = _take(truth, self.keypoints)
         if found.shape != wanted.shape:
             raise ValueError(
-                f"{found.shape[1]} landmarks against {wanted.shape[1]} keypoints; choose with the metric's "
-                "landmarks= and keypoints=."
+                f"{found.shape[1]} landmarks against {wanted.shape[1]} keypoints; choose with "
+                "the metric's landmarks= and keypoints=."
             )
         distance = (found - wanted).norm(dim=-1) / 2  # of the image side
         weight = torch.ones_like(distance)
@@ -105,8 +105,9 @@ class KeypointError:
             missing = [a for a, m in zip(self.activities, masks) if not m.any()]
             if missing:
                 raise ValueError(
-                    f"no clip is named '{missing[0]}...', so the mean over activities would not be that of "
-                    f"the paper; clips are named like '{clips[0]}'. Correct activities=, or add the data."
+                    f"no clip is named '{missing[0]}...', so the mean over activities would not "
+                    f"be that of the paper; clips are named like '{clips[0]}'. Correct "
+                    "activities=, or add the data."
                 )
             row["macro"] = float(np.mean([np.nanmean(errors[m]) for m in masks]))
         if self.flipped:

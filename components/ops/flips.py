@@ -12,7 +12,7 @@ def flip_order(count: int, pairs: Sequence[Sequence[int]]) -> list[int]:
     """Return the landmark order in which left and right are exchanged.
 
     Raises:
-        ValueError: a landmark is in two pairs, so that exchanging twice would not restore the order.
+        ValueError: a landmark is in two pairs: exchanging twice would not restore the order.
     """
     order, seen = list(range(count)), set()
     for left, right in pairs:

@@ -14,8 +14,8 @@ def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Te
     """Return the coordinates of the ``size`` pixels of one axis.
 
     ``half_pixel`` is the contract: pixel centres of a [-1, 1] interval cut into ``size`` cells.
-    ``corners`` puts the first and last pixel on -1 and 1 (KeypointGAN, IMM, FOMM, Monkey-Net, Lorenz);
-    ``left_edge`` puts pixel i at -1 + 2 i / size (factorized).
+    ``corners`` puts the first and last pixel on -1 and 1 (KeypointGAN, IMM, FOMM, Monkey-Net,
+    Lorenz); ``left_edge`` puts pixel i at -1 + 2 i / size (factorized).
 
     Args:
         size: number of pixels.

@@ -68,7 +68,7 @@ def _ends(xy: Tensor, edges: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _to_segment(ax: Tensor, ay: Tensor, bx: Tensor, by: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return squared distances from points (x, y) to segments a-b; x and y stay in separate planes."""
+    """Return squared distances of points (x, y) to segments a-b; x and y stay separate planes."""
     dx, dy = bx - ax, by - ay
     scale = 1 / (dx * dx + dy * dy).clamp_min(_SHORTEST)
     t = (((x - ax) * dx + (y - ay) * dy) * scale).clamp(0, 1)

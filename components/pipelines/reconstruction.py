@@ -28,13 +28,13 @@ class Reconstruction(nn.Module):
         appearance_encoder: source image to the appearance; None for an unconditional decoder.
         prior: scores predicted pose images against drawn prior poses (D_Y).
         prior_image_critic: judges images rendered from prior poses, given the source (D_X).
-        through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's pose
-            image itself and the bottleneck only reads points off (the CycleGAN rows).
-        bottleneck_apart: the bottleneck's weights learn from their own losses only (the regressor of
-            KeypointGAN); reconstruction and prior pass through it without touching it.
+        through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's
+            pose image itself and the bottleneck only reads points off (the CycleGAN rows).
+        bottleneck_apart: the bottleneck's weights learn from their own losses only (the regressor
+            of KeypointGAN); reconstruction and prior pass through it without touching it.
         prior_cycle: also encode the image rendered from a prior pose (CycleGAN's second cycle).
-        reference_bottleneck: a frozen copy of the pre-trained bottleneck that resolves front and back
-            at test time.
+        reference_bottleneck: a frozen copy of the pre-trained bottleneck that resolves front and
+            back at test time.
         flip_pairs: left and right landmarks, exchanged by that correction.
 
     Source: keypointgan eq 1; keypointgan eq 3; keypointgan eq 6; keypointgan fig 2

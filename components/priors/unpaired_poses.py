@@ -16,7 +16,7 @@ class UnpairedPoses(nn.Module):
     Args:
         critic: judges pose images.
         image_size: side of the pose images.
-        history: earlier predictions kept to train the critic on; 0 for none, 50 in the official code.
+        history: earlier predictions kept to train the critic on; 0 for none, official 50.
 
     Shapes:
         pose_image (B, 1, H, W), prior_drawn (B, 1, H, W) -> CriticScores

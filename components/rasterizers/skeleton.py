@@ -23,7 +23,7 @@ class Skeleton(nn.Module):
         image_size: height and width of the picture.
         sigma: fall-off; a limb's value is exp(-d^2 / sigma^2), or exp(-d / sigma^2) if not squared.
         squared: use the squared distance (paper) or the distance (official code).
-        reduction: how limbs are joined; ``max`` is exact and its memory does not grow with the edges.
+        reduction: how limbs are joined; ``max`` is exact, its memory does not grow with the edges.
         grid: convention of the picture's coordinates; ``corners`` in the official code.
 
     Shapes:
@@ -59,7 +59,8 @@ class Skeleton(nn.Module):
         size, xy = self.image_size, landmarks.xy
         if max(map(max, self.edges)) >= xy.shape[1]:
             raise ValueError(
-                f"edges name landmark {max(map(max, self.edges))}, but there are {xy.shape[1]} landmarks."
+                f"edges name landmark {max(map(max, self.edges))}, but there are {xy.shape[1]} "
+                "landmarks."
             )
         if self.reduction == "max":
             near = nearest_squared_distance(xy, self.edges, size, size, self.grid)

@@ -1,4 +1,4 @@
-"""Colour jitter of the image the pose is read from, so that appearance cannot travel with the pose."""
+"""Colour jitter of the image the pose is read from: appearance cannot travel with the pose."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from registry.roles import TRANSFORMS
 
 @TRANSFORMS.register_module("transforms/tps_gaussian")
 class TpsGaussian:
-    """10 x 10 control points; every coefficient N(0, warp_sd[0]), a random half also N(0, warp_sd[1]).
+    """10 x 10 control points: coefficients N(0, warp_sd[0]), a random half also N(0, warp_sd[1]).
 
     Args:
         rotation_sd: degrees.

@@ -23,7 +23,7 @@ class TpsSolved:
     Shapes:
         seeds (B,) -> Spline of B
     Source: lorenz sec 3
-    Differs: the control points themselves are not jittered, so that a batch shares one linear system
+    Differs: the control points themselves are not jittered: a batch shares one linear system
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Cut small excerpts out of the golden files: ``python tests/golden/excerpt.py SOURCE_DIR NAME ...``.
+"""Cut excerpts out of the golden files: ``python tests/golden/excerpt.py SOURCE_DIR NAME ...``.
 
 The golden files hold numbers computed by the official implementations; these excerpts keep the
 inputs and weights whole and every n-th element of each output. Run it again only when the golden
@@ -22,7 +22,8 @@ def main() -> None:
         kept = KEPT.get(name, 256)
         tensors, step, size = {}, {}, {}
         with safe_open(Path(source) / f"{name}.safetensors", "pt") as file:
-            for key in file.keys():
+            keys = file.keys()  # the file itself is not iterable
+            for key in keys:
                 tensor = file.get_tensor(key)
                 if name == "keypointgan_train" and key.startswith("weights/offline"):
                     continue  # takes no part in training

@@ -1,0 +1,463 @@
+"""The commands a user types, end to end on a tiny config: what they print, write and refuse."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import pty
+import re
+import runpy
+import struct
+import subprocess
+import sys
+import termios
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components.io.video import write_video
+from registry import checkpoint, load_config
+from registry.runner import load_pipeline
+from tests.runs import CONFIG, ROOT, environment, train_command, write_config
+
+TOOLS = [ROOT / "tools" / f"{name}.py" for name in ("train", "evaluate", "predict", "where")]
+ITERATIONS = 6
+LANDMARKS = 15
+
+# the run of tests/runs.py, whose bottleneck starts from a regressor of its own config
+CHAINED = CONFIG.replace(
+    "iterations=16,", f'iterations={ITERATIONS}, init=dict(bottleneck="tiny_regressor"),'
+)
+REGRESSOR = '''"""Tiny regressor."""
+image_size = 32
+edges = ((0, 1), (1, 2), (1, 3), (1, 4), (0, 9), (0, 10))
+model = dict(
+    type="pipelines/pose_autoencoder",
+    rasterizer=dict(type="rasterizers/skeleton", edges=edges, image_size=image_size),
+    bottleneck=dict(
+        type="bottlenecks/skeleton_regressor",
+        encoder=dict(type="encoders/stem", takes="pose_image", width=2, norm="instance",
+                     out_channels=15)),
+)
+losses = dict(points=dict(type="losses/prior_points"))
+data = dict(prior=dict(type="datasets/puppets", split="prior", image_size=image_size, clips=3))
+train = dict(iterations=2, batch_size=4, lr=1e-2)
+'''
+
+
+def command(tool, *words):
+    return [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *map(str, words)]
+
+
+def call(*words):
+    """Run a command; its output is no terminal."""
+    return subprocess.run(words, env=environment(), capture_output=True, text=True)
+
+
+def inside(tool, *words, monkeypatch, capsys):
+    """Run a tool in this process, without the seconds that importing torch takes."""
+    monkeypatch.setattr(sys, "argv", [tool, *map(str, words)])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(ROOT / "tools" / f"{tool}.py"), run_name="__main__")
+    captured = capsys.readouterr()
+    return subprocess.CompletedProcess(words, caught.value.code, captured.out, captured.err)
+
+
+def assert_refused(done, *texts):
+    """One line that says everything, and no traceback."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    lines = done.stderr.splitlines()
+    (error,) = [line for line in lines if line.startswith("error: ")]
+    assert lines[-1] == error
+    for text in texts:
+        assert str(text) in error
+    return error
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One trained run with its regressor: config, work dir, and what the command printed."""
+    folder = tmp_path_factory.mktemp("tools")
+    write_config(folder, "tiny_regressor.py", REGRESSOR)
+    config, work = write_config(folder, text=CHAINED), folder / "runs/tiny"
+    done = call(*train_command(config, work))
+    assert done.returncode == 0, done.stderr
+    return config, work, done.stdout
+
+
+# training
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda path: path.stem)
+def test_a_tool_is_an_executable_file(tool):
+    assert os.access(tool, os.X_OK)
+    assert tool.read_text().startswith("#!/usr/bin/env python\n")
+
+
+def test_train_prints_plain_lines_and_ends_with_the_table(run):
+    _, work, output = run
+    assert "\r" not in output
+    assert "\x1b" not in output
+    lines = output.splitlines()
+    for i in range(1, ITERATIONS + 1):
+        (line,) = [line for line in lines if line.startswith(f"[{i}/{ITERATIONS}] ")]
+        assert re.search(r"\] loss \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  perceptual \d", line)
+    head, row = lines[-2:]
+    for word in ("protocol", "value", "95 % interval", "predict mean", "untrained", "crop"):
+        assert word in head
+    assert row.startswith("direct    keypoint_error  % of image  ")
+    (scores,) = json.loads((work / "metrics.json").read_text())
+    for name in ("predict_mean", "untrained"):
+        assert f"{scores['baselines'][name]:.3f}" in row
+
+
+def test_train_writes_its_folder(run):
+    config, work, output = run
+    assert json.loads((work / "config.json").read_text())["train"]["iterations"] == ITERATIONS
+    assert load_config(work / "config.json")["model"] == load_config(config)["model"]
+
+    records = [json.loads(line) for line in (work / "scalars.jsonl").read_text().splitlines()]
+    assert [record["iteration"] for record in records] == list(range(1, ITERATIONS + 1))
+    names = ("perceptual", "adversarial", "critic", "redraw", "points")
+    for record in records:
+        assert set(record) == {
+            "iteration", "seconds_per_iteration", "loss", *(f"loss_{name}" for name in names)
+        }  # fmt: skip
+        total = sum(record[f"loss_{name}"] for name in names)
+        assert record["loss"] == pytest.approx(total, abs=1e-5)  # each is rounded to 6 digits
+
+    log = [line.partition(" ")[2] for line in (work / "log.txt").read_text().splitlines()]
+    assert log == [line for line in output.splitlines() if line in log]
+    assert len(log) == 1 + ITERATIONS
+
+    (panel,) = (work / "panels").iterdir()
+    assert panel.name == "0000006.png"
+    with Image.open(panel) as picture:
+        assert picture.size == (6 * 160, 6 * 160)  # 6 cells a row, 6 rows, 32 pixels 5 times
+        assert picture.convert("RGB").getextrema() != ((0, 0),) * 3
+    with Image.open(work / "held_out.gif") as animation:
+        assert animation.size == (256, 256)
+        assert animation.n_frames > 1
+
+    state = checkpoint.load(work / "last.pth")
+    assert state["iteration"] == ITERATIONS
+    assert json.loads(state["config"]) == json.loads((work / "config.json").read_text())
+    assert not [path for path in work.rglob(".*")]  # nothing half written
+
+
+def test_metrics_have_the_agreed_schema(run):
+    _, work, _ = run
+    (row,) = json.loads((work / "metrics.json").read_text())
+    agreed = {"protocol", "metric", "unit", "value", "interval", "n", "baselines", "crop"}
+    assert agreed <= set(row)
+    assert set(row["baselines"]) == {"predict_mean", "untrained"}
+    assert (row["protocol"], row["metric"], row["unit"]) == (
+        "direct", "keypoint_error", "% of image"
+    )  # fmt: skip
+    assert (row["n"], row["crop"], row["selection"]) == (8, "none", "last")
+    low, high = row["interval"]
+    assert 0 < low <= row["value"] <= high < 100
+    assert row["predict_mean_from"] == "data.train"
+
+
+def test_the_origin_comes_first(run):
+    _, work, output = run
+    lines = output.splitlines()
+    assert lines[0] == "train.init: tiny_regressor comes first"
+    origin = work.parent / "tiny_regressor"
+    assert lines[1].startswith(f"{origin}: ")
+    assert checkpoint.load(origin / "last.pth")["iteration"] == 2
+
+
+def test_resuming_a_finished_run_does_nothing(run):
+    config, work, output = run
+    kept = [work / "scalars.jsonl", work / "metrics.json", work.parent / "tiny_regressor/last.pth"]
+    before = [path.read_bytes() for path in kept]
+    written = kept[-1].stat().st_mtime_ns
+    weights = checkpoint.load(work / "last.pth")["model"]
+    done = call(*train_command(config, work, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == output.splitlines()[-2:]
+    assert "comes first" not in done.stdout
+    assert f"[{ITERATIONS}/" not in done.stdout
+    assert [path.read_bytes() for path in kept] == before
+    assert kept[-1].stat().st_mtime_ns == written
+    after = checkpoint.load(work / "last.pth")["model"]
+    assert all(torch.equal(after[key], weights[key]) for key in weights)
+
+
+def on_terminal(words, columns):
+    """Run a command on a terminal of that width; return its status and what it showed."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {k: v for k, v in environment().items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(words, env=env, stdout=theirs, stderr=subprocess.DEVNULL)
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 65536):
+            shown += block
+    except OSError:  # Linux's way to say that the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(), shown.decode()
+
+
+def test_a_terminal_shows_one_bar_and_the_part_starts_from_its_origin(run):
+    config, work, _ = run
+    other, columns = work.with_name("still"), 80
+    options = ("train.lr=0", "train.iterations=2", "train.evaluate_every=2", "evaluate.max_items=2")
+    val = "data.val={'type': 'datasets/puppets', 'split': 'test', 'clips': 1, 'image_size': 32}"
+    words = train_command(config, other, "--cfg-options", *options, val)
+    code, shown = on_terminal(words, columns)
+    assert code == 0, shown
+    assert "comes first" not in shown  # trained once is enough
+    _, first, second, validation, *_ = shown.split("\r\x1b[K")[1:]
+    for bar, filled, done in ((first, 10, 1), (second, 20, 2)):
+        text = f"{'#' * filled:<20}"
+        assert bar.startswith(f"|{text}| [{done}/2] loss ")
+        assert re.search(r"s/it  \d:\d\d:\d\d left  ", bar)
+        assert "\n" not in bar  # the next one takes its place
+        assert len(bar) < columns
+    assert validation.startswith("validation at 2: direct ")  # and no rest of the bar before it
+    assert "predict mean" in shown
+    log = (other / "log.txt").read_text()
+    assert "points" in log.splitlines()[1]  # whole lines there
+    assert "\x1b" not in log
+
+    # a rate of 0 leaves the weights that the run started from
+    origin = checkpoint.load(work.parent / "tiny_regressor/last.pth")["model"]
+    reached = checkpoint.load(other / "last.pth")["model"]
+    names = [name for name in origin if name.startswith("pipeline.bottleneck.")]
+    assert names
+    assert all(torch.equal(reached[name], origin[name]) for name in names)
+    fresh = checkpoint.load(other / "last.pth")["ema"]
+    assert all(torch.equal(fresh[n.removeprefix("pipeline.")], origin[n]) for n in names)
+    torch.manual_seed(0)
+    assert checkpoint.load(other / "best.pth")["iteration"] == 2
+
+
+def test_an_origin_of_other_settings_is_refused(run, tmp_path, monkeypatch, capsys):
+    _, work, _ = run
+    changed = write_config(tmp_path, "tiny_regressor.py", REGRESSOR.replace("1e-2", "2e-2"))
+    config = write_config(tmp_path, text=CHAINED)
+    words = train_command(config, work.with_name("new"))[2:]
+    done = inside("train", *words, monkeypatch=monkeypatch, capsys=capsys)
+    origin = work.parent / "tiny_regressor"
+    assert assert_refused(done) == (
+        f"error: train.init: {origin} was trained with other settings than {changed} has now. "
+        "Remove that folder, or use a --work-dir in another one."
+    )
+    assert not work.with_name("new").exists()
+
+
+PLUGIN = """
+import torch
+from registry import LOSSES
+
+@LOSSES.register_module("losses/mine/broken")
+class Broken(torch.nn.Module):
+    calls = 0
+    def forward(self, outputs, batch):
+        self.calls += 1
+        return outputs.render.mean() * (float("nan") if self.calls == 5 else 0.0)
+"""
+
+
+def test_a_loss_that_is_not_finite(tmp_path):
+    (tmp_path / "my_broken_loss.py").write_text(PLUGIN)
+    points = 'points=dict(type="losses/prior_points"),'
+    broken = 'broken=dict(type="losses/mine/broken"),'
+    text = CONFIG.replace(points, f"{points} {broken}") + 'plugins = ["my_broken_loss"]\n'
+    config, work = write_config(tmp_path, text=text), tmp_path / "work"
+    env = {**environment(), "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(train_command(config, work), env=env, capture_output=True, text=True)
+    assert_refused(done, "loss_broken is not finite. The last checkpoint is from before this step")
+    assert "[4/16]" in done.stdout
+    assert "[5/16]" not in done.stdout
+    state = checkpoint.load(work / "last.pth")
+    assert state["iteration"] == 3
+    assert all(v.isfinite().all() for v in state["model"].values())
+    load_pipeline({"model": load_config(work / "config.json", {})["model"]}, work / "last.pth") if (
+        False
+    ) else None
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_image_that_cannot_be_read(tmp_path, workers, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    bad = tmp_path / "photos/a.jpg"
+    bad.write_bytes(b"no image")
+    data = {"type": "datasets/frames", "root": str(bad.parent), "image_size": 32, "pair": "same"}
+    words = train_command(write_config(tmp_path), tmp_path / "work", "--cfg-options")[2:]
+    options = (f"data.train={data!r}", f"data.workers={workers}")
+    done = inside("train", *words, *options, monkeypatch=monkeypatch, capsys=capsys)
+    assert assert_refused(done) == (
+        f"error: '{bad}' cannot be decoded as an image. Copy or download it again, or delete it."
+    )
+
+
+def test_a_missing_training_folder(tmp_path):
+    data = {"type": "datasets/frames", "root": str(tmp_path / "x"), "image_size": 32}
+    words = train_command(write_config(tmp_path), tmp_path / "work", "--cfg-options")
+    done = call(*words, f"data.train={data!r}")
+    assert_refused(done, "data.train", f"no folder '{tmp_path / 'x'}'")
+
+
+# evaluation
+
+
+def test_evaluate_repeats_the_figures_of_the_run(run, tmp_path):
+    _, work, output = run
+    written = tmp_path / "rows.json"
+    words = (work / "config.json", "--checkpoint", work / "last.pth", "--json", written)
+    done = call(*command("evaluate", *words))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == output.splitlines()[-2:]
+    (row,), (same,) = (json.loads(p.read_text()) for p in (written, work / "metrics.json"))
+    assert row.keys() == same.keys()
+    for key in ("value", "interval", "baselines"):
+        assert row[key] == pytest.approx(same[key], rel=1e-5)
+    for key in row.keys() - {"value", "interval", "baselines"}:
+        assert row[key] == same[key]
+
+
+# prediction
+
+
+def picture(seed, width, height):
+    """Return smooth random colours: a photo of that size."""
+    rng = np.random.default_rng(seed)
+    return cv2.resize(rng.integers(0, 256, (5, 7, 3), np.uint8), (width, height))
+
+
+def by_hand(work, frame):
+    """Return the landmarks of one frame in its own pixels."""
+    pipeline = load_pipeline(load_config(work / "config.json"), work / "last.pth")
+    height, width = frame.shape[:2]
+    small = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA)
+    tensor = torch.tensor(small / 255.0, dtype=torch.float32).permute(2, 0, 1)[None]
+    device = next(pipeline.parameters()).device
+    x, y = pipeline.predict(tensor.to(device)).landmarks.xy[0].cpu().double().numpy().T
+    return np.stack([(x + 1) * width / 2 - 0.5, (y + 1) * height / 2 - 0.5], axis=1)
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_row(row, work, name, frame):
+    height, width = frame.shape[:2]
+    assert (row["file"], int(row["width"]), int(row["height"])) == (name, width, height)
+    found = [[float(row[f"landmark_{k}_{a}"]) for a in "xy"] for k in range(LANDMARKS)]
+    assert np.min(found) >= -0.5
+    assert (np.max(found, axis=0) <= (width - 0.5, height - 0.5)).all()
+    assert np.abs(found - by_hand(work, frame)).max() < 0.01
+    return np.array(found)
+
+
+def frames_of_video(path):
+    capture, frames = cv2.VideoCapture(str(path)), []
+    while (read := capture.read())[0]:
+        frames.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    return frames
+
+
+def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
+    _, work, _ = run
+    out, photos = tmp_path / "out", tmp_path / "photos"
+    photos.mkdir()
+    image, two, ten = picture(0, 80, 48), picture(1, 64, 96), picture(2, 40, 40)
+    for path, pixels in (
+        (tmp_path / "one.png", image), (photos / "f10.png", ten), (photos / "f2.bmp", two)
+    ):  # fmt: skip
+        assert cv2.imwrite(str(path), pixels[..., ::-1])
+    (photos / "notes.txt").write_text("no image")
+    write_video(tmp_path / "clip.mp4", [picture(seed, 64, 48) for seed in range(5)], fps=10)
+    inputs = (tmp_path / "one.png", photos, tmp_path / "clip.mp4")
+    words = (work / "config.json", *inputs, "--checkpoint", work / "last.pth", "--out", out)
+    done = call(*command("predict", *words, "--batch-size", 2))
+    assert done.returncode == 0, done.stderr
+    assert "\r" not in done.stderr
+    assert f"{out}/clip.csv: 5 frames, 15 landmarks" in done.stderr.splitlines()
+
+    (row,) = rows_of(out / "one.csv")
+    points = assert_row(row, work, "one.png", image)
+    drawn = cv2.imread(str(out / "one.png"))[..., ::-1]
+    assert drawn.shape == image.shape
+    changed = (drawn != image).any(axis=2)
+    for x, y in np.round(points).astype(int).clip(0, (79, 47)):
+        assert changed[y, x]  # a dot is there
+    assert not changed.all()
+
+    rows = rows_of(out / "photos.csv")  # 2 before 10
+    assert len(rows) == 2
+    assert_row(rows[0], work, "f2.bmp", two)
+    assert_row(rows[1], work, "f10.png", ten)
+    assert cv2.imread(str(out / "photos/f2.png")).shape == two.shape
+    assert cv2.imread(str(out / "photos/f10.png")).shape == ten.shape
+    assert sorted(path.name for path in (out / "photos").iterdir()) == ["f10.png", "f2.png"]
+
+    frames = frames_of_video(tmp_path / "clip.mp4")
+    rows = rows_of(out / "clip.csv")
+    assert len(rows) == len(frames) == 5
+    for i, (row, frame) in enumerate(zip(rows, frames)):
+        assert_row(row, work, f"clip/{i:06d}", frame)
+    overlaid = frames_of_video(out / "clip.mp4")
+    assert [frame.shape for frame in overlaid] == [(48, 64, 3)] * 5
+    capture = cv2.VideoCapture(str(out / "clip.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.png", "no input '{}'. Give an image, a folder of images, or a video."),
+        ("empty.mp4", "'{}' is empty (0 bytes). Copy or download it again, or delete it."),
+        ("bad.png", "'{}' cannot be decoded as an image. Copy or download it again, or delete it."),
+        ("nothing", "no image in folder '{}'. Give images or a video."),
+    ],
+)
+def test_predict_on_what_is_no_picture(run, tmp_path, name, text, monkeypatch, capsys):
+    _, work, _ = run
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    (tmp_path / "nothing").mkdir()
+    given = (work / "config.json", tmp_path / name, "--checkpoint", work / "last.pth")
+    words = (*given, "--out", tmp_path / "out")
+    done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
+    assert assert_refused(done) == f"error: {text.format(tmp_path / name)}"
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_predict_never_replaces_an_input_or_a_result(run, tmp_path, monkeypatch, capsys):
+    _, work, _ = run
+    for name in ("a.png", "b/a.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / name), picture(3, 32, 32))
+    before = (tmp_path / "a.png").read_bytes()
+    model = (work / "config.json", "--checkpoint", work / "last.pth", "--out")
+    for out, inputs, clash in (
+        (tmp_path, ("a.png",), tmp_path / "a.png"),
+        (tmp_path / "out", ("a.png", "b/a.jpg"), tmp_path / "out/a.png"),
+    ):
+        words = (*model, out, *(tmp_path / name for name in inputs))
+        done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
+        assert_refused(done, f"'{clash}' is an input, or a result of another one.")
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_predict_needs_a_model_of_images(run, tmp_path, monkeypatch, capsys):
+    _, work, _ = run
+    origin = work.parent / "tiny_regressor"
+    given = (origin / "config.json", tmp_path, "--checkpoint", origin / "last.pth")
+    words = (*given, "--out", tmp_path)
+    done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
+    assert_refused(done, f"{origin}/config.json: not a model of images")

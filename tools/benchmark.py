@@ -1,0 +1,156 @@
+#!/usr/bin/env python
+"""Measure side by side in one run: ``tools/benchmark.py [--rounds 7]``.
+
+Every variant runs once per round, so that a machine whose speed drifts treats them alike; medians and
+the ratio to the first variant of each group are printed. Only ratios of one run mean anything.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from components.ops.segments import nearest_squared_distance, squared_distances
+from components.ops.tps import Spline, control_grid
+from components.ops.warp import warp
+from registry import build, load_config
+from registry.contract import Batch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    print(f"torch {torch.__version__}, {device}, {args.threads} threads, {args.rounds} rounds")
+    for title, variants in (
+        ("skeleton of 16 limbs, 128 px, batch 16, forward and backward", skeletons(device, 16)),
+        ("skeleton of 67 limbs, 128 px, batch 16, forward and backward", skeletons(device, 67)),
+        ("thin-plate warp, 16 images of 128 px, 100 control points", splines(device)),
+        ("KeypointGAN full size, 128 px, batch 4, training step", steps(device)),
+        ("KeypointGAN full size, 128 px, batch 8, landmarks of images", predictions(device)),
+    ):
+        compare(title, variants, args.rounds, device)
+    return 0
+
+
+def compare(title: str, variants: dict[str, Callable], rounds: int, device: str) -> None:
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for measured in [False, *[True] * rounds]:
+        for name, run in variants.items():
+            start = time.perf_counter()
+            run()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            if measured:
+                seconds[name].append(time.perf_counter() - start)
+    print(f"\n{title}")
+    base = statistics.median(next(iter(seconds.values())))
+    for name, values in seconds.items():
+        middle = statistics.median(values)
+        print(f"  {name:42} {1000 * middle:9.1f} ms   {base / middle:6.2f} x")
+
+
+def skeletons(device: str, limbs: int) -> dict[str, Callable]:
+    points = torch.rand(16, limbs + 1, 2, device=device) * 2 - 1
+    edges = [(i, i + 1) for i in range(limbs)]
+
+    def run(distance: Callable) -> Callable:
+        def step() -> None:
+            xy = points.clone().requires_grad_()
+            torch.exp(-(distance(xy) + 1e-6).sqrt() / 0.04).sum().backward()
+
+        return step
+
+    return {
+        "all limbs, then the largest": run(
+            lambda xy: squared_distances(xy, edges, 128, 128).amin(dim=1)
+        ),
+        "nearest limb only (ours)": run(lambda xy: nearest_squared_distance(xy, edges, 128, 128)),
+    }
+
+
+def splines(device: str) -> dict[str, Callable]:
+    images = torch.rand(16, 3, 128, 128, device=device)
+    weight = 0.005 * torch.randn(16, 100, 2, device=device)
+    affine = torch.eye(2, 3, device=device).repeat(16, 1, 1)
+    control = control_grid(10).to(device)
+
+    def one_by_one() -> None:
+        for i in range(16):
+            grid = Spline(control, weight[i : i + 1], affine[i : i + 1]).grid(128, 128)
+            warp(images[i : i + 1], grid)
+
+    return {
+        "one image at a time": one_by_one,
+        "the whole batch (ours)": lambda: warp(
+            images, Spline(control, weight, affine).grid(128, 128)
+        ),
+    }
+
+
+def published(device: str, layout: torch.memory_format) -> tuple[torch.nn.Module, Callable, Batch]:
+    cfg = load_config(ROOT / "configs/keypointgan_h36m.py", {"losses.perceptual.weights": "random"})
+    pipeline = build(cfg["model"], "model").to(device, memory_format=layout)
+    losses = torch.nn.ModuleDict(build(cfg["losses"], "losses")).to(device, memory_format=layout)
+    image = torch.rand(4, 3, 128, 128, device=device).contiguous(memory_format=layout)
+    poses = torch.rand(4, 32, 2, device=device) * 2 - 1
+    batch = Batch(source=image, driving=image, target=image, poses=poses)
+    return pipeline, lambda outputs: sum(loss(outputs, batch) for loss in losses.values()), batch
+
+
+def steps(device: str) -> dict[str, Callable]:
+    def variant(layout: torch.memory_format, amp: bool) -> Callable:
+        pipeline, total, batch = published(device, layout)
+        groups = pipeline.parameter_groups().values()
+        adam = torch.optim.Adam([{"params": list(group)} for group in groups], lr=2e-4)
+
+        def step() -> None:
+            with torch.autocast(device, torch.bfloat16, enabled=amp):
+                outputs = pipeline(batch)
+            adam.zero_grad()
+            total(outputs).backward()
+            adam.step()
+
+        return step
+
+    return {
+        "float32": variant(torch.contiguous_format, amp=False),
+        "float32, channels last (default)": variant(torch.channels_last, amp=False),
+        "bfloat16, channels last (train.amp)": variant(torch.channels_last, amp=True),
+    }
+
+
+def predictions(device: str) -> dict[str, Callable]:
+    def variant(layout: torch.memory_format, amp: bool) -> Callable:
+        pipeline = published(device, layout)[0].eval()
+        image = torch.rand(8, 3, 128, 128, device=device).contiguous(memory_format=layout)
+
+        def step() -> None:
+            with torch.autocast(device, torch.bfloat16, enabled=amp):
+                pipeline.predict(image)
+
+        return step
+
+    return {
+        "float32": variant(torch.contiguous_format, amp=False),
+        "float32, channels last (default)": variant(torch.channels_last, amp=False),
+        "bfloat16, channels last": variant(torch.channels_last, amp=True),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
