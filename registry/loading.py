@@ -21,8 +21,13 @@ from registry.contract import Batch
 from registry.errors import ConfigError
 
 
+ANNOTATION = ("keypoints", "visible", "mask")
+
+
 class Draws(Dataset[dict[str, Any]]):
     """Training items by draw number: an image pair and an unpaired prior pose.
+
+    Annotation of the images is left behind here, so that nothing can learn from it.
 
     Args:
         images: dataset of image pairs, or None to train on the prior alone.
@@ -53,7 +58,8 @@ class Draws(Dataset[dict[str, Any]]):
         item: dict[str, Any] = {"seed": int(rng.integers(2**62))}
         if self.images is not None:
             epoch, place = divmod(draw, len(self.images))
-            item |= self.images.sample(int(_order(self.seed, epoch, len(self.images))[place]), rng)
+            pair = self.images.sample(int(_order(self.seed, epoch, len(self.images))[place]), rng)
+            item |= {key: value for key, value in pair.items() if key not in ANNOTATION}
         if self.prior is not None:
             pose = self.prior.keypoints(int(rng.choice(self.kept)))
             if pose is None:

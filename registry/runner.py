@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
+import shutil
 import signal
-import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 from torch import Tensor, nn
@@ -32,100 +28,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from registry import checkpoint
 from registry.build import build
 from registry.config import Data, Train, build_model, section
-from registry.contract import Batch
 from registry.errors import ConfigError
-from registry.loading import to_batch, train_loader
+from registry.launch import join_processes
+from registry.loading import train_loader
+from registry.trainee import Stepper, Trainee
 
 
 class Interrupted(Exception):
     """Training was stopped by Ctrl-C; the checkpoint is written."""
-
-
-class _AsItIs(nn.Module):
-    """mmengine's wrapper calls a preprocessor; ours is inside ``Trainee.forward``."""
-
-    def forward(self, data: Any, training: bool = False) -> Any:
-        return data
-
-
-class Trainee(BaseModel):  # type: ignore[misc]
-    """Pipeline and losses as the one module that is wrapped, optimized and saved.
-
-    Args:
-        pipeline: Batch -> Outputs.
-        losses: name -> (Outputs, Batch) -> scalar.
-        transforms: batch transforms.
-    """
-
-    def __init__(
-        self, pipeline: nn.Module, losses: Mapping[str, nn.Module], transforms: Any
-    ) -> None:
-        super().__init__(data_preprocessor=_AsItIs())
-        self.pipeline = pipeline
-        self.losses = nn.ModuleDict(losses)
-        self.transforms = transforms
-
-    def forward(self, mode: str = "loss", **arrays: Any) -> dict[str, Tensor]:
-        """Return the losses of one collated batch; only these cross the process boundary."""
-        batch: Batch = to_batch(arrays, next(self.pipeline.parameters()).device, self.transforms)
-        outputs = self.pipeline(batch)
-        with torch.autocast(batch_device(batch), enabled=False):
-            return {f"loss_{name}": loss(outputs, batch) for name, loss in self.losses.items()}
-
-    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """Forward, sum, backward, step; as mmengine's distributed wrapper does it."""
-        with optim_wrapper.optim_context(self):
-            losses = self(**data)
-        total, log = self.parse_losses(losses)
-        optim_wrapper.update_params(total)
-        return log
-
-    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses.
-
-        Raises:
-            FloatingPointError: one of them is not finite; the weights are those before the step.
-        """
-        finite = torch.stack([value.detach() for value in losses.values()]).isfinite()
-        if not bool(finite.all()):
-            bad = [name for name, ok in zip(losses, finite.tolist()) if not ok]
-            raise FloatingPointError(
-                f"{', '.join(bad)} is not finite. The last checkpoint is from before this step; "
-                "lower train.lr, set train.clip, or look at the inputs of that loss."
-            )
-        total = torch.stack(list(losses.values())).sum()
-        return total, {**{k: v.detach() for k, v in losses.items()}, "loss": total.detach()}
-
-    def init_weights(self) -> None:
-        """Do nothing: components initialise themselves."""
-
-
-def batch_device(batch: Batch) -> str:
-    """Return ``cpu`` or ``cuda``."""
-    given = next(v for v in (batch.driving, batch.poses, batch.frames) if v is not None)
-    return given.device.type
-
-
-class Stepper(OptimWrapper):  # type: ignore[misc]
-    """Adam's step, one gradient norm per parameter group, and bfloat16 autocast on any device."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, clip: float | None, amp: bool) -> None:
-        super().__init__(optimizer)
-        self.clip, self.amp = clip, amp
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast the forward pass."""
-        device = next(model.parameters()).device.type
-        with super().optim_context(model), torch.autocast(device, torch.bfloat16, enabled=self.amp):
-            yield
-
-    def step(self, **kwargs: Any) -> None:
-        """Clip each group's gradient norm, then step."""
-        if self.clip is not None:
-            for group in self.optimizer.param_groups:
-                nn.utils.clip_grad_norm_(group["params"], self.clip)
-        self.optimizer.step(**kwargs)
 
 
 class Loop(BaseLoop):  # type: ignore[misc]
@@ -158,7 +68,10 @@ class Loop(BaseLoop):  # type: ignore[misc]
             for data in self.dataloader:
                 runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=data)
                 job.set_lr(runner.optim_wrapper.optimizer, self.iter)
-                log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
+                try:
+                    log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
+                except FloatingPointError as error:
+                    raise FloatingPointError(f"iteration {self.iter + 1}: {error}") from None
                 if job.ema is not None:
                     job.ema.update_parameters(job.trainee.pipeline)
                 runner.call_hook(
@@ -415,6 +328,9 @@ def train(
         log_level="WARNING",
         experiment_name=f"{work_dir.name}-{os.getpid()}-{id(job)}",
     )
+    if rank == 0:
+        # mmengine's own log folder: log.txt, scalars.jsonl and config.json hold what would be in it
+        shutil.rmtree(runner.log_dir, ignore_errors=True)
     runner.train()
     return job
 
@@ -437,37 +353,6 @@ def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:
     checkpoint.load_part(pipeline, checkpoint.load(file), "pipeline", str(file))
     pipeline = pipeline.eval().to(memory_format=torch.channels_last)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def join_processes(launcher: str) -> None:
-    """Join the process group of torchrun, Slurm or MPI: NCCL with a GPU, gloo without."""
-    if launcher == "none" or dist.is_initialized():
-        return
-    names = {
-        "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
-        "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-        "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-    }
-    if launcher not in names:
-        raise ConfigError(f"--launcher: '{launcher}' is none of none, {', '.join(names)}.")
-    for ours, theirs in zip(names["pytorch"], names[launcher]):
-        if theirs not in os.environ:
-            raise ConfigError(
-                f"--launcher {launcher}: {theirs} is not set; start the tool with that launcher."
-            )
-        os.environ[ours] = os.environ[theirs]
-    if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
-        nodes = subprocess.run(
-            ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]],
-            capture_output=True,
-            text=True,
-        )
-        os.environ["MASTER_ADDR"] = nodes.stdout.split()[0]
-    os.environ.setdefault("MASTER_ADDR", platform.node())
-    os.environ.setdefault("MASTER_PORT", "29500")
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
 def _main_thread() -> bool:

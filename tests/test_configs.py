@@ -16,7 +16,8 @@ from registry import load_config
 from registry.build import build, check_arguments, resolve
 from registry.evaluation import evaluate
 from registry.loading import Draws, collate
-from registry.runner import Job, Stepper
+from registry.runner import Job
+from registry.trainee import Stepper
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 WIDTHS = ("width", "critic_width", "image_critic_width", "regressor_width")

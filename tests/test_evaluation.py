@@ -138,7 +138,7 @@ class Images:
         return 10
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
-        return {"index": index, "noise": float(rng.random())}
+        return {"index": index, "noise": float(rng.random()), "keypoints": self.keypoints(index)}
 
     def keypoints(self, index: int) -> np.ndarray:
         return np.full((2, 2), index, np.float32)
@@ -152,6 +152,11 @@ def test_a_pass_visits_every_item_once_and_never_repeats_its_noise():
     assert [i["index"] for i in items[:10]] != [i["index"] for i in items[10:20]]
     assert len({item["noise"] for item in items}) == 30
     assert draws[17] == Draws(Images(), None, None, seed=3)[17]
+
+
+def test_training_never_sees_annotation():
+    item = Draws(Images(), Images(), None, seed=0)[0]
+    assert sorted(item) == ["index", "noise", "poses", "seed"]
 
 
 def test_ranks_share_the_draws_of_one_process():

@@ -11,7 +11,14 @@ from components.ops.flips import flip_order, nearer_flip
 from components.ops.grid import axis, plane, to_pixels
 from components.ops.segments import nearest_squared_distance, squared_distances
 from components.ops.soft_argmax import separable_soft_argmax
-from components.ops.tps import Spline, affine_matrix, control_grid, fit, radial
+from components.ops.tps import (
+    Spline,
+    affine_matrix,
+    control_grid,
+    fit,
+    radial,
+    radial_slope,
+)
 from components.ops.warp import warp
 
 
@@ -180,3 +187,14 @@ def test_canvas_scales_the_whole_map():
     affine = torch.tensor([[[1.0, 0.0, 0.1], [0.0, 1.0, 0.0]]])
     spline = Spline(control_grid(10), torch.zeros(1, 100, 2), affine, canvas=2.0)
     assert torch.allclose(spline(torch.tensor([[[0.3, 0.4]]])), torch.tensor([[[0.5, 0.4]]]))
+
+
+@pytest.mark.parametrize("kernel", ["r2_log_r2", "l1"])
+def test_slope_of_the_radial_basis_by_autograd(kernel):
+    torch.manual_seed(0)
+    xy = (torch.rand(1, 6, 2, dtype=torch.float64) * 2 - 1).requires_grad_()
+    control = control_grid(3).double() * 0.9
+    slope = radial_slope(xy, control, kernel)
+    for n in range(9):
+        expected = torch.autograd.grad(radial(xy, control, kernel)[..., n].sum(), xy)[0]
+        assert torch.allclose(slope[:, :, n], expected, atol=1e-12)

@@ -114,7 +114,7 @@ def test_results_do_not_depend_on_workers(tmp_path, uninterrupted):
 
 
 def test_augmentation_differs_between_passes(tmp_path):
-    """mmengine repeats every epoch's random numbers in its workers; no sample here sees one twice."""
+    """mmengine repeats its random numbers in every epoch; here no sample sees one twice."""
     from registry.config import section
     from registry.loading import train_loader
 

@@ -25,7 +25,7 @@ from registry import checkpoint, load_config
 from registry.runner import load_pipeline
 from tests.runs import CONFIG, ROOT, environment, train_command, write_config
 
-TOOLS = [ROOT / "tools" / f"{name}.py" for name in ("train", "evaluate", "predict", "where")]
+TOOLS = sorted((ROOT / "tools").glob("*.py"))
 ITERATIONS = 6
 LANDMARKS = 15
 
@@ -148,7 +148,7 @@ def test_train_writes_its_folder(run):
     state = checkpoint.load(work / "last.pth")
     assert state["iteration"] == ITERATIONS
     assert json.loads(state["config"]) == json.loads((work / "config.json").read_text())
-    assert not [path for path in work.rglob(".*")]  # nothing half written
+    assert not list(work.rglob(".*"))  # nothing half written
 
 
 def test_metrics_have_the_agreed_schema(run):
@@ -237,9 +237,6 @@ def test_a_terminal_shows_one_bar_and_the_part_starts_from_its_origin(run):
     names = [name for name in origin if name.startswith("pipeline.bottleneck.")]
     assert names
     assert all(torch.equal(reached[name], origin[name]) for name in names)
-    fresh = checkpoint.load(other / "last.pth")["ema"]
-    assert all(torch.equal(fresh[n.removeprefix("pipeline.")], origin[n]) for n in names)
-    torch.manual_seed(0)
     assert checkpoint.load(other / "best.pth")["iteration"] == 2
 
 
@@ -284,9 +281,7 @@ def test_a_loss_that_is_not_finite(tmp_path):
     state = checkpoint.load(work / "last.pth")
     assert state["iteration"] == 3
     assert all(v.isfinite().all() for v in state["model"].values())
-    load_pipeline({"model": load_config(work / "config.json", {})["model"]}, work / "last.pth") if (
-        False
-    ) else None
+    load_pipeline(load_config(write_config(tmp_path, "same.py")), work / "last.pth")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -339,12 +334,11 @@ def picture(seed, width, height):
 
 def by_hand(work, frame):
     """Return the landmarks of one frame in its own pixels."""
-    pipeline = load_pipeline(load_config(work / "config.json"), work / "last.pth")
+    pipeline = load_pipeline(load_config(work / "config.json"), work / "last.pth").cpu()
     height, width = frame.shape[:2]
     small = cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA)
     tensor = torch.tensor(small / 255.0, dtype=torch.float32).permute(2, 0, 1)[None]
-    device = next(pipeline.parameters()).device
-    x, y = pipeline.predict(tensor.to(device)).landmarks.xy[0].cpu().double().numpy().T
+    x, y = pipeline.predict(tensor).landmarks.xy[0].double().numpy().T
     return np.stack([(x + 1) * width / 2 - 0.5, (y + 1) * height / 2 - 0.5], axis=1)
 
 

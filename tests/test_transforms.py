@@ -156,3 +156,19 @@ def test_hue_shift_equals_colorsys():
             h, s, v = colorsys.rgb_to_hsv(*image[0, :, y, x].tolist())
             expected = colorsys.hsv_to_rgb((h + turns) % 1, s, v)
             assert found[0, :, y, x].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_one_warp_for_both_keeps_the_difference_of_the_frames_in_place():
+    """Frames that differ in one square: after the common warp they still differ there only."""
+    frame = torch.rand(1, 3, 32, 32)
+    other = frame.clone()
+    other[:, :, 8:12, 8:12] = 0
+    node = dict(type="transforms/tps_pair", driving_transform=dict(type="transforms/tps_gaussian"))
+    out = build(node, "t")(Batch(source=other, driving=frame, target=frame), torch.tensor([3]))
+    still = build(dict(type="transforms/tps_pair"), "t")(
+        Batch(source=other, driving=frame, target=frame), torch.tensor([3])
+    )
+    assert torch.equal(still.source, other)
+    assert not torch.allclose(out.driving, frame, atol=0.01)
+    changed = (out.driving - out.source).abs().amax(dim=1)[0] > 1e-6
+    assert 4 < changed.sum() < 60

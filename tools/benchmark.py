@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Measure side by side in one run: ``tools/benchmark.py [--rounds 7]``.
 
-Every variant runs once per round, so that a machine whose speed drifts treats them alike; medians and
-the ratio to the first variant of each group are printed. Only ratios of one run mean anything.
+Every variant runs once per round, so that a machine whose speed drifts treats them alike; medians
+and the ratio to the first variant of each group are printed. Only ratios of one run mean anything.
 """
 
 import argparse

@@ -15,7 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from registry import ConfigError, load_config
 
-NEXT_LINE = "\n" if sys.stderr.isatty() else ""  # below the frame counter, which only a terminal has
+# only a terminal shows a frame counter, and other lines come below it
+NEXT_LINE = "\n" if sys.stderr.isatty() else ""
 
 
 def main() -> int:

@@ -42,7 +42,8 @@ def main() -> int:
 def run(args: argparse.Namespace, cfg: dict, work_dir: Path, options: dict) -> int:
     # after the arguments: these import torch
     from registry.contract import MissingFieldError
-    from registry.runner import Interrupted, join_processes, train
+    from registry.launch import join_processes
+    from registry.runner import Interrupted, train
 
     try:
         join_processes(args.launcher)

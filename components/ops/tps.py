@@ -69,12 +69,13 @@ class Spline:
         """
         straight = torch.linalg.inv(self.affine[..., :2]).transpose(-1, -2)
         guess = (xy - self.canvas * self.affine[..., None, :, 2]) @ straight
-        along_x, along_y = guess.new_tensor(((1.0, 0.0), (0.0, 1.0)))
         for _ in range(steps):
-            value, dx = torch.func.jvp(self, (guess,), (along_x.expand_as(guess),))
-            _, dy = torch.func.jvp(self, (guess,), (along_y.expand_as(guess),))
-            slope = torch.stack((dx, dy), dim=-1)  # (B, P, 2, 2)
-            guess = guess - torch.linalg.solve(slope, (value - xy)[..., None])[..., 0]
+            z = guess / self.canvas
+            slope = self.affine[..., None, :, :2] + torch.einsum(
+                "bpnj,bni->bpij", radial_slope(z, self.control, self.kernel), self.weight
+            )
+            error = self(guess) - xy
+            guess = guess - torch.linalg.solve(slope, error[..., None])[..., 0]
         return guess
 
 
@@ -90,6 +91,20 @@ def radial(xy: Tensor, control: Tensor, kernel: Kernel) -> Tensor:
         return r * r * (r + 1e-6).log()
     r2 = difference.square().sum(dim=-1).clamp_min(1e-8)
     return r2 * r2.log()
+
+
+def radial_slope(xy: Tensor, control: Tensor, kernel: Kernel) -> Tensor:
+    """Return the derivative of :func:`radial` with respect to x and y.
+
+    Shapes:
+        xy (B, P, 2), control (N, 2) -> (B, P, N, 2)
+    """
+    difference = xy[..., :, None, :] - control
+    if kernel == "l1":
+        r = difference.abs().sum(dim=-1, keepdim=True)
+        return difference.sign() * (2 * r * (r + 1e-6).log() + r * r / (r + 1e-6))
+    r2 = difference.square().sum(dim=-1, keepdim=True).clamp_min(1e-8)
+    return 2 * difference * (r2.log() + 1)
 
 
 def fit(control: Tensor, moved: Tensor) -> Spline:

@@ -1,4 +1,4 @@
-"""An image pair from one image: source and driving are two thin-plate warps of it."""
+"""Thin-plate warps of an image pair: two warps of one image, or one warp of both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class TpsPair:
     """Warp driving (with its target, mask and keypoints) and source, each with its own spline.
 
     Args:
-        source_transform: sampler of the source's splines.
+        source_transform: sampler of the source's splines; None warps it as the driving image, so
+            that a pair of video frames keeps its still background.
         driving_transform: sampler of the driving image's splines; None leaves it as it is.
         chained: warp the source from the warped driving image (IMM) instead of from the original.
 
@@ -35,7 +36,7 @@ class TpsPair:
     def __init__(
         self,
         *,
-        source_transform: Sampler,
+        source_transform: Sampler | None = None,
         driving_transform: Sampler | None = None,
         chained: bool = False,
     ) -> None:
@@ -44,13 +45,18 @@ class TpsPair:
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         image = need(batch, "driving", "the training dataset (data.train)")
-        original = image
+        source = need(batch, "source", "the training dataset (data.train)")
+        spline = None
         if self.driving_transform is not None:
-            batch = warp_driving(batch, self.driving_transform(seeds, 1, image.device))
-        base = batch.driving if self.chained else original
-        spline = self.source_transform(seeds, 2, image.device)
-        grid = spline.grid(*image.shape[-2:])
-        return replace(batch, source=warp(base, grid, padding="border"))
+            spline = self.driving_transform(seeds, 1, image.device)
+            batch = warp_driving(batch, spline)
+        if self.chained:
+            source = batch.driving
+        if self.source_transform is not None:
+            spline = self.source_transform(seeds, 2, image.device)
+        if spline is None:
+            return batch
+        return replace(batch, source=warp(source, spline.grid(*image.shape[-2:]), padding="border"))
 
 
 def warp_driving(batch: Batch, spline: Spline) -> Batch:

@@ -1,0 +1,102 @@
+"""What is trained and how a step is taken: pipeline, losses and optimizer as mmengine sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+
+from registry.contract import Batch
+from registry.loading import to_batch
+
+
+class _AsItIs(nn.Module):
+    """mmengine's wrapper calls a preprocessor; ours is inside ``Trainee.forward``."""
+
+    def forward(self, data: Any, training: bool = False) -> Any:
+        return data
+
+
+class Trainee(BaseModel):  # type: ignore[misc]
+    """Pipeline and losses as the one module that is wrapped, optimized and saved.
+
+    Args:
+        pipeline: Batch -> Outputs.
+        losses: name -> (Outputs, Batch) -> scalar.
+        transforms: batch transforms.
+    """
+
+    def __init__(
+        self, pipeline: nn.Module, losses: Mapping[str, nn.Module], transforms: Any
+    ) -> None:
+        super().__init__(data_preprocessor=_AsItIs())
+        self.pipeline = pipeline
+        self.losses = nn.ModuleDict(losses)
+        self.transforms = transforms
+
+    def forward(self, mode: str = "loss", **arrays: Any) -> dict[str, Tensor]:
+        """Return the losses of one collated batch; only these cross the process boundary."""
+        batch: Batch = to_batch(arrays, next(self.pipeline.parameters()).device, self.transforms)
+        outputs = self.pipeline(batch)
+        with torch.autocast(batch_device(batch), enabled=False):
+            return {f"loss_{name}": loss(outputs, batch) for name, loss in self.losses.items()}
+
+    def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """Forward, sum, backward, step; as mmengine's distributed wrapper does it."""
+        with optim_wrapper.optim_context(self):
+            losses = self(**data)
+        total, log = self.parse_losses(losses)
+        optim_wrapper.update_params(total)
+        return log
+
+    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses.
+
+        Raises:
+            FloatingPointError: one of them is not finite; the weights are those before the step.
+        """
+        finite = torch.stack([value.detach() for value in losses.values()]).isfinite()
+        if not bool(finite.all()):
+            bad = [name for name, ok in zip(losses, finite.tolist()) if not ok]
+            raise FloatingPointError(
+                f"{', '.join(bad)} is not finite. The last checkpoint is from before this step; "
+                "lower train.lr, set train.clip, or look at the inputs of that loss."
+            )
+        total = torch.stack(list(losses.values())).sum()
+        return total, {**{k: v.detach() for k, v in losses.items()}, "loss": total.detach()}
+
+    def init_weights(self) -> None:
+        """Do nothing: components initialise themselves."""
+
+
+def batch_device(batch: Batch) -> str:
+    """Return ``cpu`` or ``cuda``."""
+    given = next(v for v in (batch.driving, batch.poses, batch.frames) if v is not None)
+    return given.device.type
+
+
+class Stepper(OptimWrapper):  # type: ignore[misc]
+    """Adam's step, one gradient norm per parameter group, and bfloat16 autocast on any device."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, clip: float | None, amp: bool) -> None:
+        super().__init__(optimizer)
+        self.clip, self.amp = clip, amp
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast the forward pass."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16, enabled=self.amp):
+            yield
+
+    def step(self, **kwargs: Any) -> None:
+        """Clip each group's gradient norm, then step."""
+        if self.clip is not None:
+            for group in self.optimizer.param_groups:
+                nn.utils.clip_grad_norm_(group["params"], self.clip)
+        self.optimizer.step(**kwargs)
