@@ -20,7 +20,6 @@ from registry.config import Data
 from registry.contract import Batch
 from registry.errors import ConfigError
 
-
 ANNOTATION = ("keypoints", "visible", "mask")
 
 
