@@ -45,13 +45,13 @@ losses = dict(
 data = dict(
     train=dict(type="datasets/puppets", split="train", image_size=image_size),
     prior=dict(type="datasets/puppets", split="prior", image_size=image_size),
-    val=dict(type="datasets/puppets", split="test", seed=1, clips=20, image_size=image_size),
+    val=dict(type="datasets/puppets", split="test", seed=1, clips=8, image_size=image_size),
     test=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size),
 )
 train = dict(
-    iterations=2000, batch_size=8, lr=3e-4, betas=(0.5, 0.999), clip=1.0, amp=True, ema=0.99,
-    lr_factors=((1400, 1.0), (2000, 0.02)), init=dict(bottleneck="keypointgan_puppets_regressor"),
-    panels_every=500, checkpoint_every=250, evaluate_every=500
+    iterations=1800, batch_size=8, lr=3e-4, betas=(0.5, 0.999), clip=1.0, amp=True, ema=0.99,
+    lr_factors=((1200, 1.0), (1800, 0.02)), init=dict(bottleneck="keypointgan_puppets_regressor"),
+    panels_every=300, checkpoint_every=250, evaluate_every=300
 )
 evaluate = dict(
     metrics=dict(direct=dict(type="metrics/keypoint_error", flip_pairs=flip_pairs)), max_items=640,

@@ -283,16 +283,13 @@ def train(
         raise ConfigError(
             f"train.groups: no group '{min(unknown)}'; there are {', '.join(groups)}."
         )
+    parameters = []
+    for name, params in groups.items():
+        changes = settings.groups.get(name, {})
+        rate = changes.get("lr", settings.lr)
+        parameters.append({"params": params, "name": name, "initial_lr": rate, **changes})
     optimizer = torch.optim.Adam(
-        [
-            {
-                "params": params,
-                "name": name,
-                "initial_lr": settings.lr,
-                **settings.groups.get(name, {}),
-            }
-            for name, params in groups.items()
-        ],
+        parameters,
         lr=settings.lr,
         betas=(settings.betas[0], settings.betas[1]),
         weight_decay=settings.weight_decay,

@@ -149,3 +149,21 @@ def test_resume_from_weights_alone_is_refused(tmp_path, uninterrupted):
     checkpoint.save(state, tmp_path / "best.pth")
     with pytest.raises(Exception, match=r"holds weights only; resume from last\.pth"):
         train(load_config(write_config(tmp_path)), tmp_path, resume=tmp_path / "best.pth")
+
+
+def test_best_checkpoint_survives_a_resume(tmp_path):
+    """A resumed run does not take a worse score for the best one."""
+    val = {"type": "datasets/puppets", "split": "test", "image_size": 32, "clips": 1}
+    options = {"data.val": val, "train.evaluate_every": 2, "train.iterations": 8}
+    train(
+        load_config(write_config(tmp_path), {**options, "train.iterations": 4}), tmp_path / "work"
+    )
+    lines = (tmp_path / "work/scalars.jsonl").read_text().splitlines()
+    scores = [json.loads(line)["val_direct"] for line in lines if "val_direct" in line]
+    assert len(scores) == 2
+    before = (tmp_path / "work/best.pth").read_bytes()
+    # as if the first part had been perfect: nothing later may replace its checkpoint
+    perfect = [line.replace(str(scores[0]), "0.0") for line in lines]
+    (tmp_path / "work/scalars.jsonl").write_text("\n".join(perfect) + "\n")
+    train(load_config(tmp_path / "tiny.py", options), tmp_path / "work", resume="auto")
+    assert (tmp_path / "work/best.pth").read_bytes() == before

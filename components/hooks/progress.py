@@ -37,7 +37,8 @@ class Progress(Hook):
         self.scalars = self.job.work_dir / "scalars.jsonl"
         kept = []
         if runner.iter and self.scalars.is_file():
-            lines = self.scalars.read_text().splitlines()
+            # a killed run may have left half a line at the end
+            lines = [line for line in self.scalars.read_text().splitlines() if line.endswith("}")]
             kept = [line for line in lines if json.loads(line)["iteration"] <= runner.iter]
         self.scalars.write_text("".join(line + "\n" for line in kept))
         try:

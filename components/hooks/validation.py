@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from registry.build import build
@@ -26,9 +27,15 @@ class Validation(Hook):
         self.best = float("inf")
 
     def before_train(self, runner: Any) -> None:
-        """Build the validation set once."""
-        if self.every and runner.rank == 0:
-            self.dataset = build(self.job.data.val, "data.val", "datasets")
+        """Build the validation set, and find the best score so far."""
+        if not self.every or runner.rank != 0:
+            return
+        self.dataset = build(self.job.data.val, "data.val", "datasets")
+        if runner.iter:  # a resumed run competes with what it reached before
+            name = f"val_{next(iter(self.job.cfg['evaluate']['metrics']))}"
+            lines = (self.job.work_dir / "scalars.jsonl").read_text().splitlines()
+            scores = [json.loads(line).get(name, self.best) for line in lines]
+            self.best = min(scores, default=self.best)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
