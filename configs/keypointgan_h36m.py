@@ -4,6 +4,8 @@ Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Un
 CVPR 2020, table 1: 2.73 % of the image side over 32 joints, mean of six activities (`macro`).
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Table 5, fewer poses: data.prior_size=5000 gives 2.92 %, 500 gives 3.30 %, 50 gives 4.05 %.
+VGG19 is torchvision's; the official run used imagenet-vgg-verydeep-19.mat: give that file as
+losses.perceptual.weights, with losses.perceptual.input_range=caffe.
 Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from registry.errors import ConfigError, did_you_mean
 from registry.roles import ROLES, slot_role
@@ -72,6 +72,15 @@ def arguments_of(cls: Any) -> dict[str, inspect.Parameter] | None:
     return dict(parameters)
 
 
+def literals_of(cls: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the arguments of ``cls`` that are annotated ``Literal``, with the values they take."""
+    try:
+        hints = get_type_hints(cls.__init__)
+    except NameError:  # a name only type checkers import
+        return {}
+    return {key: get_args(hint) for key, hint in hints.items() if get_origin(hint) is Literal}
+
+
 def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) -> None:
     """Check argument names against the signature of ``cls`` before anything is built.
 
@@ -85,6 +94,12 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) ->
         if key not in known:
             raise ConfigError(
                 f"{path}: {name} takes no argument '{key}'.{did_you_mean(key, known)}"
+            )
+    for key, allowed in literals_of(cls).items():
+        if key in given and given[key] not in allowed:
+            raise ConfigError(
+                f"{path}.{key}: {name} takes {', '.join(map(repr, allowed))}, not {given[key]!r}."
+                f"{did_you_mean(str(given[key]), map(str, allowed))}"
             )
     missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
     if missing:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from registry.build import build, resolve
-from registry.contract import Batch, CriticScores, Landmarks, Outputs
+from registry.contract import Appearance, Batch, CriticScores, Landmarks, Outputs
 
 NO_SHAPES = ("pipelines", "hooks", "datasets", "metrics", "losses")
 NO_SOURCE = ("datasets", "transforms", "metrics", "hooks")
@@ -235,11 +235,12 @@ class _Example:
             **scores,
         )
 
-    def decoded(self) -> tuple[Tensor, ...]:
+    def decoded(self) -> tuple[Any, ...]:
         drawn, channels = self.picture("pose_image"), self.node.get("appearance_channels")
         if not channels:
             return (drawn,)
-        return drawn, self.uniform(channels, self.height // 8, self.width // 8, low=-1)
+        image = self.uniform(channels, self.height // 8, self.width // 8, low=-1)
+        return drawn, Appearance(image=image)
 
     def judged(self) -> tuple[Tensor, ...]:
         image = self.uniform(self.node.get("in_channels", 3), self.height, self.width)

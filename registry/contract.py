@@ -9,7 +9,7 @@ with S pixels is at (2 i + 1) / S - 1 (``align_corners=False``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -72,7 +72,7 @@ class Batch:
         target: (B, 3, H, W) pixels to reproduce; ``driving`` itself unless driving was perturbed.
         frames: (B, T, 3, H, W) a clip instead of single images.
         poses: (B, K, 2) unpaired sample of the pose prior.
-        keypoints: (B, J, 2) annotation of ``driving``; never used in training.
+        keypoints: (B, J, 2) annotation of ``driving``, NaN where missing; never used in training.
         visible: (B, J) 1 where ``keypoints`` is annotated and visible.
         mask: (B, 1, H, W) 1 = foreground of ``driving``.
         flow: (B, 2, H, W) optical flow.
@@ -117,15 +117,93 @@ class Landmarks:
         cov: (B, K, 2, 2) covariances, (x, y) order.
         affine: (B, K, 2, 2) local affine maps.
         score: (B, K) confidence in [0, 1].
+        prob: (B, K, h, w) the maps they were read from, each summing to 1.
     """
 
     xy: Tensor
     cov: Tensor | None = None
     affine: Tensor | None = None
     score: Tensor | None = None
+    prob: Tensor | None = None
 
     def __post_init__(self) -> None:
-        _check(self, {"xy": "B K 2", "cov": "B K 2 2", "affine": "B K 2 2", "score": "B K"})
+        _check(
+            self,
+            {
+                "xy": "B K 2",
+                "cov": "B K 2 2",
+                "affine": "B K 2 2",
+                "score": "B K",
+                "prob": "B K h w",
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoding:
+    """What an encoder read from an image; an encoder that has only the first may return the tensor.
+
+    Attributes:
+        pose: (B, C, h, w) logits of landmarks, or a pose image.
+        features: (B, D, h, w) features for the appearance encoder.
+    """
+
+    pose: Tensor
+    features: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, {"pose": "B C h w", "features": "B D i j"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pose:
+    """The pose of one image in all its forms.
+
+    Attributes:
+        encoding: of the encoder.
+        landmarks: of the bottleneck.
+        drawn: (B, C, H, W) of the rasterizer.
+    """
+
+    encoding: Encoding
+    landmarks: Landmarks
+    drawn: Tensor
+
+    def __post_init__(self) -> None:
+        _check(self, {"drawn": "B C H W"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appearance:
+    """What the source looks like.
+
+    Attributes:
+        codes: (B, K, D) one vector per part.
+        image: (B, D, h, w) one map.
+    """
+
+    codes: Tensor | None = None
+    image: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, {"codes": "B K D", "image": "B D h w"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layers:
+    """The parts of a composed image.
+
+    Attributes:
+        foreground, background: (B, 3, H, W).
+        mask: (B, 1, H, W), 1 = foreground.
+    """
+
+    foreground: Tensor
+    background: Tensor
+    mask: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check(self, {"foreground": "B 3 H W", "background": "B 3 H W", "mask": "B 1 H W"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +227,8 @@ class Outputs:
 
     Attributes:
         landmarks: of ``driving``.
+        source_landmarks: of ``source``, where its pose is needed.
+        layers: foreground, background and mask of the render.
         pose_image: (B, 1, H, W) the encoder's picture of the pose, range [-1, 1].
         drawn: (B, C, H, W) what the rasterizer drew from ``landmarks``.
         render: (B, 3, H, W) the reconstruction of ``target``, in [0, 1] up to overshoot.
@@ -162,6 +242,8 @@ class Outputs:
     """
 
     landmarks: Landmarks | None = None
+    source_landmarks: Landmarks | None = None
+    layers: Layers | None = None
     pose_image: Tensor | None = None
     drawn: Tensor | None = None
     render: Tensor | None = None
@@ -184,10 +266,3 @@ class Outputs:
                 "prior_cycle": "B 1 H W",
             },
         )
-
-
-def map_tensors(obj: Any, function: Any) -> Any:
-    """Return a copy of a contract object with ``function`` applied to every tensor in it."""
-    values = {f.name: getattr(obj, f.name) for f in fields(obj)}
-    new = {k: function(v) if isinstance(v, Tensor) else v for k, v in values.items()}
-    return type(obj)(**new)

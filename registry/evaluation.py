@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,107 +12,135 @@ import torch
 
 from registry.build import build
 from registry.config import build_model, section
-from registry.contract import Landmarks, Outputs
+from registry.contract import Batch, Landmarks, Outputs
 from registry.errors import ConfigError
-from registry.loading import frames_of, spread, to_batch
+from registry.loading import Datasets, frames_of, spread, to_batch
+
+Player = Callable[[Batch], Outputs]
+Scores = dict[str, dict[str, Any]]
+
+
+def build_metrics(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the metrics of a config by protocol name.
+
+    Raises:
+        ConfigError: there are none, or one is wrong.
+    """
+    metrics = build(dict(section(cfg, "evaluate").metrics), "evaluate.metrics", "metrics")
+    if not metrics:
+        raise ConfigError("evaluate.metrics is empty; name at least one protocol.")
+    return metrics  # type: ignore[no-any-return]
 
 
 def score(
-    pipeline: Any,
+    players: Mapping[str, Player],
     dataset: Any,
     cfg: Mapping[str, Any],
-    mean: torch.Tensor | None = None,
-    mean_of: str = "data.train",
-) -> dict[str, dict[str, Any]]:
-    """Compute every metric of a config on a dataset.
+    device: torch.device,
+    as_keypoints: str | None = None,
+) -> dict[str, Scores]:
+    """Score several predictors in one pass over a dataset.
 
     Args:
-        pipeline: its ``predict`` is scored; None to score ``mean``.
+        players: name -> what it predicts for a batch.
         dataset: annotated frames.
         cfg: resolved config.
-        mean: (J, 2) pose to predict everywhere instead of the pipeline's.
-        mean_of: poses of ``data.prior`` have one point per landmark, others one per keypoint.
+        device: of the predictors.
+        as_keypoints: the player whose landmarks are keypoints already (a mean of annotation), so
+            that a metric selects them as such.
 
     Returns:
-        Protocol name -> what the metric's ``compute`` returns: metric, unit, value, interval, n.
+        Player -> protocol -> what the metric's ``compute`` returns.
     """
+    metrics = {player: build_metrics(cfg) for player in players}
     settings = section(cfg, "evaluate")
-    metrics = build(dict(settings.metrics), "evaluate.metrics", "metrics")
-    if not metrics:
-        raise ConfigError("evaluate.metrics is empty; name at least one protocol.")
-    device = torch.device("cpu") if pipeline is None else next(pipeline.parameters()).device
-    was_training = pipeline is not None and pipeline.training
-    if pipeline is not None:
-        pipeline.eval()
-    for arrays in frames_of(dataset, spread(len(dataset), settings.max_items), settings.batch_size):
+    chosen = spread(len(dataset), settings.max_items)
+    workers = section(cfg, "data").workers
+    for arrays in frames_of(dataset, chosen, settings.batch_size, workers):
         batch = to_batch(arrays, device)
-        if mean is None:
-            outputs = pipeline.predict(batch.driving)
-        else:
-            assert batch.driving is not None
-            count = len(batch.driving)
-            outputs = Outputs(landmarks=Landmarks(xy=mean.to(device).expand(count, -1, -1)))
-        for metric in metrics.values():
-            metric.update(outputs, batch, is_mean=mean is not None and mean_of == "data.train")
-    if was_training:
-        pipeline.train()
-    return {name: metric.compute() for name, metric in metrics.items()}
+        for player, predict in players.items():
+            outputs = predict(batch)
+            for metric in metrics[player].values():
+                metric.update(outputs, batch, is_mean=player == as_keypoints)
+    return {
+        player: {name: metric.compute() for name, metric in own.items()}
+        for player, own in metrics.items()
+    }
 
 
-def evaluate(pipeline: Any, cfg: Mapping[str, Any], selection: str) -> list[dict[str, Any]]:
+def predictor(pipeline: Any) -> Player:
+    """Return what a pipeline, set to evaluation mode, predicts for the driving images."""
+    pipeline.eval()
+    return lambda batch: pipeline.predict(batch.driving)
+
+
+def evaluate(
+    pipeline: Any, cfg: Mapping[str, Any], selection: str, datasets: Datasets | None = None
+) -> list[dict[str, Any]]:
     """Evaluate a trained pipeline on the test set beside both baselines.
 
     Args:
-        pipeline: trained.
+        pipeline: trained; left in evaluation mode.
         cfg: resolved config.
         selection: how its checkpoint was chosen (``last``, ``best on val``).
+        datasets: those of the run, if they are built already.
 
     Returns:
         One row per protocol, as written to ``metrics.json``.
     """
-    data, settings = section(cfg, "data"), section(cfg, "evaluate")
-    if data.test is None:
+    datasets = datasets or Datasets(section(cfg, "data"))
+    dataset = datasets("test")
+    if dataset is None:
         raise ConfigError("data.test is missing; evaluation needs annotated frames.")
-    dataset = build(data.test, "data.test", "datasets")
-    trained = score(pipeline, dataset, cfg)
-    torch.manual_seed(section(cfg, "train").seed + 1)
     device = next(pipeline.parameters()).device
-    untrained = score(build_model(cfg).to(device), dataset, cfg)
-    mean, origin = mean_pose(cfg)
-    average = score(None, dataset, cfg, mean, origin)
+    torch.manual_seed(section(cfg, "train").seed + 1)
+    untrained = build_model(cfg).to(device)
+    mean, origin = mean_pose(datasets)
+
+    def predict_mean(batch: Batch) -> Outputs:
+        assert batch.driving is not None
+        xy = mean.to(device).expand(len(batch.driving), -1, -1)
+        return Outputs(landmarks=Landmarks(xy=xy))
+
+    players = {
+        "trained": predictor(pipeline),
+        "untrained": predictor(untrained),
+        "mean": predict_mean,
+    }
+    found = score(
+        players, dataset, cfg, device, as_keypoints="mean" if origin == "data.train" else None
+    )
     return [
         {
             "protocol": name,
             **row,
             "baselines": {
-                "predict_mean": average[name]["value"],
-                "untrained": untrained[name]["value"],
+                "predict_mean": found["mean"][name]["value"],
+                "untrained": found["untrained"][name]["value"],
             },
             "predict_mean_from": origin,
-            "crop": settings.crop,
+            "crop": section(cfg, "evaluate").crop,
             "selection": selection,
         }
-        for name, row in trained.items()
+        for name, row in found["trained"].items()
     ]
 
 
-def mean_pose(cfg: Mapping[str, Any], limit: int = 4000) -> tuple[torch.Tensor, str]:
+def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[torch.Tensor, str]:
     """Return the mean annotated pose (J, 2) of the training set, else of the prior, and its origin.
 
     Raises:
         ConfigError: neither has annotation.
     """
-    data = section(cfg, "data")
     for name in ("train", "prior"):
-        if getattr(data, name) is None:
+        dataset = datasets(name)
+        if dataset is None:
             continue
-        dataset = build(getattr(data, name), f"data.{name}", "datasets")
         poses = [dataset.keypoints(i) for i in spread(len(dataset), limit)]
         poses = [pose for pose in poses if pose is not None]
         if poses:
-            return torch.from_numpy(
-                np.mean(poses, axis=0, dtype=np.float64)
-            ).float(), f"data.{name}"
+            mean = np.mean(poses, axis=0, dtype=np.float64)
+            return torch.from_numpy(mean).float(), f"data.{name}"
     raise ConfigError(
         "neither data.train nor data.prior has keypoints; the mean baseline needs some."
     )
@@ -120,47 +148,30 @@ def mean_pose(cfg: Mapping[str, Any], limit: int = 4000) -> tuple[torch.Tensor, 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Return the rows as an aligned text table: every score beside its two baselines."""
-    head = [
-        "protocol",
-        "metric",
-        "unit",
-        "value",
-        "95 % interval",
-        "predict mean",
-        "untrained",
-        "n",
-        "crop",
-    ]
-    body = [
-        [
-            row["protocol"],
-            row["metric"],
-            row["unit"],
-            f"{row['value']:.3f}",
-            f"{row['interval'][0]:.3f} .. {row['interval'][1]:.3f}",
-            f"{row['baselines']['predict_mean']:.3f}",
-            f"{row['baselines']['untrained']:.3f}",
-            str(row["n"]),
-            row["crop"],
-        ]
-        for row in rows
-    ]
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in [head, *body]]
-    extra = {
-        "macro": "mean of activity means",
-        "oracle_flip": "oracle left/right",
-        "oracle_flip_rate": "exchanged by the oracle",
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "protocol": lambda row: row["protocol"],
+        "metric": lambda row: row["metric"],
+        "unit": lambda row: row["unit"],
+        "value": lambda row: f"{row['value']:.3f}",
+        "95 % interval": lambda row: f"{row['interval'][0]:.3f} .. {row['interval'][1]:.3f}",
+        "predict mean": lambda row: f"{row['baselines']['predict_mean']:.3f}",
+        "untrained": lambda row: f"{row['baselines']['untrained']:.3f}",
+        "n": lambda row: str(row["n"]),
+        "crop": lambda row: row["crop"],
     }
+    cells = [list(columns), *([show(row) for show in columns.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells]
     for row in rows:
-        found = [f"{text} {row[key]:.3f}" for key, text in extra.items() if key in row]
-        if found:
-            lines.append(f"{row['protocol']}: {', '.join(found)}")
+        lines += [f"{row['protocol']}: {text} {value:.3f}" for text, value in row["extra"].items()]
+    if origins := {row["predict_mean_from"] for row in rows}:
+        lines.append(f"predict mean: the mean pose of {', '.join(sorted(origins))}")
     return "\n".join(lines)
 
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:
     """Write ``metrics.json`` atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(rows, indent=2) + "\n")
     temporary.replace(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from datetime import timedelta
 
 import torch
 from torch import distributed as dist
@@ -36,8 +37,14 @@ def join_processes(launcher: str) -> None:
             text=True,
         )
         os.environ["MASTER_ADDR"] = nodes.stdout.split()[0]
+    if launcher == "mpi" and "MASTER_ADDR" not in os.environ:
+        local = os.environ.get("OMPI_COMM_WORLD_LOCAL_SIZE")
+        if local != os.environ["WORLD_SIZE"]:
+            raise ConfigError("--launcher mpi on several nodes: set MASTER_ADDR to the first node.")
     os.environ.setdefault("MASTER_ADDR", platform.node())
     os.environ.setdefault("MASTER_PORT", "29500")
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # the other processes wait while the first one evaluates
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(hours=12))

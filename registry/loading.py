@@ -6,6 +6,7 @@ random generator. Results therefore do not depend on workers, ranks or on where 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -39,18 +40,20 @@ class Draws(Dataset[dict[str, Any]]):
         if images is None and prior is None:
             raise ConfigError("data: give 'train', 'prior' or both; there is nothing to train on.")
         self.images, self.prior, self.seed = images, prior, seed
+        if images is not None and len(images) == 0:
+            raise ConfigError("data.train: the dataset has no items.")
         if prior is not None:
             if len(prior) == 0:
                 raise ConfigError("data.prior: the dataset has no poses.")
-            rng = np.random.default_rng((seed, 1))
-            kept = np.arange(len(prior))
+            self.kept = np.arange(len(prior))
             if prior_size is not None:
                 if prior_size > len(prior):
                     raise ConfigError(
                         f"data.prior_size is {prior_size}, but there are {len(prior)} poses."
                     )
-                kept = rng.choice(kept, prior_size, replace=False)
-            self.kept = kept
+                self.kept = np.random.default_rng((seed, 1)).choice(
+                    self.kept, prior_size, replace=False
+                )
 
     def __getitem__(self, draw: int) -> dict[str, Any]:
         rng = np.random.default_rng((self.seed, 0, draw))
@@ -60,13 +63,17 @@ class Draws(Dataset[dict[str, Any]]):
             pair = self.images.sample(int(_order(self.seed, epoch, len(self.images))[place]), rng)
             item |= {key: value for key, value in pair.items() if key not in ANNOTATION}
         if self.prior is not None:
-            pose = self.prior.keypoints(int(rng.choice(self.kept)))
-            if pose is None:
-                raise ConfigError(
-                    "data.prior: the dataset has no keypoints; a prior needs annotated poses."
-                )
-            item["poses"] = pose
+            item["poses"] = self._pose(rng)
         return item
+
+    def _pose(self, rng: np.random.Generator) -> Any:
+        for _ in range(100):  # incomplete poses are passed over
+            pose = self.prior.keypoints(int(rng.choice(self.kept)))
+            if pose is not None:
+                return pose
+        raise ConfigError(
+            "data.prior: none of 100 poses drawn is complete; a prior needs every keypoint."
+        )
 
 
 @lru_cache(maxsize=2)
@@ -138,14 +145,31 @@ def to_batch(
     return batch
 
 
+class Datasets:
+    """The datasets of a config, each built when first asked for, and once.
+
+    Args:
+        data: the ``data`` section.
+    """
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self.built: dict[str, Any] = {}
+
+    def __call__(self, name: str) -> Any:
+        """Return ``train``, ``prior``, ``val`` or ``test``; None where the config has none."""
+        if name not in self.built:
+            self.built[name] = build(getattr(self.data, name), f"data.{name}", "datasets")
+        return self.built[name]
+
+
 def train_loader(
-    data: Data, *, iterations: int, batch_size: int, seed: int, rank: int, ranks: int
+    datasets: Datasets, *, iterations: int, batch_size: int, seed: int, rank: int, ranks: int
 ) -> DataLoader[dict[str, Any]]:
     """Return the loader of a whole training run."""
-    images = build(data.train, "data.train", "datasets")
-    prior = build(data.prior, "data.prior", "datasets")
+    data = datasets.data
     return DataLoader(
-        Draws(images, prior, data.prior_size, seed),
+        Draws(datasets("train"), datasets("prior"), data.prior_size, seed),
         batch_size=batch_size,
         sampler=DrawNumbers(iterations, batch_size, rank, ranks),
         num_workers=data.workers,
@@ -159,18 +183,41 @@ def train_loader(
 
 
 def one_thread(worker: int) -> None:
-    """Keep a loader process from using every core."""
+    """Keep a loader process from using every core, and leave Ctrl-C to the training process."""
     import cv2
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
 
-def frames_of(dataset: Any, indices: Sequence[int], batch_size: int) -> Iterator[dict[str, Any]]:
-    """Yield collated batches of the given items, each with a generator of its own index."""
-    for start in range(0, len(indices), batch_size):
-        chosen = indices[start : start + batch_size]
-        yield collate([dataset.sample(i, np.random.default_rng((7, i))) for i in chosen])
+class _Frames(Dataset[dict[str, Any]]):
+    """Items of a dataset, each with a generator of its own index."""
+
+    def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
+        self.dataset, self.indices = dataset, indices
+
+    def __getitem__(self, place: int) -> dict[str, Any]:
+        index = self.indices[place]
+        return dict(self.dataset.sample(index, np.random.default_rng((7, index))))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+def frames_of(
+    dataset: Any, indices: Sequence[int], batch_size: int, workers: int = 0
+) -> DataLoader[dict[str, Any]]:
+    """Return the collated batches of the given items, in order."""
+    return DataLoader(
+        _Frames(dataset, indices),
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=one_thread,
+        # its own generator: validation must not advance the one that training uses
+        generator=torch.Generator().manual_seed(0),
+    )
 
 
 def spread(length: int, limit: int | None) -> list[int]:

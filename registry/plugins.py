@@ -70,6 +70,8 @@ def import_local(modules: list[str]) -> None:
     Raises:
         ConfigError: one of them cannot be imported.
     """
+    if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
+        raise ConfigError(f"plugins must be a list of module names, got {modules!r}.")
     for module in modules:
         try:
             importlib.import_module(module)

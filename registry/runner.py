@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,25 @@ from registry import checkpoint
 from registry.build import build
 from registry.config import Data, Train, build_model, section
 from registry.errors import ConfigError
+from registry.evaluation import build_metrics
 from registry.launch import join_processes
-from registry.loading import train_loader
+from registry.loading import Datasets, train_loader
 from registry.trainee import Stepper, Trainee
 
 
 class Interrupted(Exception):
-    """Training was stopped by Ctrl-C; the checkpoint is written."""
+    """Training was stopped by Ctrl-C or SIGTERM.
+
+    Attributes:
+        checkpoint: complete, to resume from.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(f"stopped; resume from {checkpoint}")
+        self.checkpoint = checkpoint
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Loop(BaseLoop):  # type: ignore[misc]
@@ -54,14 +67,15 @@ class Loop(BaseLoop):  # type: ignore[misc]
         """Train.
 
         Raises:
-            Interrupted: after Ctrl-C, with the checkpoint written.
+            Interrupted: after Ctrl-C or SIGTERM, with the checkpoint written.
         """
         runner, job = self.runner, self.job
         torch.manual_seed(job.settings.seed + runner.rank)
         if job.resume is not None:
             self.iter = job.restore(runner)
         self.dataloader.sampler.start = self.iter
-        previous = signal.signal(signal.SIGINT, self._on_interrupt) if _main_thread() else None
+        main = threading.current_thread() is threading.main_thread()
+        previous = {s: signal.signal(s, self._on_interrupt) for s in SIGNALS if main}
         runner.call_hook("before_train")
         try:
             runner.model.train()
@@ -80,19 +94,29 @@ class Loop(BaseLoop):  # type: ignore[misc]
                 self.iter += 1
                 every = job.settings.checkpoint_every
                 due = bool(every) and self.iter % every == 0
-                if due or self.interrupted or self.iter == self.max_iters:
+                stop = self._stop_asked()
+                if due or stop or self.iter == self.max_iters:
                     job.save(runner, self.iter)
-                if self.interrupted:
-                    raise Interrupted
+                if stop:
+                    raise Interrupted(job.work_dir / "last.pth")
         finally:
-            if previous is not None:
-                signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
         runner.call_hook("after_train")
 
     def _on_interrupt(self, *_: Any) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
+
+    def _stop_asked(self) -> bool:
+        """Tell whether any process was asked to stop: all of them must stop at one iteration."""
+        if not dist.is_initialized():
+            return self.interrupted
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        flag = torch.tensor(int(self.interrupted), device=device)
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag)
 
 
 class _Quiet(Runner):  # type: ignore[misc]
@@ -116,13 +140,21 @@ class Job:
     Attributes:
         trainee: pipeline and losses.
         ema: the averaged pipeline, or None.
-        settings: the ``train`` section.
+        settings, data: those sections of the config.
+        datasets: the datasets of the config, built once.
+        progress: the hook that records and prints.
     """
+
+    progress: Any
 
     def __init__(self, cfg: Mapping[str, Any], work_dir: Path, resume: Path | None = None) -> None:
         self.cfg, self.work_dir, self.resume = cfg, work_dir, resume
         self.settings: Train = section(cfg, "train")
         self.data: Data = section(cfg, "data")
+        self.datasets = Datasets(self.data)
+        if cfg.get("evaluate"):  # a mistake there must not wait until training is over
+            build_metrics(cfg)
+            self.datasets("test")
         torch.manual_seed(self.settings.seed)
         pipeline = build_model(cfg)
         losses = build(cfg.get("losses", {}), "losses", "losses")
@@ -198,11 +230,21 @@ class Job:
                 f"{self.resume} was written by {len(state['ranks'])} processes, this run has "
                 f"{runner.world_size}; start as many."
             )
+        changed = difference(json.loads(state["config"]), self.cfg, whole_run=False)
+        if changed:
+            raise ConfigError(
+                f"{self.resume} was trained with another {changed}. Resume with the config it was "
+                f"started with ({self.work_dir}/config.json), or start a new --work-dir."
+            )
         self.trainee.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
             self.ema.n_averaged.fill_(state["ema_count"])
-        runner.optim_wrapper.optimizer.load_state_dict(state["optimizer"])
+        optimizer = runner.optim_wrapper.optimizer
+        rates = [group["initial_lr"] for group in optimizer.param_groups]
+        optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["initial_lr"] = rate  # train.lr may be changed on the way
         own = state["ranks"][runner.rank]
         self.trainee.load_state_dict(own["buffers"], strict=False)
         checkpoint.set_random_state(own["random"])
@@ -257,11 +299,17 @@ def train(
     work_dir = Path(work_dir)
     join_processes(launcher)
     rank, ranks = get_dist_info()
-    path = work_dir / "last.pth" if resume == "auto" else resume and Path(resume)
-    job = Job(cfg, work_dir, path if path and (resume != "auto" or path.is_file()) else None)
+    last = work_dir / "last.pth"
+    if resume is None and last.is_file():
+        raise ConfigError(
+            f"{work_dir} holds a run already. Add --resume to go on with it, give another "
+            "--work-dir, or move it away."
+        )
+    found = last if resume == "auto" else resume and Path(resume)
+    job = Job(cfg, work_dir, found if found and (resume != "auto" or last.is_file()) else None)
     settings = job.settings
     loader = train_loader(
-        job.data,
+        job.datasets,
         iterations=settings.iterations,
         batch_size=settings.batch_size,
         seed=settings.seed,
@@ -270,39 +318,54 @@ def train(
     )
     if rank == 0:
         save_config(cfg, work_dir)
-    device = (
-        torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
-    )
-    job.trainee.to(device)
+    cuda = torch.cuda.is_available()
+    job.trainee.to(torch.device("cuda", torch.cuda.current_device()) if cuda else "cpu")
     if settings.ema is not None:
         average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
         job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=average)
-    groups = job.trainee.pipeline.parameter_groups()
-    unknown = set(settings.groups) - set(groups)
-    if unknown:
-        raise ConfigError(
-            f"train.groups: no group '{min(unknown)}'; there are {', '.join(groups)}."
-        )
+    if settings.compile:
+        job.trainee.pipeline.compile()
+    job.progress = build({"type": "hooks/progress", "every": settings.log_every}, "train")
+    hooks = [
+        job.progress,
+        build({"type": "hooks/panels", "every": settings.panels_every}, "train"),
+        build({"type": "hooks/validation", "every": settings.evaluate_every}, "train"),
+        *build(list(settings.hooks), "train.hooks", "hooks"),
+    ]
+    make_runner(job, loader, hooks, ranks).train()
+    return job
+
+
+def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
+    """Return Adam with one parameter group per player of the pipeline.
+
+    Raises:
+        ConfigError: ``train.groups`` names an unknown group or option.
+    """
+    groups = pipeline.parameter_groups()
+    for name, changes in settings.groups.items():
+        if name not in groups:
+            raise ConfigError(f"train.groups: no group '{name}'; there are {', '.join(groups)}.")
+        for key in changes:
+            if key not in ("lr", "betas", "weight_decay"):
+                raise ConfigError(
+                    f"train.groups.{name}: '{key}' is none of lr, betas, weight_decay."
+                )
     parameters = []
     for name, params in groups.items():
         changes = settings.groups.get(name, {})
         rate = changes.get("lr", settings.lr)
         parameters.append({"params": params, "name": name, "initial_lr": rate, **changes})
-    optimizer = torch.optim.Adam(
-        parameters,
-        lr=settings.lr,
-        betas=(settings.betas[0], settings.betas[1]),
-        weight_decay=settings.weight_decay,
+    betas = (settings.betas[0], settings.betas[1])
+    return torch.optim.Adam(
+        parameters, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay
     )
-    if settings.compile:
-        job.trainee.pipeline.compile()
-    hooks = [
-        build({"type": "hooks/progress", "every": settings.log_every, "job": job}, "train"),
-        build({"type": "hooks/panels", "every": settings.panels_every, "job": job}, "train"),
-        build({"type": "hooks/validation", "every": settings.evaluate_every, "job": job}, "train"),
-        *build(list(settings.hooks), "train.hooks", "hooks"),
-    ]
-    wrapper = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
+
+
+def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
+    """Return mmengine's Runner around a job; hooks find the job as ``runner.job``."""
+    settings = job.settings
+    wrapper: dict[str, Any] = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
     if not torch.cuda.is_available():
         wrapper["device_ids"] = None
 
@@ -311,9 +374,10 @@ def train(
         return Loop(runner, dataloader, job)
 
     standard = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
+    optimizer = make_optimizer(job.trainee.pipeline, settings)
     runner = _Quiet(
         model=job.trainee,
-        work_dir=str(work_dir),
+        work_dir=str(job.work_dir),
         train_dataloader=loader,
         train_cfg={"type": loop},
         optim_wrapper=Stepper(optimizer, settings.clip, settings.amp),
@@ -323,13 +387,46 @@ def train(
         cfg=Config({"model_wrapper_cfg": wrapper}),
         randomness={"seed": settings.seed},
         log_level="WARNING",
-        experiment_name=f"{work_dir.name}-{os.getpid()}-{id(job)}",
+        experiment_name=f"{job.work_dir.name}-{os.getpid()}-{id(job)}",
     )
-    if rank == 0:
+    if runner.rank == 0:
         # mmengine's own log folder: log.txt, scalars.jsonl and config.json hold what would be in it
         shutil.rmtree(runner.log_dir, ignore_errors=True)
-    runner.train()
-    return job
+    runner.job = job
+    return runner
+
+
+FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
+FREE = (
+    "amp",
+    "compile",
+    "hooks",
+    "log_every",
+    "panels_every",
+    "checkpoint_every",
+    "evaluate_every",
+)
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], *, whole_run: bool) -> str | None:
+    """Name the first part in which two configs would train different weights, or None.
+
+    Args:
+        old, new: resolved configs.
+        whole_run: compare finished runs; else only what must not change in the middle of one.
+    """
+
+    def essential(cfg: Mapping[str, Any]) -> dict[str, Any]:
+        parts: dict[str, Any] = {name: cfg.get(name) for name in ("model", "losses")}
+        for key in ("train", "prior", "prior_size", "transforms"):
+            parts[f"data.{key}"] = cfg.get("data", {}).get(key)
+        for key in Train.__dataclass_fields__:
+            if key in FIXED or (whole_run and key not in FREE):
+                parts[f"train.{key}"] = cfg["train"].get(key)
+        return parts
+
+    a, b = (json.loads(json.dumps(essential(cfg))) for cfg in (old, new))
+    return next((key for key in a if a[key] != b[key]), None)
 
 
 def save_config(cfg: Mapping[str, Any], work_dir: Path) -> None:
@@ -350,12 +447,6 @@ def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:
     checkpoint.load_part(pipeline, checkpoint.load(file), "pipeline", str(file))
     pipeline = pipeline.eval().to(memory_format=torch.channels_last)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
 
 
 __all__ = ["Hook", "Interrupted", "Job", "load_pipeline", "train"]

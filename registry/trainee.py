@@ -95,8 +95,16 @@ class Stepper(OptimWrapper):  # type: ignore[misc]
             yield
 
     def step(self, **kwargs: Any) -> None:
-        """Clip each group's gradient norm, then step."""
-        if self.clip is not None:
-            for group in self.optimizer.param_groups:
-                nn.utils.clip_grad_norm_(group["params"], self.clip)
+        """Clip each group's gradient norm, then step.
+
+        Raises:
+            FloatingPointError: a gradient is not finite; the weights are those before the step.
+        """
+        for group in self.optimizer.param_groups:
+            norm = nn.utils.clip_grad_norm_(group["params"], self.clip or float("inf"))
+            if not bool(norm.isfinite()):
+                raise FloatingPointError(
+                    f"the gradient of '{group.get('name', 'the model')}' is not finite. The last "
+                    "checkpoint is from before this step; lower train.lr or set train.clip."
+                )
         self.optimizer.step(**kwargs)

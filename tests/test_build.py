@@ -197,3 +197,14 @@ def test_the_saved_json_alone_builds_the_same_model(name, tmp_path):
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     assert {key: value.shape for key, value in twin.state_dict().items()} == shapes
     assert shapes
+
+
+def test_an_argument_of_few_words_takes_only_those():
+    """A misspelt choice must not build another network."""
+    cfg = dict(type="encoders/stem", norm="bacth")
+    with pytest.raises(ConfigError) as caught:
+        build(cfg, "model.encoder")
+    assert str(caught.value) == (
+        "model.encoder.norm: encoders/stem takes 'batch', 'instance', 'none', not 'bacth'. "
+        "Did you mean 'batch'?"
+    )

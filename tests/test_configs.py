@@ -101,7 +101,8 @@ def test_every_type_exists_and_takes_its_arguments(path):
     assert ".model" in found
     for place, node in found.items():
         cls = resolve(node["type"], place)
-        check_arguments(cls, [key for key in node if key != "type"], place, node["type"])
+        given = {key: value for key, value in node.items() if key != "type"}
+        check_arguments(cls, given, place, node["type"])
 
 
 @every_config

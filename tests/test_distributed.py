@@ -79,4 +79,4 @@ def test_two_ranks_equal_one_process_and_exit_cleanly(tmp_path):
             moved = max(moved, value.abs().max().item())
     assert moved > 0
     # the table is printed once, by the first process
-    assert two.stdout.count("predict mean") == 1
+    assert two.stdout.count("95 % interval") == 1

@@ -349,7 +349,7 @@ def test_a_checkpoint_of_another_model(tmp_path):
 def test_a_checkpoint_survives_a_failing_write(tmp_path):
     path = tmp_path / "last.pth"
     checkpoint.save({"model": {}, "iteration": 1}, path)
-    with pytest.raises(Exception, match="pickle|local object"):
+    with pytest.raises(Exception, match=r"pickle|local object"):
         checkpoint.save({"model": lambda: None}, path)
     assert checkpoint.load(path)["iteration"] == 1
     assert os.listdir(tmp_path) == ["last.pth"]

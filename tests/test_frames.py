@@ -200,8 +200,8 @@ def test_annotations(tmp_path):
         np.testing.assert_array_equal(ds.keypoints(1), items[1]["keypoints"])
         visible = [item["visible"].tolist() for item in items]
         assert visible == [[0, 0], [1, 1], [0, 0], [0, 0]]
-        assert not items[2]["keypoints"][1].any()  # missing; the nose lies below the image
-        assert not items[0]["keypoints"].any()
+        assert np.isnan(items[2]["keypoints"][1]).all()  # missing; the nose lies below the image
+        assert np.isnan(items[0]["keypoints"]).all()
     labelled = Frames(root=str(tmp_path), **given, labelled_only=True)
     names = [item["name"] for item in all_samples(labelled)]
     assert names == ["labeled-data/m1/2", "labeled-data/m1/3"]
@@ -283,3 +283,16 @@ def test_errors_name_the_place(tmp_path):
     (tmp_path / "b.png").write_text("text")
     with pytest.raises(OSError, match=r"b\.png' cannot be decoded"):
         all_samples(Frames(root=str(tmp_path), image_size=8))
+
+
+def test_halves_of_a_clip_never_meet(clips):
+    """Images from the first half, a pose prior from the second half of the same clips."""
+    seen = {}
+    for half in ("first", "second"):
+        ds = Frames(root=str(clips), image_size=8, half=half)
+        items = all_samples(ds)
+        seen[half] = {where(item[key]) for item in items for key in ("target", "source")}
+    assert not seen["first"] & seen["second"]
+    assert {t for clip, t in seen["first"] if clip == 20} == set(range(6))
+    assert {t for clip, t in seen["second"] if clip == 20} == set(range(6, 12))
+    assert {t for clip, t in seen["first"] if clip == 10} == {0, 1}

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 
 from components.layers.vgg import CONVS
 from components.ops.flips import nearer_flip
@@ -19,47 +15,12 @@ from components.ops.tps import Spline, control_grid, radial
 from components.ops.warp import warp
 from registry import build
 from registry.contract import Batch, Landmarks
+from tests.golden_file import Golden
 
-GOLDEN = Path(__file__).parent / "golden"
 EDGES = (
     *((1, 11), (2, 1), (3, 2), (5, 3), (6, 11), (7, 6), (8, 7), (10, 8)),
     *((13, 11), (15, 13), (17, 13), (18, 17), (19, 18), (25, 13), (26, 25), (27, 26)),
 )
-
-
-class Golden:
-    """One excerpt: tensors, tolerances, and the comparison."""
-
-    def __init__(self, name: str) -> None:
-        with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-            meta = file.metadata()
-            self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        self.atol, self.step = json.loads(meta["atol"]), json.loads(meta["step"])
-        self.size = json.loads(meta["size"])
-        for key, made in json.loads(meta["generated_weights"]).items():
-            # the recipe of the golden README: NumPy's frozen legacy generator
-            draw = np.random.RandomState(made["seed"]).standard_normal(np.prod(made["shape"]))
-            array = (draw * made["std"]).astype(np.float32).reshape(made["shape"])
-            self.tensors[f"weights/{key}"] = torch.from_numpy(array)
-
-    def __getitem__(self, key: str) -> torch.Tensor:
-        return self.tensors[key]
-
-    def image(self, key: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-        return self.tensors[f"input/{key}_u8"].to(dtype) / 255
-
-    def weights(self, network: str) -> dict[str, torch.Tensor]:
-        prefix = f"weights/{network}/"
-        found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
-        return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
-
-    def check(self, key: str, ours: torch.Tensor, slack: float = 0.0) -> None:
-        key = f"output{key}" if key.startswith("_train/") else f"output/{key}"
-        stored = self.tensors[key].flatten()
-        found = ours.detach().flatten()[:: self.step.get(key, 1)]
-        assert found.numel() == stored.numel(), key
-        error = (found.double() - stored.double()).abs().max().item()
-        assert error <= max(self.atol[key], slack), f"{key}: {error:.3g} > {self.atol[key]:.3g}"
 
 
 def image_to_skeleton_key(key: str) -> str:
@@ -345,16 +306,12 @@ def test_thin_plate_basis(operators):
     operators.check("tps/kernel_rows", basis[::97][:12])
 
 
-def three_steps(golden: Golden, noise: float) -> dict[str, torch.Tensor]:
+def three_steps(golden: Golden) -> dict[str, torch.Tensor]:
     """Train three steps in float64 and return every figure under its golden name."""
     pipeline, perceptual = make(golden, 4, reference=False)
     pipeline.double().train()
     perceptual.double().train()
     target, source = (golden.image(name, torch.float64) for name in ("target", "condition"))
-    generator = torch.Generator().manual_seed(0)
-    target = target * (
-        1 + noise * torch.randn(target.shape, generator=generator, dtype=torch.float64)
-    )
     poses = golden["input/prior_points"].double()
     batch = Batch(source=source, driving=target, target=target, poses=poses)
     terms = {
@@ -402,19 +359,17 @@ OFFICIAL_GROUPS = {"generators": "generator", "discriminator": "prior", "regress
 def test_three_training_steps():
     """One backward pass and one optimizer give what the official three updates give.
 
-    Everything up to the second gradient is within the stated tolerance. Behind the second Adam step
-    the official system amplifies a relative change of 1e-13 in the target image to 1e-6 in the
-    generators' weights and 1e-4 in their gradient norm, so from there on the tolerance is at least
-    ten times what that change does to our own run.
+    Everything up to the second gradient is within the stated tolerance. From there on the official
+    system amplifies rounding: a relative change of 1e-13 in the target image moves the generators'
+    weights after step 3 by up to 4e-6 and their gradient norm by 2, one of 1e-11 by 25 (measured
+    with this code). No other order of additions can be within the stated 1e-6 there, so those two
+    may differ by 8e-6, 4 % of one Adam step of 2e-4, and by 0.1 %.
     """
     golden = Golden("keypointgan_train")
-    found, shaken = three_steps(golden, 0.0), three_steps(golden, 1e-13)
+    found = three_steps(golden)
     assert len(found) > 600
     for name, value in found.items():
-        slack = 0.0
-        if name.startswith(("step3", "after_step3")):
-            slack = 10 * (value - shaken[name]).abs().max().item()
+        slack = 8e-6 if name.startswith("after_step3/G_") else 0.0
+        if name == "step3/grad_norm_generators":
+            slack = 1e-3 * value.item()
         golden.check(name, value, slack)
-    # the slack must not hide a wrong update: 2 % of one Adam step of size 2e-4
-    moved = [k for k in found if k.startswith("after_step3") and k.endswith(("weight", "bias"))]
-    assert max((found[k] - shaken[k]).abs().max().item() for k in moved) < 4e-6 * 2

@@ -79,6 +79,9 @@ def test_cyclegan_decodes_the_pose_image_itself():
     image = images()
     out = pipeline(Batch(source=image, driving=image, target=image))
     assert out.drawn is out.pose_image
+    # and so does the picture of it: not what the landmarks would draw, which it never learned from
+    shown = pipeline.reconstruct(image, image)
+    assert torch.allclose(shown, out.render, atol=1e-5)
 
 
 def test_missing_image_is_named_with_who_produces_it():

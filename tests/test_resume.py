@@ -116,11 +116,11 @@ def test_results_do_not_depend_on_workers(tmp_path, uninterrupted):
 def test_augmentation_differs_between_passes(tmp_path):
     """mmengine repeats its random numbers in every epoch; here no sample sees one twice."""
     from registry.config import section
-    from registry.loading import train_loader
+    from registry.loading import Datasets, train_loader
 
     cfg = load_config(write_config(tmp_path), {"data.workers": 2})
     loader = train_loader(
-        section(cfg, "data"), iterations=18, batch_size=4, seed=0, rank=0, ranks=1
+        Datasets(section(cfg, "data")), iterations=18, batch_size=4, seed=0, rank=0, ranks=1
     )
     seeds = [int(s) for batch in loader for s in batch["seed"]]
     assert len(seeds) == 72  # three passes over 24 frames

@@ -108,7 +108,8 @@ def test_train_prints_plain_lines_and_ends_with_the_table(run):
     for i in range(1, ITERATIONS + 1):
         (line,) = [line for line in lines if line.startswith(f"[{i}/{ITERATIONS}] ")]
         assert re.search(r"\] loss \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  perceptual \d", line)
-    head, row = lines[-2:]
+    head, row, origin = lines[-3:]
+    assert origin == "predict mean: the mean pose of data.train"
     for word in ("protocol", "value", "95 % interval", "predict mean", "untrained", "crop"):
         assert word in head
     assert row.startswith("direct    keypoint_error  % of image  ")
@@ -183,7 +184,7 @@ def test_resuming_a_finished_run_does_nothing(run):
     weights = checkpoint.load(work / "last.pth")["model"]
     done = call(*train_command(config, work, "--resume"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == output.splitlines()[-2:]
+    assert done.stdout.splitlines()[-3:] == output.splitlines()[-3:]
     assert "comes first" not in done.stdout
     assert f"[{ITERATIONS}/" not in done.stdout
     assert [path.read_bytes() for path in kept] == before
@@ -248,8 +249,8 @@ def test_an_origin_of_other_settings_is_refused(run, tmp_path, monkeypatch, caps
     done = inside("train", *words, monkeypatch=monkeypatch, capsys=capsys)
     origin = work.parent / "tiny_regressor"
     assert assert_refused(done) == (
-        f"error: train.init: {origin} was trained with other settings than {changed} has now. "
-        "Remove that folder, or use a --work-dir in another one."
+        f"error: train.init: {origin} was trained with another train.lr than {changed} has now. "
+        "Move that folder away, or use a --work-dir in another one."
     )
     assert not work.with_name("new").exists()
 
@@ -314,7 +315,7 @@ def test_evaluate_repeats_the_figures_of_the_run(run, tmp_path):
     words = (work / "config.json", "--checkpoint", work / "last.pth", "--json", written)
     done = call(*command("evaluate", *words))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == output.splitlines()[-2:]
+    assert done.stdout.splitlines() == output.splitlines()[-3:]
     (row,), (same,) = (json.loads(p.read_text()) for p in (written, work / "metrics.json"))
     assert row.keys() == same.keys()
     for key in ("value", "interval", "baselines"):
@@ -455,3 +456,14 @@ def test_predict_needs_a_model_of_images(run, tmp_path, monkeypatch, capsys):
     words = (*given, "--out", tmp_path)
     done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
     assert_refused(done, f"{origin}/config.json: not a model of images")
+
+
+def test_a_run_is_not_overwritten(run, monkeypatch, capsys):
+    config, work, _ = run
+    before = (work / "last.pth").read_bytes()
+    done = inside("train", *train_command(config, work)[2:], monkeypatch=monkeypatch, capsys=capsys)
+    assert assert_refused(done) == (
+        f"error: {work} holds a run already. Add --resume to go on with it, give another "
+        "--work-dir, or move it away."
+    )
+    assert (work / "last.pth").read_bytes() == before

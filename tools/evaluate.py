@@ -33,11 +33,11 @@ def main() -> int:
     try:
         pipeline = load_pipeline(cfg, args.checkpoint)
         rows = evaluate(pipeline, cfg, selection=Path(args.checkpoint).stem)
+        print(table(rows))
         if args.json:
             write_metrics(rows, Path(args.json))
     except (ConfigError, MissingFieldError, OSError, ValueError) as error:
         return fail(error)
-    print(table(rows))
     return 0
 
 

@@ -4,6 +4,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,8 +32,11 @@ def main() -> int:
         cfg = load_config(args.config, options)
     except ConfigError as error:
         return fail(error)
-    cfg["train"]["amp"] = args.amp or cfg["train"].get("amp", False)
-    work_dir = Path(args.work_dir or f"work_dirs/{Path(args.config).stem}")
+    if args.amp:
+        cfg["train"]["amp"] = True
+    config = Path(args.config)
+    default = config.parent if config.suffix == ".json" else f"work_dirs/{config.stem}"
+    work_dir = Path(args.work_dir or default)
     code = run(args, cfg, work_dir, options)
     if args.launcher != "none":
         leave(code)
@@ -47,16 +51,18 @@ def run(args: argparse.Namespace, cfg: dict, work_dir: Path, options: dict) -> i
 
     try:
         join_processes(args.launcher)
-        train_origins(args, cfg, work_dir, options)
+        if not (args.resume and (args.resume != "auto" or (work_dir / "last.pth").is_file())):
+            train_origins(args, cfg, work_dir, options)
         job = train(cfg, work_dir, resume=args.resume, launcher=args.launcher)
         report(job)
     except (ConfigError, FloatingPointError, MissingFieldError, OSError, ValueError) as error:
         return fail(error)
-    except Interrupted:
+    except Interrupted as stop:
         same = f" --cfg-options {' '.join(args.cfg_options)}" if args.cfg_options else ""
+        there = " --resume" if stop.checkpoint.parent == work_dir else ""
         print(
-            f"\nStopped; {work_dir}/last.pth is complete. Go on with:\n"
-            f"  tools/train.py {args.config} --work-dir {work_dir} --resume{same}"
+            f"\nStopped; {stop.checkpoint} is complete. Go on with:\n"
+            f"  tools/train.py {args.config} --work-dir {work_dir}{there}{same}"
         )
         return 130
     return 0
@@ -67,18 +73,21 @@ def train_origins(args: argparse.Namespace, cfg: dict, work_dir: Path, options: 
     import json
 
     from registry import checkpoint
-    from registry.runner import train
+    from registry.runner import difference, train
 
     for origin in dict.fromkeys(
         value.partition(":")[0] for value in cfg["train"].get("init", {}).values()
     ):
         folder = work_dir.parent / origin
         path = Path(args.config).parent / f"{origin}.py"
+        if not path.is_file():  # the config.json of a run
+            path = Path(__file__).resolve().parents[1] / f"configs/{origin}.py"
         if not path.is_file() and (folder / "last.pth").is_file():
             continue
         shared = {}
         for key, value in options.items():
-            if "." not in key or key.startswith("data.prior"):  # both runs see the same prior
+            # both runs see the same prior poses
+            if "." not in key or key.startswith("data.prior") or key == "train.seed":
                 try:
                     load_config(path, {key: value})
                 except ConfigError:
@@ -86,10 +95,11 @@ def train_origins(args: argparse.Namespace, cfg: dict, work_dir: Path, options: 
                 shared[key] = value
         wanted = load_config(path, shared)
         saved = folder / "config.json"
-        if saved.is_file() and json.loads(saved.read_text()) != json.loads(json.dumps(wanted)):
+        before = json.loads(saved.read_text()) if saved.is_file() else wanted
+        if changed := difference(before, wanted, whole_run=True):
             raise ConfigError(
-                f"train.init: {folder} was trained with other settings than {path} has now. Remove "
-                "that folder, or use a --work-dir in another one."
+                f"train.init: {folder} was trained with another {changed} than {path} has now. "
+                "Move that folder away, or use a --work-dir in another one."
             )
         last = folder / "last.pth"
         if last.is_file() and checkpoint.load(last)["iteration"] == wanted["train"]["iterations"]:
@@ -103,19 +113,33 @@ def report(job: object) -> None:
     """Evaluate the last checkpoint, print the table, write metrics.json and the animation."""
     from mmengine.dist import get_rank
 
-    from components.io.draw import animate
+    from components.io.video import write_gif
     from registry.evaluation import evaluate, table, write_metrics
 
     if get_rank() != 0 or not job.cfg.get("evaluate"):
         return
-    pipeline = job.evaluated()
-    rows = evaluate(pipeline.eval(), job.cfg, selection="last")
+    rows = evaluate(job.evaluated(), job.cfg, selection="last", datasets=job.datasets)
     write_metrics(rows, job.work_dir / "metrics.json")
-    animate(pipeline, job.cfg, job.work_dir / "held_out.gif")
+    write_gif(job.work_dir / "held_out.gif", held_out(job), fps=12)
     print(
         f"\n{job.work_dir}/metrics.json, held-out frames in {job.work_dir}/held_out.gif\n"
         f"{table(rows)}"
     )
+
+
+def held_out(job: object, frames: int = 48) -> Iterator:
+    """Yield the first test frames with their predicted landmarks."""
+    from components.io.draw import limbs, overlay
+    from registry.loading import frames_of, to_batch
+
+    dataset, pipeline = job.datasets("test"), job.evaluated()
+    device = next(pipeline.parameters()).device
+    for arrays in frames_of(dataset, range(min(frames, len(dataset))), batch_size=16):
+        images = to_batch(arrays, device).driving
+        points = pipeline.predict(images).landmarks.xy
+        scale = max(1, 256 // images.shape[-1])
+        for image, xy in zip(images, points):
+            yield overlay(image, xy, limbs(job.cfg), scale)
 
 
 def fail(error: Exception) -> int:

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Frames:
         annotations: COCO (.json) or CSV file of keypoints; it may name frames by more or fewer
             parents than `root` has, and names frames of a video as `Annotations.files` does.
         labelled_only: only annotated frames are targets; sources may be any.
+        half: use this half of every clip only: images from the first and a pose prior from the
+            second half of the same clips never meet.
         clip_columns: columns of a CSV `annotations` that name the clip of an image, such as
             ("identity", "video"); only images of the table are used.
         edges: limbs, by keypoint name or position; those of the COCO file if empty.
@@ -75,6 +77,7 @@ class Frames:
         crop: Crop | None = None,
         annotations: str | None = None,
         labelled_only: bool = False,
+        half: Literal["first", "second"] | None = None,
         clip_columns: tuple[str, ...] = (),
         edges: tuple[tuple[str | int, ...], ...] = (),
         flip_pairs: tuple[tuple[str | int, ...], ...] = (),
@@ -93,7 +96,7 @@ class Frames:
                 "folder of images, folder of clips, or video file."
             )
         self.image_size, self.pair, self.pair_range = image_size, pair, pair_range
-        self._fit, self._crop = fit, crop
+        self._fit, self._crop, self._half = fit, crop, half
         self._recent: list[VideoReader] = []
 
         clips = (
@@ -130,6 +133,8 @@ class Frames:
             self.edges = tuple(keypoint_indices(self.keypoint_names, edge) for edge in edges)
         self.flip_pairs = tuple(keypoint_indices(self.keypoint_names, two) for two in flip_pairs)
         self._items = sorted(self._rows) if labelled_only else range(int(self._ends[-1]))
+        if half:
+            self._items = [frame for frame in self._items if self._in_half(frame)]
 
     def _read(self, clips: list[Clip], limit: int) -> None:
         """Count the frames, and keep those that had to be decoded for it if all fit."""
@@ -220,12 +225,12 @@ class Frames:
         """Return the keypoints of a frame (J, 2) and which of them are annotated (J,)."""
         if frame not in self._rows:
             j = len(self.keypoint_names)
-            return np.zeros((j, 2), np.float32), np.zeros(j, bool)
+            return np.full((j, 2), np.nan, np.float32), np.zeros(j, bool)
         clip, t, _ = self._locate(frame)
         row = self._rows[frame]
         there = self._labels.visible[row] > MISSING
         xy = to_contract(self._labels.xy[row], fit_affine(clip.size(t), self._fit, self._crop))
-        return np.where(there[:, None], xy, np.float32(0)), there
+        return np.where(there[:, None], xy, np.float32(np.nan)), there
 
     def keypoints(self, index: int) -> Array | None:
         """Return the target's keypoints (J, 2), without decoding it; None if one is missing."""
@@ -236,8 +241,8 @@ class Frames:
         """Return one pair; `rng` draws the source.
 
         Shapes: target, source (image_size, image_size, 3) uint8 RGB; name "<clip>/<frame>"; with
-            annotations also keypoints (J, 2) float32 and visible (J,) float32, 1 where a point is
-            annotated, occluded or not, and inside the image.
+            annotations also keypoints (J, 2) float32, NaN where missing, and visible (J,) float32,
+            1 where a point is annotated, occluded or not, and inside the image.
         """
         frame = self._items[index]
         clip, t, length = self._locate(frame)
@@ -253,12 +258,23 @@ class Frames:
             sample |= {"keypoints": xy, "visible": (there & inside).astype(np.float32)}
         return sample
 
+    def _span(self, length: int) -> tuple[int, int]:
+        """Return the frames [start, end) of a clip that are used."""
+        middle = (length + 1) // 2
+        return {None: (0, length), "first": (0, middle), "second": (middle, length)}[self._half]
+
+    def _in_half(self, frame: int) -> bool:
+        _, t, length = self._locate(frame)
+        start, end = self._span(length)
+        return start <= t < end
+
     def _partner(self, t: int, length: int, rng: np.random.Generator) -> int:
         low, high = self.pair_range
-        near = np.arange(max(t - high, 0), min(t + high + 1, length))
+        start, end = self._span(length)
+        near = np.arange(max(t - high, start), min(t + high + 1, end))
         near = near[np.abs(near - t) >= low]
         if not near.size:
-            return 0 if 2 * t >= length else length - 1
+            return start if 2 * t >= start + end else end - 1
         return int(near[rng.integers(near.size)])
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from components.layers.blocks import conv_norm_relu, init_normal, upsample2
+from registry.contract import Appearance, need
 from registry.roles import DECODERS
 
 
@@ -20,7 +21,7 @@ class Conditional(nn.Module):
         width: channels at full size; 32 in the paper.
 
     Shapes:
-        drawn (B, 1, H, W), appearance (B, D, H/8, W/8) or None -> (B, 3, H, W)
+        drawn (B, C, H, W), appearance.image (B, D, H/8, W/8) or None -> (B, 3, H, W)
     Range:
         drawn [-1, 1]; output linear, mapped from the network's [-1, 1] to [0, 1]
     Source: keypointgan eq 1; keypointgan fig 18; imm sec 3
@@ -45,8 +46,8 @@ class Conditional(nn.Module):
         init_normal(self.climb)
         self.pose_encoder = pose_encoder
 
-    def forward(self, drawn: Tensor, appearance: Tensor | None = None) -> Tensor:
+    def forward(self, drawn: Tensor, appearance: Appearance | None = None) -> Tensor:
         x = self.pose_encoder(drawn)
         if appearance is not None:
-            x = torch.cat((x, appearance), dim=1)
+            x = torch.cat((x, need(appearance, "image", "an image encoder")), dim=1)
         return (self.climb(x) + 1) / 2

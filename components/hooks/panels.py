@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from components.io.draw import limbs, panel, write_png
-from registry.build import build
 from registry.loading import frames_of, spread, to_batch
 from registry.roles import HOOKS
 from registry.runner import Hook
@@ -19,23 +18,22 @@ class Panels(Hook):
 
     Args:
         every: iterations between two panels; 0 for none.
-        job: the run.
         rows: number of frames, evenly spaced over the validation (else training) set.
     """
 
-    def __init__(self, *, every: int, job: Any, rows: int = 6) -> None:
-        self.every, self.job, self.rows = every, job, rows
+    def __init__(self, *, every: int, rows: int = 6) -> None:
+        self.every, self.rows = every, rows
 
     def before_train(self, runner: Any) -> None:
         """Choose the frames once."""
-        data = self.job.data
-        chosen = data.val or data.test or data.train
-        drawable = chosen is not None and hasattr(self.job.trainee.pipeline, "predict")
+        self.job = job = runner.job
+        name = next((n for n in ("val", "test", "train") if getattr(job.data, n)), None)
+        drawable = name is not None and hasattr(job.trainee.pipeline, "predict")
         if runner.rank != 0 or not self.every or not drawable:
             self.every = 0
             return
-        dataset = build(chosen, "data", "datasets")
-        self.arrays = next(frames_of(dataset, spread(len(dataset), self.rows), self.rows))
+        dataset = job.datasets(name)
+        self.arrays = next(iter(frames_of(dataset, spread(len(dataset), self.rows), self.rows)))
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None

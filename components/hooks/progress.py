@@ -21,17 +21,17 @@ class Progress(Hook):
 
     Args:
         every: iterations between two records; losses are means over them.
-        job: the run.
     """
 
-    def __init__(self, *, every: int, job: Any) -> None:
-        self.every, self.job = every, job
+    def __init__(self, *, every: int) -> None:
+        self.every = every
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
         self.board = None
 
     def before_train(self, runner: Any) -> None:
         """Open the files; a resumed run drops the records after its checkpoint and appends."""
+        self.job = runner.job
         if runner.rank != 0:
             return
         self.scalars = self.job.work_dir / "scalars.jsonl"

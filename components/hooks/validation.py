@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from registry.build import build
-from registry.evaluation import score
+from registry.evaluation import predictor, score
 from registry.roles import HOOKS
 from registry.runner import Hook
 
@@ -19,18 +18,19 @@ class Validation(Hook):
 
     Args:
         every: iterations between two evaluations; 0 for never.
-        job: the run.
     """
 
-    def __init__(self, *, every: int, job: Any) -> None:
-        self.every, self.job = every if job.data.val is not None else 0, job
+    def __init__(self, *, every: int) -> None:
+        self.every = every
         self.best = float("inf")
 
     def before_train(self, runner: Any) -> None:
-        """Build the validation set, and find the best score so far."""
-        if not self.every or runner.rank != 0:
+        """Find the best score so far."""
+        self.job = job = runner.job
+        if job.data.val is None or runner.rank != 0:
+            self.every = 0
+        if not self.every:
             return
-        self.dataset = build(self.job.data.val, "data.val", "datasets")
         if runner.iter:  # a resumed run competes with what it reached before
             name = f"val_{next(iter(self.job.cfg['evaluate']['metrics']))}"
             lines = (self.job.work_dir / "scalars.jsonl").read_text().splitlines()
@@ -42,14 +42,19 @@ class Validation(Hook):
     ) -> None:
         """Evaluate when due."""
         done = batch_idx + 1
-        if not self.every or runner.rank != 0 or (done % self.every and done != runner.max_iters):
+        if not self.every or (done % self.every and done != runner.max_iters):
             return
-        results = score(self.job.evaluated(), self.dataset, self.job.cfg)
-        progress = next(hook for hook in runner.hooks if hasattr(hook, "record"))
-        progress.record({"iteration": done, **{f"val_{k}": v["value"] for k, v in results.items()}})
+        job, pipeline = self.job, self.job.evaluated()
+        was_training = pipeline.training
+        device = next(pipeline.parameters()).device
+        found = score({"": predictor(pipeline)}, job.datasets("val"), job.cfg, device)
+        pipeline.train(was_training)
+        results = found[""]
+        values = {f"val_{name}": row["value"] for name, row in results.items()}
+        job.progress.record({"iteration": done, **values})
         first = next(iter(results.values()))["value"]
         text = ", ".join(f"{k} {v['value']:.3f} {v['unit']}" for k, v in results.items())
-        progress.say(f"validation at {done}: {text}")
+        job.progress.say(f"validation at {done}: {text}")
         if first < self.best:
             self.best = first
             # one process writes its own state only: best.pth is to evaluate, last.pth to resume

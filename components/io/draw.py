@@ -10,10 +10,7 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from components.io.video import write_gif
 from components.ops.grid import to_pixels
-from registry.build import build
-from registry.loading import frames_of, to_batch
 
 
 def colours(count: int) -> np.ndarray:
@@ -108,22 +105,3 @@ def write_png(path: Path, image: np.ndarray) -> None:
     if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
         raise OSError(f"cannot write {path}.")
     temporary.replace(path)
-
-
-def animate(pipeline: Any, cfg: Any, path: Path, frames: int = 48) -> None:
-    """Write a GIF of held-out frames with their predicted landmarks.
-
-    Args:
-        pipeline: trained, in evaluation mode.
-        cfg: resolved config; the frames are the first ones of ``data.test``.
-        path: of the GIF.
-        frames: how many at most.
-    """
-    dataset = build(cfg["data"]["test"], "data.test", "datasets")
-    pictures: list[np.ndarray] = []
-    for arrays in frames_of(dataset, range(min(frames, len(dataset))), 16):
-        images = to_batch(arrays, next(pipeline.parameters()).device).driving
-        points = pipeline.predict(images).landmarks.xy
-        scale = max(1, 256 // images.shape[-1])
-        pictures += [overlay(image, xy, limbs(cfg), scale) for image, xy in zip(images, points)]
-    write_gif(path, pictures, fps=12)

@@ -6,13 +6,16 @@ KeypointGAN and every row of its ablation are configs of this file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from components.layers.adversarial import critic_scores, frozen_call
 from components.ops.flips import nearer_flip
-from registry.contract import Batch, Landmarks, Outputs, need
+from registry.contract import Appearance, Batch, Encoding, Landmarks, Layers, Outputs, Pose, need
 from registry.roles import PIPELINES
 
 
@@ -25,7 +28,9 @@ class Reconstruction(nn.Module):
         bottleneck: pose representation to landmarks (eta).
         rasterizer: landmarks to the drawn pose (beta).
         decoder: drawn pose and appearance to the image (Psi).
-        appearance_encoder: source image to the appearance; None for an unconditional decoder.
+        appearance_encoder: source image (and its pose, if it says ``needs_pose``) to the
+            appearance; None for an unconditional decoder.
+        compositor: joins the decoded foreground with a background taken from the source.
         prior: scores predicted pose images against drawn prior poses (D_Y).
         prior_image_critic: judges images rendered from prior poses, given the source (D_X).
         through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's
@@ -48,6 +53,7 @@ class Reconstruction(nn.Module):
         rasterizer: nn.Module,
         decoder: nn.Module,
         appearance_encoder: nn.Module | None = None,
+        compositor: nn.Module | None = None,
         prior: nn.Module | None = None,
         prior_image_critic: nn.Module | None = None,
         through_bottleneck: bool = True,
@@ -62,6 +68,7 @@ class Reconstruction(nn.Module):
         self.rasterizer = rasterizer
         self.decoder = decoder
         self.appearance_encoder = appearance_encoder
+        self.compositor = compositor
         self.prior = prior
         self.prior_image_critic = prior_image_critic
         self.through_bottleneck = through_bottleneck
@@ -77,34 +84,37 @@ class Reconstruction(nn.Module):
         data = "the training dataset (data.train)"
         driving, source = need(batch, "driving", data), need(batch, "source", data)
 
-        pose_image = self.encoder(driving)  # y = Phi(x)
-        landmarks = self._read(pose_image)  # p = eta(y)
-        drawn = (
-            self.rasterizer(landmarks) if self.through_bottleneck else pose_image
-        )  # y* = beta(p)
-        appearance = self._appearance(source)
-        render = self.decoder(drawn, appearance)  # x^ = Psi(y*, x')
+        pose = self._pose(driving)  # y = Phi(x), p = eta(y), y* = beta(p)
+        source_pose = self._source_pose(source)
+        appearance = self._appearance(source, source_pose)
+        render, layers = self._render(
+            pose.drawn, appearance, source, source_pose
+        )  # x^ = Psi(y*, x')
 
-        outputs = {
-            "landmarks": landmarks,
-            "pose_image": pose_image,
-            "drawn": drawn,
+        outputs: dict[str, Any] = {
+            "landmarks": pose.landmarks,
+            "source_landmarks": source_pose.landmarks if source_pose else None,
+            "pose_image": pose.encoding.pose if pose.encoding.pose.shape[1] == 1 else None,
+            "drawn": pose.drawn,
             "render": render,
+            "layers": layers,
         }
         if batch.poses is not None:
-            outputs |= self._prior_terms(pose_image, batch.poses, appearance, driving, source)
+            outputs |= self._prior_terms(
+                pose.encoding.pose, batch.poses, appearance, driving, source
+            )
         return Outputs(**outputs)
 
     def _prior_terms(
         self,
         pose_image: Tensor,
         poses: Tensor,
-        appearance: Tensor | None,
+        appearance: Appearance | None,
         driving: Tensor,
         source: Tensor,
-    ) -> dict[str, object]:
+    ) -> dict[str, Any]:
         prior_drawn = self.rasterizer(Landmarks(xy=poses))  # y_bar = beta(p_bar)
-        terms: dict[str, object] = {"prior_drawn": prior_drawn}
+        terms: dict[str, Any] = {"prior_drawn": prior_drawn}
         if self.prior is not None:
             terms["pose_critic"] = self.prior(pose_image, prior_drawn)
         if self.bottleneck_apart:
@@ -120,15 +130,32 @@ class Reconstruction(nn.Module):
                 )
         return terms
 
-    def _read(self, pose_image: Tensor) -> Landmarks:
-        return (
-            frozen_call(self.bottleneck, pose_image)
-            if self.bottleneck_apart
-            else self.bottleneck(pose_image)
-        )
+    def _pose(self, image: Tensor) -> Pose:
+        found = self.encoder(image)
+        encoding = found if isinstance(found, Encoding) else Encoding(pose=found)
+        read = partial(frozen_call, self.bottleneck) if self.bottleneck_apart else self.bottleneck
+        landmarks = read(encoding.pose)
+        drawn = self.rasterizer(landmarks) if self.through_bottleneck else encoding.pose
+        return Pose(encoding=encoding, landmarks=landmarks, drawn=drawn)
 
-    def _appearance(self, source: Tensor) -> Tensor | None:
-        return None if self.appearance_encoder is None else self.appearance_encoder(source)
+    def _source_pose(self, source: Tensor) -> Pose | None:
+        reads_pose = getattr(self.appearance_encoder, "needs_pose", False)
+        return self._pose(source) if reads_pose or self.compositor is not None else None
+
+    def _appearance(self, source: Tensor, pose: Pose | None) -> Appearance | None:
+        if self.appearance_encoder is None:
+            return None
+        reads_pose = getattr(self.appearance_encoder, "needs_pose", False)
+        found = self.appearance_encoder(*((source, pose) if reads_pose else (source,)))
+        return found if isinstance(found, Appearance) else Appearance(image=found)
+
+    def _render(
+        self, drawn: Tensor, appearance: Appearance | None, source: Tensor, source_pose: Pose | None
+    ) -> tuple[Tensor, Layers | None]:
+        foreground = self.decoder(drawn, appearance)
+        if self.compositor is None:
+            return foreground, None
+        return self.compositor(foreground, drawn, source, source_pose.drawn)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters, one group per player: clipping is per group."""
@@ -145,18 +172,33 @@ class Reconstruction(nn.Module):
         """Find the landmarks of images.
 
         Shapes:
-            (B, 3, H, W) in [0, 1] -> Outputs with landmarks, pose_image, drawn
+            (B, 3, H, W) in [0, 1] -> Outputs with landmarks, drawn and, if there is one, pose_image
         Source: keypointgan sec 5
         """
-        pose_image = self.encoder(images)
-        landmarks = self.bottleneck(pose_image)
-        drawn = self.rasterizer(landmarks)
+        pose = self._pose(images)
+        landmarks, drawn = pose.landmarks, pose.drawn
+        if not self.through_bottleneck:
+            drawn = self.rasterizer(landmarks)
         if self.reference_bottleneck is not None:
             reference = self.reference_bottleneck(drawn)
-            landmarks = Landmarks(xy=nearer_flip(landmarks.xy, reference.xy, self.flip_pairs))
+            xy = nearer_flip(landmarks.xy, reference.xy, self.flip_pairs)
+            landmarks = replace(landmarks, xy=xy)
+            drawn = self.rasterizer(landmarks)
+        pose_image = pose.encoding.pose if pose.encoding.pose.shape[1] == 1 else None
         return Outputs(landmarks=landmarks, pose_image=pose_image, drawn=drawn)
 
     @torch.no_grad()
+    def compose(self, source: Tensor, drawn: Tensor) -> Outputs:
+        """Draw ``source``'s appearance in a drawn pose, with all layers.
+
+        Shapes:
+            (B, 3, H, W), (B, C, H, W) -> Outputs with drawn, render and, if any, layers
+        """
+        source_pose = self._source_pose(source)
+        appearance = self._appearance(source, source_pose)
+        render, layers = self._render(drawn, appearance, source, source_pose)
+        return Outputs(drawn=drawn, render=render, layers=layers)
+
     def edit(self, image: Tensor, landmarks: Landmarks) -> Tensor:
         """Redraw ``image`` with its landmarks moved to ``landmarks``.
 
@@ -164,7 +206,7 @@ class Reconstruction(nn.Module):
             (B, 3, H, W), Landmarks -> (B, 3, H, W)
         Source: keypointgan sec 5.6; keypointgan fig 12
         """
-        return self.decoder(self.rasterizer(landmarks), self._appearance(image))
+        return self.compose(image, self.rasterizer(landmarks)).render
 
     def reconstruct(self, source: Tensor, driving: Tensor) -> Tensor:
         """Draw ``source``'s appearance in ``driving``'s pose.
@@ -173,7 +215,9 @@ class Reconstruction(nn.Module):
             (B, 3, H, W), (B, 3, H, W) -> (B, 3, H, W)
         Source: keypointgan sec 5.6; keypointgan fig 11
         """
-        return self.edit(source, self.predict(driving).landmarks)
+        found = self.predict(driving)
+        drawn = found.drawn if self.through_bottleneck else found.pose_image
+        return self.compose(source, drawn).render
 
     def transfer(self, source: Tensor, driving_frames: Tensor) -> Tensor:
         """Animate one source image by the frames of a clip.

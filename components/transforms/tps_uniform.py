@@ -41,11 +41,12 @@ class TpsUniform:
 
     def __call__(self, seeds: Tensor, stream: int, device: torch.device) -> Spline:
         random = ItemRandom(seeds, stream, device)
-        control = control_grid(10, extent=54 / 64).to(device)
+        # points at 10 ... 118 of 128 pixels; the official pivot is half of the last, pixel 59
+        control = control_grid(10, extent=54 / 64).to(device) + 0.5 / 64
         moved = control + random.uniform(-self.point_range, self.point_range, 100, 2)
         angle = random.uniform(-self.rotation, self.rotation)
         stretch = random.uniform(*self.scale, 2)
-        pivot = random.uniform(-self.pivot_range, self.pivot_range, 1, 2)
+        pivot = 59.5 / 64 - 1 + random.uniform(-self.pivot_range, self.pivot_range, 1, 2)
         cos, sin = angle.cos(), angle.sin()
         matrix = torch.stack((stretch[:, 0] * cos, -sin, sin, stretch[:, 1] * cos), dim=-1)
         moved = (moved - pivot) @ matrix.unflatten(-1, (2, 2)).transpose(1, 2) + pivot

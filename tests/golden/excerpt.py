@@ -12,7 +12,11 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-KEPT = {"keypointgan_operators": 400, "keypointgan_train": 24}
+KEPT = {
+    "keypointgan_operators": 400,
+    "keypointgan_train": 24,
+    "factorized_train": 24,
+}
 
 
 def main() -> None:

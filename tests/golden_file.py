@@ -1,0 +1,50 @@
+"""Reading the excerpts of the golden files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+class Golden:
+    """One excerpt: tensors, tolerances, and the comparison."""
+
+    def __init__(self, name: str) -> None:
+        with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
+            meta = file.metadata()
+            self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        self.atol, self.step = json.loads(meta["atol"]), json.loads(meta["step"])
+        self.size = json.loads(meta["size"])
+        for key, made in json.loads(meta["generated_weights"]).items():
+            # the recipe of the golden README: NumPy's frozen legacy generator
+            draw = np.random.RandomState(made["seed"]).standard_normal(np.prod(made["shape"]))
+            array = (draw * made["std"]).astype(np.float32).reshape(made["shape"])
+            self.tensors[f"weights/{key}"] = torch.from_numpy(array)
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self.tensors[key]
+
+    def image(self, key: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Return an input image in [0, 1]."""
+        return self.tensors[f"input/{key}_u8"].to(dtype) / 255
+
+    def weights(self, network: str) -> dict[str, torch.Tensor]:
+        """Return the state dict of one official network."""
+        prefix = f"weights/{network}/"
+        found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+        return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
+
+    def check(self, key: str, ours: torch.Tensor, slack: float = 0.0) -> None:
+        """Compare with the stored elements, within the stated tolerance or ``slack``."""
+        key = f"output{key}" if key.startswith("_train/") else f"output/{key}"
+        stored = self.tensors[key].flatten()
+        found = ours.detach().flatten()[:: self.step.get(key, 1)]
+        assert found.numel() == stored.numel(), key
+        error = (found.double() - stored.double()).abs().max().item()
+        assert error <= max(self.atol[key], slack), f"{key}: {error:.3g} > {self.atol[key]:.3g}"
