@@ -1,5 +1,8 @@
 """datasets/simple_h36m on a small release in the official layout, and its stand-in."""
 
+import shutil
+from collections import Counter
+
 import cv2
 import numpy as np
 import pytest
@@ -99,7 +102,6 @@ def test_background_and_size(root):
 def test_skeleton():
     names = SimpleH36M.keypoint_names
     assert len(set(names)) == 32
-    assert len(SimpleH36M.official_joints) == len(set(SimpleH36M.official_joints)) == 17
     for left, right in SimpleH36M.flip_pairs:
         assert names[left].replace("left", "right") == names[right]
     assert len(SimpleH36M.flip_pairs) == 13
@@ -145,3 +147,20 @@ def test_stand_in():
     assert set(np.unique(a["mask"])) == {0, 1}
     assert np.abs(ds.keypoints(7)).max() <= 0.9
     assert ds.edges == SimpleH36M.edges
+
+
+def test_short_sequences_occur_as_often_as_long_ones(root, tmp_path):
+    """The official code draws a sequence, then a frame: three frames come as often as six."""
+    shutil.copytree(root, tmp_path / "human_images")
+    for kind in ("WithBackground", "BackgroudMask", "Landmarks"):
+        for file in (tmp_path / "human_images/S5" / kind / "Walking 1.5484").iterdir():
+            if int(file.stem) > 12:
+                file.unlink()
+    found = {}
+    for sampling in ("sequence", "frame"):
+        ds = SimpleH36M(root=str(tmp_path / "human_images"), sampling=sampling)
+        names = [ds.sample(i, np.random.default_rng(0))["name"] for i in range(len(ds))]
+        found[sampling] = Counter(name.split("/")[0] for name in names)
+    assert set(found["sequence"].values()) == {6}
+    assert found["frame"]["S5"] == 3
+    assert found["frame"]["S6"] == 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,21 +68,22 @@ class SimpleH36M:
         use_mask: make the background black.
         sample_window: smallest and largest distance between the frames of a pair.
         stride: use every stride-th frame.
+        sampling: how often a training image occurs: "sequence" repeats short sequences until all
+            occur equally often, as the official code, which draws a sequence, then a frame;
+            "frame" gives every frame once per pass.
 
     Raises:
         FileNotFoundError: the release or a part of it is not there; the message shows the layout.
 
     Source: keypointgan sec 5.1; keypointgan table 1
-    Differs: the official code draws a sequence, then a frame, so frames of short sequences occur
-        more often; here each frame occurs once per pass. Landmark files hold (y, x): the official
-        code swaps them, then draws and predicts (x, y). Its labels 2p - 1 are kept, so they lie
-        at most half a pixel off the pixel centres of the contract.
+    Differs: none in the numbers. Landmark files hold (y, x): the official code swaps them, then
+        draws and predicts (x, y). Its labels 2p - 1 are kept, so they lie at most half a pixel off
+        the pixel centres of the contract.
     """
 
     train_subjects = ("S1", "S5", "S6", "S7", "S8", "S9")
     test_subjects = ("S11",)
     activities = ("directions", "discussion", "greeting", "posing", "waiting", "walking")
-    official_joints = (11, 1, 2, 3, 6, 7, 8, 12, 14, 15, 13, 17, 18, 19, 25, 26, 27)
     layout = (
         f"S*/WithBackground/<sequence>/<n>.jpg, S*/{MASKS}/<sequence>/<n>.png and "
         "S*/Landmarks/<sequence>/<n>.mat"
@@ -121,6 +122,7 @@ class SimpleH36M:
         use_mask: bool = True,
         sample_window: tuple[int, int] = (0, 1000),
         stride: int = 1,
+        sampling: Literal["sequence", "frame"] = "sequence",
     ) -> None:
         if split not in ("train", "test") or role not in ("images", "prior"):
             raise ValueError(
@@ -139,11 +141,14 @@ class SimpleH36M:
             for name in self._names(subject)
         ]
         # a pair needs a frame that is at least the smallest distance later
-        last = self._low if split == "train" and role == "images" else 0
+        pairs = split == "train" and role == "images"
+        last = self._low if pairs else 0
+        starts = [range(0, len(frames) - last, stride) for _, _, frames in self._sequences]
+        longest = max(map(len, starts))
         self._items = [
-            (s, i)
-            for s, (_, _, frames) in enumerate(self._sequences)
-            for i in range(0, len(frames) - last, stride)
+            (s, own[i % len(own)])
+            for s, own in enumerate(starts)
+            for i in range(longest if pairs and sampling == "sequence" and own else len(own))
         ]
 
     def _names(self, subject: str) -> list[str]:
