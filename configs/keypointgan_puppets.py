@@ -49,8 +49,8 @@ data = dict(
     test=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size),
 )
 train = dict(
-    iterations=1800, batch_size=8, lr=3e-4, betas=(0.5, 0.999), clip=1.0, amp=True, ema=0.99,
-    lr_factors=((1200, 1.0), (1800, 0.02)), init=dict(bottleneck="keypointgan_puppets_regressor"),
+    iterations=1600, batch_size=8, lr=3e-4, betas=(0.5, 0.999), clip=1.0, amp=True, ema=0.99,
+    lr_factors=((1080, 1.0), (1600, 0.02)), init=dict(bottleneck="keypointgan_puppets_regressor"),
     panels_every=300, checkpoint_every=250, evaluate_every=300
 )
 evaluate = dict(
