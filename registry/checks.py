@@ -3,10 +3,12 @@
     registry.check("encoders/acme/convnext", width=8)
 
 Example inputs come from the component's role and fit its constructor's arguments: ``image_size``,
-``num_landmarks`` and ``edges``, its own or those of a nested part, ``in_channels`` of a critic and
-``appearance_channels`` of a decoder decide the sizes; an attribute ``takes`` (``image``,
-``pose_image``, ``maps``), its own or its encoder's, decides what an encoder or a bottleneck is fed.
-Compositors, predictors and hooks are checked for form alone.
+``num_landmarks`` and ``edges``, its own or those of a nested part, ``in_channels`` of a critic,
+``appearance_channels`` of a decoder and ``features`` of an appearance encoder decide the sizes; an
+attribute ``takes`` (``image``, ``pose_image``, ``maps``), its own or its encoder's, decides what an
+encoder or a bottleneck is fed, and ``needs_pose`` gives an encoder the pose of its image, too. A
+decoder and a compositor get one drawn map per landmark if they take ``num_landmarks``, else a pose
+image. Predictors and hooks are checked for form alone.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,16 @@ import torch
 from torch import Tensor, nn
 
 from registry.build import build, resolve
-from registry.contract import Appearance, Batch, CriticScores, Landmarks, Outputs
+from registry.contract import (
+    Appearance,
+    Batch,
+    CriticScores,
+    Encoding,
+    Landmarks,
+    Layers,
+    Outputs,
+    Pose,
+)
 
 NO_SHAPES = ("pipelines", "hooks", "datasets", "metrics", "losses")
 NO_SOURCE = ("datasets", "transforms", "metrics", "hooks")
@@ -235,12 +246,35 @@ class _Example:
             **scores,
         )
 
+    def encoded(self) -> tuple[Any, ...]:
+        image = self.picture(self.takes or "image")
+        if not getattr(self.part, "needs_pose", False):
+            return (image,)
+        logits = self.picture("maps")
+        features = self.uniform(self.node.get("features", 8), *logits.shape[-2:], low=-1)
+        prob = logits.flatten(2).softmax(dim=-1).view_as(logits)
+        pose = Pose(
+            encoding=Encoding(pose=logits, features=features),
+            landmarks=replace(self.points(), prob=prob),
+            drawn=self.uniform(self.landmarks, self.height, self.width),
+        )
+        return image, pose
+
+    def drawn(self) -> Tensor:
+        if not self.node.get("num_landmarks"):
+            return self.picture("pose_image")
+        return self.uniform(self.landmarks, self.height, self.width)
+
     def decoded(self) -> tuple[Any, ...]:
-        drawn, channels = self.picture("pose_image"), self.node.get("appearance_channels")
+        drawn, channels = self.drawn(), self.node.get("appearance_channels")
         if not channels:
             return (drawn,)
         image = self.uniform(channels, self.height // 8, self.width // 8, low=-1)
-        return drawn, Appearance(image=image)
+        codes = self.uniform(self.landmarks, channels, low=-1)
+        return drawn, Appearance(image=image, codes=codes)
+
+    def composed(self) -> tuple[Tensor, ...]:
+        return self.picture("image"), self.drawn(), self.picture("image"), self.drawn()
 
     def judged(self) -> tuple[Tensor, ...]:
         image = self.uniform(self.node.get("in_channels", 3), self.height, self.width)
@@ -260,19 +294,33 @@ def _is_map(output: Any, *_: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4
 
 
+def _is_image(output: Any, example: _Example) -> bool:
+    return _is_map(output) and output.shape[1:] == (3, example.height, example.width)
+
+
+def _is_composed(output: Any, example: _Example) -> bool:
+    return (
+        isinstance(output, tuple)
+        and len(output) == 2
+        and _is_image(output[0], example)
+        and isinstance(output[1], Layers)
+    )
+
+
 NETWORKS: dict[str, _Network] = {
-    "encoders": _Network(lambda e: (e.picture(e.takes or "image"),), "a (B, C, h, w) map", _is_map),
+    "encoders": _Network(
+        _Example.encoded,
+        "a (B, C, h, w) map (or Encoding, Appearance)",
+        lambda o, e: _is_map(o) or isinstance(o, (Encoding, Appearance)),
+    ),
     "bottlenecks": _Network(
         lambda e: (e.picture(e.takes or "maps"),),
         "Landmarks",
         lambda o, e: isinstance(o, Landmarks),
     ),
     "rasterizers": _Network(lambda e: (e.points(),), "a (B, C, H, W) drawing", _is_map),
-    "decoders": _Network(
-        _Example.decoded,
-        "(B, 3, H, W) images",
-        lambda o, e: _is_map(o) and o.shape[1:] == (3, e.height, e.width),
-    ),
+    "decoders": _Network(_Example.decoded, "(B, 3, H, W) images", _is_image),
+    "compositors": _Network(_Example.composed, "(B, 3, H, W) images and Layers", _is_composed),
     "critics": _Network(
         _Example.judged, "a tuple of scores", lambda o, e: isinstance(o, tuple) and len(o) > 0
     ),

@@ -34,9 +34,9 @@ class Golden:
         """Return an input image in [0, 1]."""
         return self.tensors[f"input/{key}_u8"].to(dtype) / 255
 
-    def weights(self, network: str) -> dict[str, torch.Tensor]:
-        """Return the state dict of one official network."""
-        prefix = f"weights/{network}/"
+    def weights(self, network: str, separator: str = "/") -> dict[str, torch.Tensor]:
+        """Return the state dict of one official network, or of a part with ``separator="."``."""
+        prefix = f"weights/{network}{separator}"
         found = {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
         return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
 

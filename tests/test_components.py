@@ -30,7 +30,12 @@ TPS = dict(type="transforms/tps_gaussian")
 
 # One row per component: constructor arguments for registry.check, small enough for a CPU.
 EXAMPLES = {
+    "bottlenecks/gaussian": {},
     "bottlenecks/skeleton_regressor": dict(encoder=LOGITS),
+    "compositors/add": dict(first=2, background_widths=(4, 4, 4)),
+    "compositors/mask_blend": dict(
+        num_landmarks=3, first=2, mask_widths=(4,), background_widths=(4, 4, 4)
+    ),
     "critics/conditional_image": dict(width=4, image_size=64),
     "critics/multiscale_patch": dict(width=4, scales=2),
     "datasets/frames": dict(root="frames", image_size=16, annotations="points.csv"),
@@ -39,8 +44,11 @@ EXAMPLES = {
     "datasets/simple_h36m": dict(root="human_images", image_size=32),
     "datasets/standin": dict(image_size=16, num_keypoints=4, edges=EDGES, flip_pairs=((2, 3),)),
     "decoders/conditional": dict(pose_encoder=POSE, appearance_channels=8, width=4),
+    "decoders/spade": dict(num_landmarks=3, appearance_channels=5, width=2),
     "encoders/image_to_skeleton": dict(width=4),
+    "encoders/part_appearance": dict(num_landmarks=3, features=6, out_channels=5, widths=(4,)),
     "encoders/stem": dict(width=4, out_channels=8),
+    "encoders/unet": dict(num_landmarks=3, first=2, widths=(8, 8, 4)),
     "hooks/panels": dict(every=1),
     "hooks/progress": dict(every=1),
     "hooks/validation": dict(every=1),
@@ -64,6 +72,7 @@ EXAMPLES = {
         prior=dict(type="priors/unpaired_poses", critic=PATCH, image_size=32, history=4),
     ),
     "priors/unpaired_poses": dict(critic=PATCH, image_size=32, history=4),
+    "rasterizers/gaussian": dict(image_size=32),
     "rasterizers/skeleton": dict(edges=EDGES, image_size=32),
     "transforms/color_jitter": {},
     "transforms/tps_gaussian": {},
@@ -224,6 +233,7 @@ class OverflowsInHalf(Fault):
         return found / (found.dtype == torch.float32 or found.dtype == torch.float64)
 
 
+PROMISE = "a (B, C, h, w) map (or Encoding, Appearance)"
 FAULTS = {
     ConfigInside: "argument 'head: dict = ()' is a config; take finished parts and numbers.",
     Positional: "argument 'width: int = 4' must be keyword-only and named; put a * before it.",
@@ -233,8 +243,8 @@ FAULTS = {
     UnusedParameter: "backward: no gradient reaches 'spare.weight'.",
     InfiniteGradient: "backward: a gradient of the inputs is not finite.",
     NotFinite: "forward: the output is not finite.",
-    OneImage: "forward: it must return a (B, C, h, w) map of 3, not Tensor of [(1, 4, 32, 48)].",
-    NoMap: "forward: it must return a (B, C, h, w) map of 3, not Tensor of [(3, 6144)].",
+    OneImage: f"forward: it must return {PROMISE} of 3, not Tensor of [(1, 4, 32, 48)].",
+    NoMap: f"forward: it must return {PROMISE} of 3, not Tensor of [(3, 6144)].",
     Square: "forward: RuntimeError: The size of tensor a (48) must match the size of tensor b (32)",
     Forgets: "saving and loading: a saved and loaded copy gives another output.",
     OnlySingle: "float64: RuntimeError: ",
@@ -356,6 +366,21 @@ def test_each_fault_of_other_roles_is_found(cls, registered):
     roles = {Brighten: "transforms", Darken: "transforms", Bare: "metrics"}
     name = registered(cls, role=roles.get(cls, "datasets"))
     assert fault_of(name) == f"{name}: an example: {OTHER_FAULTS[cls]}"
+
+
+class Opaque(nn.Module):
+    """A compositor that keeps its layers to itself."""
+
+    def forward(self, foreground, drawn, source, source_drawn):
+        return foreground
+
+
+def test_a_compositor_must_return_its_layers(registered):
+    name = registered(Opaque, role="compositors")
+    assert fault_of(name) == (
+        f"{name}: forward: it must return (B, 3, H, W) images and Layers of 3, not Tensor of "
+        "[(3, 3, 64, 96)]."
+    )
 
 
 def test_a_sound_data_set_passes(registered):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
+import registry
 from registry import build
 from registry.contract import Batch, Landmarks, MissingFieldError
 from tests.runs import CONFIG
@@ -100,6 +104,141 @@ def test_learns_two_images():
     adam = torch.optim.Adam(generator, lr=5e-3)
     errors = []
     for _ in range(60):
+        error = (pipeline(batch).render - image).square().mean()
+        adam.zero_grad()
+        error.backward()
+        adam.step()
+        errors.append(error.item())
+    assert errors[-1] < errors[0] / 3
+
+
+def factorized(**changes: object) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build({**FACTORIZED, **changes}, "model").eval()
+
+
+FACTORIZED = dict(
+    type="pipelines/reconstruction",
+    encoder=dict(type="encoders/unet", num_landmarks=3, first=2, widths=(8, 8, 4)),
+    bottleneck=dict(type="bottlenecks/gaussian"),
+    rasterizer=dict(type="rasterizers/gaussian", image_size=32),
+    appearance_encoder=dict(
+        type="encoders/part_appearance",
+        num_landmarks=3,
+        features=8,
+        out_channels=5,
+        widths=(4,),
+        reduction="sum",
+    ),
+    decoder=dict(type="decoders/spade", num_landmarks=3, appearance_channels=5, width=2),
+    compositor=dict(
+        type="compositors/mask_blend",
+        num_landmarks=3,
+        first=2,
+        mask_widths=(4, 4, 4),
+        background_widths=(4, 4, 4),
+    ),
+)
+ADDED = dict(type="compositors/add", first=2, background_widths=(4, 4, 4))
+
+
+@pytest.mark.parametrize("compositor", [FACTORIZED["compositor"], ADDED, None])
+def test_factorized_model_and_its_ablations_pass_the_component_tests(compositor):
+    registry.check("pipelines/reconstruction", **{**FACTORIZED, "compositor": compositor})
+
+
+def test_factorized_forward_gives_landmarks_layers_and_their_blend():
+    source, driving = images(2), images(4)[2:]
+    out = factorized()(Batch(source=source, driving=driving, target=driving))
+    for landmarks in (out.landmarks, out.source_landmarks):
+        assert landmarks.xy.shape == (2, 3, 2)
+        assert (landmarks.xy.abs() < 1).all()  # of an untrained network
+        assert torch.allclose(landmarks.prob.sum(dim=(2, 3)), torch.ones(2, 3))
+    assert out.pose_image is None
+    assert out.drawn.shape == (2, 3, 32, 32)
+    layers = out.layers
+    assert layers.mask.shape == (2, 1, 32, 32)
+    assert ((layers.mask > 0) & (layers.mask < 1)).all()
+    blend = layers.mask * layers.foreground + (1 - layers.mask) * layers.background
+    assert torch.equal(out.render, blend)
+    plain = factorized(compositor=None)(Batch(source=source, driving=driving, target=driving))
+    assert plain.layers is None
+    # the same seed builds the same decoder: without a compositor, the foreground is the image
+    assert torch.allclose(plain.render, layers.foreground, atol=1e-6)
+    added = factorized(compositor=ADDED)(Batch(source=source, driving=driving, target=driving))
+    total = (2 * added.layers.foreground - 1) + (2 * added.layers.background - 1)
+    assert torch.allclose(2 * added.render - 1, total, atol=1e-5)
+    assert added.layers.mask is None
+
+
+def test_factorized_background_is_the_sources_and_the_mask_the_drivings():
+    pipeline = factorized()
+    source, driving = images(2), images(4)[2:]
+    drawn = pipeline.predict(driving).drawn
+    first, second = pipeline.compose(source, drawn), pipeline.compose(source, drawn.flip(0))
+    assert torch.equal(first.layers.background, second.layers.background)
+    other = pipeline.compose(source.flip(0), drawn)
+    assert torch.allclose(first.layers.mask, other.layers.mask, atol=1e-6)
+    assert not torch.allclose(first.layers.background, other.layers.background, atol=1e-3)
+    # the appearance of the other source colours the foreground too
+    assert not torch.equal(first.layers.foreground, other.layers.foreground)
+
+
+def test_factorized_edit_reconstruct_and_transfer():
+    pipeline = factorized()
+    source, driving = images(2), images(4)[2:]
+    out = pipeline(Batch(source=source, driving=driving, target=driving))
+    assert torch.allclose(pipeline.reconstruct(source, driving), out.render, atol=1e-5)
+    found = pipeline.predict(driving).landmarks
+    assert torch.equal(pipeline.edit(source, found), pipeline.reconstruct(source, driving))
+    wider = pipeline.edit(source, replace(found, cov=2 * found.cov))
+    moved = pipeline.edit(source, replace(found, xy=found.xy + 0.2))
+    assert wider.shape == moved.shape == (2, 3, 32, 32)
+    assert not torch.allclose(wider, out.render, atol=1e-4)
+    assert not torch.allclose(moved, out.render, atol=1e-4)
+    clip = pipeline.transfer(source[0], images(5))
+    assert clip.shape == (5, 3, 32, 32)
+    single = pipeline.reconstruct(source[:1], images(5)[4:])
+    assert torch.allclose(clip[4:], single, atol=1e-3)  # other convolution kernels, untrained
+
+
+def test_factorized_is_one_group_of_parameters_that_all_start_alike():
+    pipeline = factorized()
+    groups = pipeline.parameter_groups()
+    assert list(groups) == ["generator"]
+    assert len(groups["generator"]) == len(list(pipeline.parameters()))
+    for name, parameter in pipeline.named_parameters():
+        if name.endswith("bias"):
+            assert (parameter == 0.1).all(), name
+        else:  # Xavier: uniform on [-a, a], a^2 = 6 / (fan in + fan out)
+            out, inputs, height, width = parameter.shape
+            bound = (6 / ((out + inputs) * height * width)) ** 0.5
+            assert parameter.abs().max() <= bound, name
+            # 64 numbers and more: none beyond three quarters of it has a chance of 0.75^64
+            assert parameter.numel() < 64 or parameter.abs().max() > 0.75 * bound, name
+
+
+def test_factorized_model_can_be_copied_after_a_training_step():
+    """EMA and evaluation copy it; the normalised weights must not be in the way."""
+    pipeline = factorized().train()
+    image = images()
+    pipeline(Batch(source=image, driving=image, target=image)).render.sum().backward()
+    pipeline.eval()
+    twin = copy.deepcopy(pipeline)
+    assert torch.equal(twin.reconstruct(image, image), pipeline.reconstruct(image, image))
+
+
+def test_factorized_learns_two_images():
+    """Thirty steps on two images with one background and an object in two places."""
+    pipeline = factorized().train()
+    image = images()[:1].expand(2, 3, 32, 32) * 0.5
+    image = image.clone()
+    image[:, :, 8:20, 10:14] = torch.tensor([1.0, 0.0, 1.0])[:, None, None]
+    image[1, :, 8:20] = image[1, :, 8:20].roll(8, dims=-1)
+    batch = Batch(source=image.flip(0), driving=image, target=image)
+    adam = torch.optim.Adam(pipeline.parameters(), lr=5e-3)
+    errors = []
+    for _ in range(30):
         error = (pipeline(batch).render - image).square().mean()
         adam.zero_grad()
         error.backward()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import nn
 
 Norm = Literal["batch", "instance", "none"]
@@ -48,3 +49,19 @@ def init_normal(module: nn.Module, std: float = 0.02) -> None:
             continue
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def init_xavier(module: nn.Module, bias: float = 0.1) -> None:
+    """Draw convolution weights from the Xavier uniform distribution; every bias is ``bias``.
+
+    Source: factorized sec 4
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            with torch.no_grad():
+                # a spectrally normalised weight is set through its parametrisation
+                original = getattr(layer, "parametrizations", None)
+                weight = original.weight.original if original else layer.weight
+                nn.init.xavier_uniform_(weight)
+            if layer.bias is not None:
+                nn.init.constant_(layer.bias, bias)

@@ -45,7 +45,9 @@ class Perceptual(nn.Module):
     Raises:
         ConfigError: weights cannot be had, with what to do; random ones are never a fallback.
     Source: keypointgan eq 4; factorized sec 3
-    Differs: none; the running mean has decay 0.99, starts at the first value, and takes no gradient
+    Differs: the running mean has decay 0.99, starts at the first value, and takes no gradient (as
+        the official KeypointGAN); the official factorized code also zeroes the render where the
+        target is exactly 0 in [-1, 1], which no 8-bit value is
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The reconstruction family: read the pose here, the appearance there, and redraw the image.
 
-KeypointGAN and every row of its ablation are configs of this file.
+KeypointGAN, the factorized model and every row of their ablations are configs of this file.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class Reconstruction(nn.Module):
         flip_pairs: left and right landmarks, exchanged by that correction.
 
     Source: keypointgan eq 1; keypointgan eq 3; keypointgan eq 6; keypointgan fig 2
+    Source: factorized fig 1
     """
 
     def __init__(
@@ -78,6 +79,9 @@ class Reconstruction(nn.Module):
             reference_bottleneck.requires_grad_(False)
         self.reference_bottleneck = reference_bottleneck
         self.flip_pairs = [tuple(pair) for pair in flip_pairs]
+        self.reads_prior = (
+            bottleneck_apart or prior_cycle or prior is not None or prior_image_critic is not None
+        )
 
     def forward(self, batch: Batch) -> Outputs:
         """Everything the losses read: one line per arrow of the paper's figure 2."""
@@ -99,7 +103,7 @@ class Reconstruction(nn.Module):
             "render": render,
             "layers": layers,
         }
-        if batch.poses is not None:
+        if self.reads_prior and batch.poses is not None:
             outputs |= self._prior_terms(
                 pose.encoding.pose, batch.poses, appearance, driving, source
             )

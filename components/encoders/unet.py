@@ -1,0 +1,42 @@
+"""The factorized model's pose encoder: an image to one map of logits per landmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from components.layers.blocks import init_xavier
+from components.layers.unet import AdditiveUNet
+from registry.contract import Encoding
+from registry.roles import ENCODERS
+
+
+@ENCODERS.register_module("encoders/unet")
+class UNet(nn.Module):
+    """U-Net of four levels down and three up.
+
+    Args:
+        num_landmarks: K.
+        first: width of the first block: 6 in the official code, 16 in the paper.
+        widths: of the decoder stages.
+
+    Shapes:
+        (B, 3, H, W) -> Encoding with pose (B, K, H/2, W/2), features (B, 4 first, H/2, W/2)
+    Range:
+        input [0, 1], mapped to [-1, 1] inside; output logits
+    Source: factorized eq 3; factorized sec 4
+    """
+
+    def __init__(
+        self, *, num_landmarks: int, first: int = 6, widths: Sequence[int] = (512, 256, 128)
+    ) -> None:
+        super().__init__()
+        self.net = AdditiveUNet(
+            inputs=3, first=first, downs=4, widths=widths, outputs=num_landmarks
+        )
+        init_xavier(self)
+
+    def forward(self, image: Tensor) -> Encoding:
+        logits, features = self.net(2 * image - 1)
+        return Encoding(pose=logits, features=features)
