@@ -245,3 +245,18 @@ def test_factorized_learns_two_images():
         adam.step()
         errors.append(error.item())
     assert errors[-1] < errors[0] / 3
+
+
+def test_panel_shows_a_pose_image_only_where_there_is_one():
+    from components.io.draw import panel
+
+    image = images()
+    batch = Batch(source=image, driving=image, target=image)
+    widths = []
+    for pipeline in (tiny(), factorized()):
+        size = image.shape[-1]
+        found = pipeline.predict(image)
+        picture = panel(batch, found, pipeline.reconstruct(image, image), ())
+        assert picture.shape[0] == 2 * (160 // size) * size
+        widths.append(picture.shape[1] // ((160 // size) * size))
+    assert widths == [6, 5]

@@ -62,20 +62,24 @@ def limbs(cfg: Any) -> Sequence[Sequence[int]]:
     return cfg["model"].get("rasterizer", {}).get("edges", ())
 
 
+def enlarge(image: Tensor, scale: int) -> np.ndarray:
+    """Turn one image (3 or 1, H, W) in [0, 1] into uint8 RGB, every pixel a square of ``scale``."""
+    return to_uint8(image).repeat(scale, axis=0).repeat(scale, axis=1)
+
+
 def overlay(
     image: Tensor, xy: Tensor, edges: Sequence[Sequence[int]], scale: int = 1
 ) -> np.ndarray:
     """Draw landmarks in contract coordinates on one image (3, H, W), enlarged ``scale`` times."""
-    picture = to_uint8(image)
-    height, width = picture.shape[0] * scale, picture.shape[1] * scale
-    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    picture = enlarge(image, scale)
+    height, width = picture.shape[:2]
     return draw_landmarks(
         picture, to_pixels(xy.detach().float().cpu(), height, width).numpy(), edges
     )
 
 
 def panel(batch: Any, outputs: Any, render: Tensor, edges: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return rows of source, driving, landmarks, pose image, drawn pose and render.
+    """Return rows of source, driving, landmarks, pose image (if any), drawn pose and render.
 
     Args:
         batch: source, driving.
@@ -84,17 +88,17 @@ def panel(batch: Any, outputs: Any, render: Tensor, edges: Sequence[Sequence[int
         edges: limbs drawn over the image.
     """
     scale = max(1, 160 // batch.driving.shape[-1])
+    drawn = outputs.drawn
+    # one picture in [-1, 1], or one map in (0, 1] per landmark
+    poses = [(drawn + 1) / 2 if drawn.shape[1] == 1 else drawn.amax(dim=1, keepdim=True)]
+    if outputs.pose_image is not None:
+        poses.insert(0, (outputs.pose_image + 1) / 2)
     rows = []
     for i in range(len(batch.driving)):
-        cells = [batch.source[i], batch.driving[i], None, (outputs.pose_image[i] + 1) / 2,
-                 (outputs.drawn[i] + 1) / 2, render[i]]  # fmt: skip
-        drawn = [
-            overlay(batch.driving[i], outputs.landmarks.xy[i], edges, scale)
-            if cell is None
-            else np.kron(to_uint8(cell), np.ones((scale, scale, 1), np.uint8))
-            for cell in cells
-        ]
-        rows.append(np.concatenate(drawn, axis=1))
+        found = overlay(batch.driving[i], outputs.landmarks.xy[i], edges, scale)
+        before = [enlarge(image[i], scale) for image in (batch.source, batch.driving)]
+        after = [enlarge(image[i], scale) for image in (*poses, render)]
+        rows.append(np.concatenate([*before, found, *after], axis=1))
     return np.concatenate(rows, axis=0)
 
 
