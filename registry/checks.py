@@ -18,9 +18,9 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,12 +36,11 @@ from registry.contract import (
     Landmarks,
     Layers,
     Outputs,
-    Pose,
 )
+from registry.examples import BATCH, Example
 
 NO_SHAPES = ("pipelines", "hooks", "datasets", "metrics", "losses")
 NO_SOURCE = ("datasets", "transforms", "metrics", "hooks")
-BATCH = 3
 
 
 def check(name: str, /, **arguments: Any) -> None:
@@ -162,143 +161,23 @@ def _same(first: Any, second: Any) -> bool:
     return len(pairs) == len(_tensors(second)) and all(torch.equal(a, b) for a, b in pairs)
 
 
-def _find(node: Any, key: str) -> Any:
-    """Return the first entry called ``key``, outer ones first; None if there is none."""
-    if isinstance(node, Mapping):
-        if node.get(key) is not None:
-            return node[key]
-        return next((v for n in node.values() if (v := _find(n, key)) is not None), None)
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        return next((v for n in node if (v := _find(n, key)) is not None), None)
-    return None
-
-
-class _Example:
-    """Sizes that fit one component, and random inputs of these sizes."""
-
-    def __init__(self, node: Mapping[str, Any], part: Any) -> None:
-        parameters = inspect.signature(type(part)).parameters.values()
-        self.node = {p.name: p.default for p in parameters if p.default is not p.empty} | {**node}
-        side = _find(self.node, "image_size")
-        self.height: int = side or 64
-        self.width: int = side or 96
-        edges = _find(self.node, "edges")
-        self.landmarks: int = _find(self.node, "num_landmarks") or (
-            1 + max(max(edge) for edge in edges) if edges else 4
-        )
-        self.takes = getattr(part, "takes", None) or getattr(
-            getattr(part, "encoder", None), "takes", None
-        )
-        self.part = part
-        self.random = torch.Generator().manual_seed(0)
-
-    def uniform(self, *shape: int, low: float = 0.0) -> Tensor:
-        return low + (1 - low) * torch.rand(BATCH, *shape, generator=self.random)
-
-    def picture(self, kind: str) -> Tensor:
-        if kind == "maps":
-            return self.uniform(self.landmarks, self.height // 8, self.width // 8, low=-1)
-        if kind == "image":
-            return self.uniform(3, self.height, self.width)
-        return self.uniform(1, self.height, self.width, low=-1)
-
-    def points(self) -> Landmarks:
-        count = self.landmarks
-        near_one = torch.eye(2) + 0.1 * self.uniform(count, 2, 2, low=-1)
-        return Landmarks(
-            xy=0.9 * self.uniform(count, 2, low=-1),
-            cov=0.01 * near_one @ near_one.transpose(-1, -2),
-            affine=near_one,
-            score=self.uniform(count),
-        )
-
-    def batch(self) -> Batch:
-        driving = self.picture("image")
-        return Batch(
-            source=self.picture("image"),
-            driving=driving,
-            target=driving,
-            poses=self.points().xy,
-            keypoints=self.points().xy,
-            visible=torch.ones(BATCH, self.landmarks),
-            mask=self.uniform(1, self.height, self.width).round(),
-            name=tuple(f"clip{i}/000000" for i in range(BATCH)),
-        )
-
-    def outputs(self) -> Outputs:
-        pose: dict[str, Any] = {
-            field: self.picture("pose_image")
-            for field in ("pose_image", "drawn", "prior_drawn", "redrawn", "prior_cycle")
-        }
-        scores: dict[str, Any] = {
-            field: CriticScores(
-                generator=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
-                fake=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
-                real=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
-            )
-            for field in ("pose_critic", "image_critic")
-        }
-        return Outputs(
-            landmarks=self.points(),
-            prior_landmarks=self.points(),
-            render=self.picture("image"),
-            **pose,
-            **scores,
-        )
-
-    def encoded(self) -> tuple[Any, ...]:
-        image = self.picture(self.takes or "image")
-        if not getattr(self.part, "needs_pose", False):
-            return (image,)
-        logits = self.picture("maps")
-        features = self.uniform(self.node.get("features", 8), *logits.shape[-2:], low=-1)
-        prob = logits.flatten(2).softmax(dim=-1).view_as(logits)
-        pose = Pose(
-            encoding=Encoding(pose=logits, features=features),
-            landmarks=replace(self.points(), prob=prob),
-            drawn=self.uniform(self.landmarks, self.height, self.width),
-        )
-        return image, pose
-
-    def drawn(self) -> Tensor:
-        if not self.node.get("num_landmarks"):
-            return self.picture("pose_image")
-        return self.uniform(self.landmarks, self.height, self.width)
-
-    def decoded(self) -> tuple[Any, ...]:
-        drawn, channels = self.drawn(), self.node.get("appearance_channels")
-        if not channels:
-            return (drawn,)
-        image = self.uniform(channels, self.height // 8, self.width // 8, low=-1)
-        codes = self.uniform(self.landmarks, channels, low=-1)
-        return drawn, Appearance(image=image, codes=codes)
-
-    def composed(self) -> tuple[Tensor, ...]:
-        return self.picture("image"), self.drawn(), self.picture("image"), self.drawn()
-
-    def judged(self) -> tuple[Tensor, ...]:
-        image = self.uniform(self.node.get("in_channels", 3), self.height, self.width)
-        two = len(inspect.signature(self.part.forward).parameters) > 1
-        return (image, self.picture("image")) if two else (image,)
-
-
 class _Network(NamedTuple):
     """What a role takes and gives."""
 
-    inputs: Callable[[_Example], tuple[Any, ...]]
+    inputs: Callable[[Example], tuple[Any, ...]]
     promise: str
-    kept: Callable[[Any, _Example], bool]
+    kept: Callable[[Any, Example], bool]
 
 
 def _is_map(output: Any, *_: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4
 
 
-def _is_image(output: Any, example: _Example) -> bool:
+def _is_image(output: Any, example: Example) -> bool:
     return _is_map(output) and output.shape[1:] == (3, example.height, example.width)
 
 
-def _is_composed(output: Any, example: _Example) -> bool:
+def _is_composed(output: Any, example: Example) -> bool:
     return (
         isinstance(output, tuple)
         and len(output) == 2
@@ -309,7 +188,7 @@ def _is_composed(output: Any, example: _Example) -> bool:
 
 NETWORKS: dict[str, _Network] = {
     "encoders": _Network(
-        _Example.encoded,
+        Example.encoded,
         "a (B, C, h, w) map (or Encoding, Appearance)",
         lambda o, e: _is_map(o) or isinstance(o, (Encoding, Appearance)),
     ),
@@ -319,10 +198,10 @@ NETWORKS: dict[str, _Network] = {
         lambda o, e: isinstance(o, Landmarks),
     ),
     "rasterizers": _Network(lambda e: (e.points(),), "a (B, C, H, W) drawing", _is_map),
-    "decoders": _Network(_Example.decoded, "(B, 3, H, W) images", _is_image),
-    "compositors": _Network(_Example.composed, "(B, 3, H, W) images and Layers", _is_composed),
+    "decoders": _Network(Example.decoded, "(B, 3, H, W) images", _is_image),
+    "compositors": _Network(Example.composed, "(B, 3, H, W) images and Layers", _is_composed),
     "critics": _Network(
-        _Example.judged, "a tuple of scores", lambda o, e: isinstance(o, tuple) and len(o) > 0
+        Example.judged, "a tuple of scores", lambda o, e: isinstance(o, tuple) and len(o) > 0
     ),
     "priors": _Network(
         lambda e: (e.picture("pose_image"), e.picture("pose_image")),
@@ -343,7 +222,7 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
     torch.manual_seed(0)
     part: nn.Module = build(node, name, role)
     make, promise, kept = NETWORKS[role]
-    example = _Example(node, part)
+    example = Example(node, part)
     inputs = make(example)
 
     def run(module: nn.Module, given: Any) -> Any:
@@ -485,7 +364,7 @@ def _is_array(name: str, what: str, array: Any, dtype: Any, shape: tuple[int, ..
 
 def _check_transform(transform: Any, name: str) -> None:
     """Check a batch transform, or a sampler of the splines that one uses."""
-    example = _Example({}, transform)
+    example = Example({}, transform)
     seeds = torch.arange(BATCH) + 7
     if next(iter(inspect.signature(transform).parameters)) != "batch":
         cpu = torch.device("cpu")
@@ -517,7 +396,7 @@ def _check_transform(transform: Any, name: str) -> None:
 
 
 def _check_metric(metric: Any, name: str) -> None:
-    example = _Example({"num_landmarks": 68}, metric)  # enough for any protocol's numbers
+    example = Example({"num_landmarks": 68}, metric)  # enough for any protocol's numbers
     for _ in range(2):
         outputs, batch = example.outputs(), example.batch()
         before = _map((outputs, batch), Tensor.clone)

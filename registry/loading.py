@@ -224,4 +224,4 @@ def spread(length: int, limit: int | None) -> list[int]:
     """Return at most ``limit`` indices of ``length`` items, evenly spaced."""
     if limit is None or limit >= length:
         return list(range(length))
-    return [int(i) for i in np.linspace(0, length - 1, limit).round()]
+    return [round(i * (length - 1) / max(limit - 1, 1)) for i in range(limit)]

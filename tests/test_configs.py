@@ -15,8 +15,8 @@ import torch
 from registry import load_config
 from registry.build import build, check_arguments, resolve
 from registry.evaluation import evaluate
+from registry.job import Job
 from registry.loading import Draws, collate
-from registry.runner import Job
 from registry.trainee import Stepper
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))

@@ -13,9 +13,9 @@ from torch import nn
 from components.io.video import write_video
 from registry import ConfigError, build, checkpoint
 from registry.contract import Batch, CriticScores, Landmarks, MissingFieldError, Outputs, need
+from registry.job import Job, load_pipeline
 from registry.launch import join_processes
 from registry.loading import Draws
-from registry.runner import Job, load_pipeline
 from registry.trainee import Trainee
 
 MODEL = {

@@ -12,8 +12,8 @@ from registry import build
 from registry.config import Data
 from registry.contract import Batch, Landmarks, Outputs
 from registry.evaluation import table
+from registry.job import lr_factor
 from registry.loading import DrawNumbers, Draws, spread, to_batch
-from registry.runner import lr_factor
 
 
 def metric(**options: object) -> object:

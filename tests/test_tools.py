@@ -22,7 +22,7 @@ from PIL import Image
 
 from components.io.video import write_video
 from registry import checkpoint, load_config
-from registry.runner import load_pipeline
+from registry.job import load_pipeline
 from tests.runs import CONFIG, ROOT, environment, train_command, write_config
 
 TOOLS = sorted((ROOT / "tools").glob("*.py"))

@@ -28,7 +28,7 @@ def main() -> int:
     # after the arguments: these import torch
     from registry.contract import MissingFieldError
     from registry.evaluation import evaluate, table, write_metrics
-    from registry.runner import load_pipeline
+    from registry.job import load_pipeline
 
     try:
         pipeline = load_pipeline(cfg, args.checkpoint)

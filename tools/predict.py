@@ -33,7 +33,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         cfg = load_config(args.config)
-        from registry.runner import load_pipeline
+        from registry.job import load_pipeline
 
         pipeline = load_pipeline(cfg, args.checkpoint)
         if not hasattr(pipeline, "predict") or "image_size" not in cfg:

@@ -73,7 +73,8 @@ def train_origins(args: argparse.Namespace, cfg: dict, work_dir: Path, options: 
     import json
 
     from registry import checkpoint
-    from registry.runner import difference, train
+    from registry.job import difference
+    from registry.runner import train
 
     for origin in dict.fromkeys(
         value.partition(":")[0] for value in cfg["train"].get("init", {}).values()

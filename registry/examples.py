@@ -1,0 +1,135 @@
+"""Example inputs of every role, for :func:`registry.checks.check`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from registry.contract import Appearance, Batch, CriticScores, Encoding, Landmarks, Outputs, Pose
+
+BATCH = 3
+
+
+def find(node: Any, key: str) -> Any:
+    """Return the first entry called ``key``, outer ones first; None if there is none."""
+    if isinstance(node, Mapping):
+        if node.get(key) is not None:
+            return node[key]
+        return next((v for n in node.values() if (v := find(n, key)) is not None), None)
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        return next((v for n in node if (v := find(n, key)) is not None), None)
+    return None
+
+
+class Example:
+    """Sizes that fit one component, and random inputs of these sizes."""
+
+    def __init__(self, node: Mapping[str, Any], part: Any) -> None:
+        parameters = inspect.signature(type(part)).parameters.values()
+        self.node = {p.name: p.default for p in parameters if p.default is not p.empty} | {**node}
+        side = find(self.node, "image_size")
+        self.height: int = side or 64
+        self.width: int = side or 96
+        edges = find(self.node, "edges")
+        self.landmarks: int = find(self.node, "num_landmarks") or (
+            1 + max(max(edge) for edge in edges) if edges else 4
+        )
+        self.takes = getattr(part, "takes", None) or getattr(
+            getattr(part, "encoder", None), "takes", None
+        )
+        self.part = part
+        self.random = torch.Generator().manual_seed(0)
+
+    def uniform(self, *shape: int, low: float = 0.0) -> Tensor:
+        return low + (1 - low) * torch.rand(BATCH, *shape, generator=self.random)
+
+    def picture(self, kind: str) -> Tensor:
+        if kind == "maps":
+            return self.uniform(self.landmarks, self.height // 8, self.width // 8, low=-1)
+        if kind == "image":
+            return self.uniform(3, self.height, self.width)
+        return self.uniform(1, self.height, self.width, low=-1)
+
+    def points(self) -> Landmarks:
+        count = self.landmarks
+        near_one = torch.eye(2) + 0.1 * self.uniform(count, 2, 2, low=-1)
+        return Landmarks(
+            xy=0.9 * self.uniform(count, 2, low=-1),
+            cov=0.01 * near_one @ near_one.transpose(-1, -2),
+            affine=near_one,
+            score=self.uniform(count),
+        )
+
+    def batch(self) -> Batch:
+        driving = self.picture("image")
+        return Batch(
+            source=self.picture("image"),
+            driving=driving,
+            target=driving,
+            poses=self.points().xy,
+            keypoints=self.points().xy,
+            visible=torch.ones(BATCH, self.landmarks),
+            mask=self.uniform(1, self.height, self.width).round(),
+            name=tuple(f"clip{i}/000000" for i in range(BATCH)),
+        )
+
+    def outputs(self) -> Outputs:
+        pose: dict[str, Any] = {
+            field: self.picture("pose_image")
+            for field in ("pose_image", "drawn", "prior_drawn", "redrawn", "prior_cycle")
+        }
+        scores: dict[str, Any] = {
+            field: CriticScores(
+                generator=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
+                fake=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
+                real=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
+            )
+            for field in ("pose_critic", "image_critic")
+        }
+        return Outputs(
+            landmarks=self.points(),
+            prior_landmarks=self.points(),
+            render=self.picture("image"),
+            **pose,
+            **scores,
+        )
+
+    def encoded(self) -> tuple[Any, ...]:
+        image = self.picture(self.takes or "image")
+        if not getattr(self.part, "needs_pose", False):
+            return (image,)
+        logits = self.picture("maps")
+        features = self.uniform(self.node.get("features", 8), *logits.shape[-2:], low=-1)
+        prob = logits.flatten(2).softmax(dim=-1).view_as(logits)
+        pose = Pose(
+            encoding=Encoding(pose=logits, features=features),
+            landmarks=replace(self.points(), prob=prob),
+            drawn=self.uniform(self.landmarks, self.height, self.width),
+        )
+        return image, pose
+
+    def drawn(self) -> Tensor:
+        if not self.node.get("num_landmarks"):
+            return self.picture("pose_image")
+        return self.uniform(self.landmarks, self.height, self.width)
+
+    def decoded(self) -> tuple[Any, ...]:
+        drawn, channels = self.drawn(), self.node.get("appearance_channels")
+        if not channels:
+            return (drawn,)
+        image = self.uniform(channels, self.height // 8, self.width // 8, low=-1)
+        codes = self.uniform(self.landmarks, channels, low=-1)
+        return drawn, Appearance(image=image, codes=codes)
+
+    def composed(self) -> tuple[Tensor, ...]:
+        return self.picture("image"), self.drawn(), self.picture("image"), self.drawn()
+
+    def judged(self) -> tuple[Tensor, ...]:
+        image = self.uniform(self.node.get("in_channels", 3), self.height, self.width)
+        two = len(inspect.signature(self.part.forward).parameters) > 1
+        return (image, self.picture("image")) if two else (image,)

@@ -1,0 +1,218 @@
+"""One training run in one folder: its parts, its checkpoints, and what may change between them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.optim.swa_utils import AveragedModel
+
+from registry import checkpoint
+from registry.build import build
+from registry.config import Data, Train, build_model, section
+from registry.errors import ConfigError
+from registry.evaluation import build_metrics
+from registry.loading import Datasets
+from registry.trainee import Trainee
+
+FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
+FREE = (
+    "amp",
+    "compile",
+    "hooks",
+    "log_every",
+    "panels_every",
+    "checkpoint_every",
+    "evaluate_every",
+)
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any], *, whole_run: bool) -> str | None:
+    """Name the first part in which two configs would train different weights, or None.
+
+    Args:
+        old, new: resolved configs.
+        whole_run: compare finished runs; else only what must not change in the middle of one.
+    """
+
+    def essential(cfg: Mapping[str, Any]) -> dict[str, Any]:
+        parts: dict[str, Any] = {name: cfg.get(name) for name in ("model", "losses")}
+        for key in ("train", "prior", "prior_size", "transforms"):
+            parts[f"data.{key}"] = cfg.get("data", {}).get(key)
+        for key in Train.__dataclass_fields__:
+            if key in FIXED or (whole_run and key not in FREE):
+                parts[f"train.{key}"] = cfg["train"].get(key)
+        return parts
+
+    a, b = (json.loads(json.dumps(essential(cfg))) for cfg in (old, new))
+    return next((key for key in a if a[key] != b[key]), None)
+
+
+class Job:
+    """One training run in one folder: what the loop and the hooks share.
+
+    Args:
+        cfg: resolved config.
+        work_dir: everything is written below it.
+        resume: checkpoint to go on from, or None.
+
+    Attributes:
+        trainee: pipeline and losses.
+        ema: the averaged pipeline, or None.
+        settings, data: those sections of the config.
+        datasets: the datasets of the config, built once.
+        progress: the hook that records and prints.
+    """
+
+    progress: Any
+
+    def __init__(self, cfg: Mapping[str, Any], work_dir: Path, resume: Path | None = None) -> None:
+        self.cfg, self.work_dir, self.resume = cfg, work_dir, resume
+        self.settings: Train = section(cfg, "train")
+        self.data: Data = section(cfg, "data")
+        self.datasets = Datasets(self.data)
+        if cfg.get("evaluate"):  # a mistake there must not wait until training is over
+            build_metrics(cfg)
+            self.datasets("test")
+        torch.manual_seed(self.settings.seed)
+        pipeline = build_model(cfg)
+        losses = build(cfg.get("losses", {}), "losses", "losses")
+        if not losses:
+            raise ConfigError("losses: the section is empty; there is nothing to minimise.")
+        if resume is None:
+            self._initialise(pipeline)
+        transforms = build(list(self.data.transforms), "data.transforms", "transforms")
+        self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
+        self.ema: AveragedModel | None = None
+
+    def _initialise(self, pipeline: nn.Module) -> None:
+        """Load the parts that start from another config's trained weights."""
+        for part, origin in self.settings.init.items():
+            name, _, source = origin.partition(":")
+            module = pipeline if part == "pipeline" else getattr(pipeline, part, None)
+            if module is None:
+                raise ConfigError(f"train.init: the model has no part '{part}'.")
+            path = self.work_dir.parent / name / "last.pth"
+            checkpoint.load_part(
+                module, checkpoint.load(path), source or part, f"train.init.{part}: {path}"
+            )
+
+    def evaluated(self) -> nn.Module:
+        """Return the pipeline whose weights count: the averaged one where there is one."""
+        return self.ema.module if self.ema is not None else self.trainee.pipeline
+
+    def set_lr(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
+        """Set every group's rate for this iteration: a function of the iteration alone."""
+        factor = lr_factor(self.settings.lr_factors, iteration)
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def save(self, runner: Any, iteration: int) -> None:
+        """Write ``last.pth``; every rank's generators and buffers go into it."""
+        own = {"random": checkpoint.random_state(), "buffers": dict(self._local_buffers())}
+        ranks: list[Any] = [own]
+        if dist.is_initialized():
+            ranks = [None] * runner.world_size
+            dist.all_gather_object(ranks, own)
+        if runner.rank == 0:
+            state = {
+                "iteration": iteration,
+                "config": json.dumps(self.cfg),
+                "model": self.trainee.state_dict(),
+                "ema": self.ema.module.state_dict() if self.ema is not None else None,
+                "ema_count": int(self.ema.n_averaged) if self.ema is not None else 0,
+                "optimizer": runner.optim_wrapper.optimizer.state_dict(),
+                "ranks": ranks,
+            }
+            checkpoint.save(state, self.work_dir / "last.pth")
+        if dist.is_initialized():
+            dist.barrier()  # the next thing another rank does may be to read the file
+
+    def save_weights(self, iteration: int, name: str) -> None:
+        """Write the evaluated weights alone, for evaluation and not for resuming."""
+        weights = {f"pipeline.{k}": v for k, v in self.evaluated().state_dict().items()}
+        state = {"iteration": iteration, "config": json.dumps(self.cfg), "model": weights}
+        checkpoint.save(state, self.work_dir / name)
+
+    def restore(self, runner: Any) -> int:
+        """Load ``self.resume`` into model, average, optimizer, generators; return its iteration."""
+        assert self.resume is not None
+        state = checkpoint.load(self.resume)
+        if "optimizer" not in state:
+            raise ConfigError(f"{self.resume} holds weights only; resume from last.pth.")
+        if state["iteration"] > self.settings.iterations:
+            raise ConfigError(
+                f"{self.resume} is at iteration {state['iteration']}, beyond train.iterations."
+            )
+        if len(state["ranks"]) != runner.world_size:
+            raise ConfigError(
+                f"{self.resume} was written by {len(state['ranks'])} processes, this run has "
+                f"{runner.world_size}; start as many."
+            )
+        changed = difference(json.loads(state["config"]), self.cfg, whole_run=False)
+        if changed:
+            raise ConfigError(
+                f"{self.resume} was trained with another {changed}. Resume with the config it was "
+                f"started with ({self.work_dir}/config.json), or start a new --work-dir."
+            )
+        self.trainee.load_state_dict(state["model"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+            self.ema.n_averaged.fill_(state["ema_count"])
+        optimizer = runner.optim_wrapper.optimizer
+        rates = [group["initial_lr"] for group in optimizer.param_groups]
+        optimizer.load_state_dict(state["optimizer"])
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["initial_lr"] = rate  # train.lr may be changed on the way
+        own = state["ranks"][runner.rank]
+        self.trainee.load_state_dict(own["buffers"], strict=False)
+        checkpoint.set_random_state(own["random"])
+        return int(state["iteration"])
+
+    def _local_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        saved = self.trainee.state_dict()
+        for name, _ in self.trainee.named_buffers():
+            if name in saved:
+                yield name, saved[name].cpu()
+
+
+def lr_factor(points: Any, iteration: int) -> float:
+    """Interpolate ``(iteration, factor)`` points linearly; constant beyond both ends.
+
+    Example:
+        >>> lr_factor([(100, 1.0), (200, 0.0)], 150)
+        0.5
+    """
+    if not points:
+        return 1.0
+    before = [p for p in points if p[0] <= iteration]
+    after = [p for p in points if p[0] > iteration]
+    if not before or not after:
+        return float((before or after)[-1 if before else 0][1])
+    (i, a), (j, b) = before[-1], after[0]
+    return float(a + (b - a) * (iteration - i) / (j - i))
+
+
+def save_config(cfg: Mapping[str, Any], work_dir: Path) -> None:
+    """Write ``config.json``: with it alone the model can be rebuilt."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    temporary = work_dir / ".config.json.tmp"
+    temporary.write_text(json.dumps(cfg, indent=2) + "\n")
+    temporary.replace(work_dir / "config.json")
+
+
+def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:
+    """Build the pipeline of a resolved config, fill it from a checkpoint, set evaluation mode.
+
+    Raises:
+        ConfigError: the checkpoint is missing, unreadable, or of another model.
+    """
+    pipeline = build_model(cfg)
+    checkpoint.load_part(pipeline, checkpoint.load(file), "pipeline", str(file))
+    pipeline = pipeline.eval().to(memory_format=torch.channels_last)
+    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
