@@ -363,8 +363,8 @@ def test_three_training_steps():
     generators are not: their weights after step 3 differ by up to 4e-6, their gradient norm by
     0.06 %. The system can amplify rounding that far: one relative change of 1e-13 in the target
     image moved them as much, one of 1e-11 four times as much, but another draw of 1e-13 only by
-    5e-8. So rounding is the likely cause and not a proven one. Allowed here: 8e-6, 4 % of one Adam step of
-    2e-4, and 0.1 %.
+    5e-8. So rounding is the likely cause and not a proven one. Allowed here: 8e-6, 4 % of one
+    Adam step of 2e-4, and 0.1 %.
     """
     golden = Golden("keypointgan_train")
     found = three_steps(golden)
