@@ -30,6 +30,7 @@ class Data:
         train: dataset of training pairs; absent when only the prior is trained on.
         prior: dataset whose ``keypoints(index)`` are the unpaired poses.
         prior_size: use only this many prior poses, drawn with ``train.seed``; None for all.
+        fit: annotated frames that a protocol fits its regressor or its mean on; never trained on.
         val: dataset that selects ``best.pth``; never the test split.
         test: dataset the metrics are computed on.
         transforms: batch transforms of the training batches, in order.
@@ -39,6 +40,7 @@ class Data:
     train: Mapping[str, Any] | None = None
     prior: Mapping[str, Any] | None = None
     prior_size: int | None = None
+    fit: Mapping[str, Any] | None = None
     val: Mapping[str, Any] | None = None
     test: Mapping[str, Any] | None = None
     transforms: Sequence[Mapping[str, Any]] = ()
@@ -95,17 +97,25 @@ class Evaluate:
         crop: where the test crops come from: ``gt``, ``detector``, ``tracker`` or ``none``.
         batch_size: frames per step.
         max_items: evaluate this many test frames, evenly spaced; None for all.
+        fit_items: the same for the frames of ``data.fit``.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
     crop: str = "none"
     batch_size: int = 64
     max_items: int | None = None
+    fit_items: int | None = None
 
 
 SECTIONS: dict[str, Any] = {"data": Data, "train": Train, "evaluate": Evaluate}
 BUILT = ("model", "losses")
-COUNTS = ("iterations", "batch_size", "prior_size", "max_items")  # at least 1; other numbers 0
+COUNTS = (
+    "iterations",
+    "batch_size",
+    "prior_size",
+    "max_items",
+    "fit_items",
+)  # at least 1; other numbers 0
 
 
 def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, Any]:

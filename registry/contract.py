@@ -70,7 +70,11 @@ class Batch:
         source: (B, 3, H, W) image that gives appearance.
         driving: (B, 3, H, W) image that gives pose.
         target: (B, 3, H, W) pixels to reproduce; ``driving`` itself unless driving was perturbed.
+        warped: (B, 3, H, W) another view of ``driving``: the image under a known warp.
+        warped_grid: (B, H, W, 2) where each pixel of ``warped`` comes from in ``driving``.
+        weight: (B, 1, H, W) of each pixel of ``target`` in the reconstruction; None: all count.
         frames: (B, T, 3, H, W) a clip instead of single images.
+        states: (B, T, K, 5) landmarks of a clip as mean and Cholesky factor (l11, l21, l22).
         poses: (B, K, 2) unpaired sample of the pose prior.
         keypoints: (B, J, 2) annotation of ``driving``, NaN where missing; never used in training.
         visible: (B, J) 1 where ``keypoints`` is annotated and visible.
@@ -82,7 +86,11 @@ class Batch:
     source: Tensor | None = None
     driving: Tensor | None = None
     target: Tensor | None = None
+    warped: Tensor | None = None
+    warped_grid: Tensor | None = None
+    weight: Tensor | None = None
     frames: Tensor | None = None
+    states: Tensor | None = None
     poses: Tensor | None = None
     keypoints: Tensor | None = None
     visible: Tensor | None = None
@@ -98,7 +106,11 @@ class Batch:
                 "source": image,
                 "driving": image,
                 "target": image,
+                "warped": image,
+                "warped_grid": "B H W 2",
+                "weight": "B 1 H W",
                 "frames": "B T 3 H W",
+                "states": "B T K 5",
                 "poses": "B K 2",
                 "keypoints": "B J 2",
                 "visible": "B J",
@@ -228,6 +240,7 @@ class Outputs:
     Attributes:
         landmarks: of ``driving``.
         source_landmarks: of ``source``, where its pose is needed.
+        warped_landmarks: of ``warped``.
         layers: foreground, background and mask of the render.
         pose_image: (B, 1, H, W) the encoder's picture of the pose, range [-1, 1].
         drawn: (B, C, H, W) what the rasterizer drew from ``landmarks``.
@@ -239,10 +252,13 @@ class Outputs:
         prior_cycle: (B, 1, H, W) the pose image read back from a render of the prior poses.
         pose_critic: scores of ``pose_image`` against the drawn prior poses.
         image_critic: scores of rendered against real images.
+        states: (B, T, K, 5) predicted landmarks, as ``Batch.states``.
+        frames: (B, T, 3, H, W) predicted frames.
     """
 
     landmarks: Landmarks | None = None
     source_landmarks: Landmarks | None = None
+    warped_landmarks: Landmarks | None = None
     layers: Layers | None = None
     pose_image: Tensor | None = None
     drawn: Tensor | None = None
@@ -253,11 +269,15 @@ class Outputs:
     prior_cycle: Tensor | None = None
     pose_critic: CriticScores | None = None
     image_critic: CriticScores | None = None
+    states: Tensor | None = None
+    frames: Tensor | None = None
 
     def __post_init__(self) -> None:
         _check(
             self,
             {
+                "states": "B T K 5",
+                "frames": "B T 3 H W",
                 "pose_image": "B 1 H W",
                 "drawn": "B C H W",
                 "render": "B 3 H W",

@@ -34,43 +34,60 @@ def build_metrics(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def score(
     players: Mapping[str, Player],
-    dataset: Any,
+    datasets: Datasets,
+    split: str,
     cfg: Mapping[str, Any],
     device: torch.device,
-    as_keypoints: str | None = None,
+    means: Mapping[str, str] | None = None,
 ) -> dict[str, Scores]:
-    """Score several predictors in one pass over a dataset.
+    """Score several predictors in one pass over a dataset, after one over ``data.fit`` if needed.
 
     Args:
         players: name -> what it predicts for a batch.
-        dataset: annotated frames.
+        datasets: of the config.
+        split: the one to score.
         cfg: resolved config.
         device: of the predictors.
-        as_keypoints: the player whose landmarks are keypoints already (a mean of annotation), so
-            that a metric selects them as such.
+        means: the player that predicts a mean -> of what: ``data.train``, whose points are
+            keypoints, or ``data.prior``, whose points are landmarks. Metrics that fit know their own.
 
     Returns:
         Player -> protocol -> what the metric's ``compute`` returns.
     """
     metrics = {player: build_metrics(cfg) for player in players}
     settings = section(cfg, "evaluate")
-    chosen = spread(len(dataset), settings.max_items)
-    workers = section(cfg, "data").workers
-    for arrays in frames_of(dataset, chosen, settings.batch_size, workers):
-        batch = to_batch(arrays, device)
-        for player, predict in players.items():
-            outputs = predict(batch)
-            for metric in metrics[player].values():
-                metric.update(outputs, batch, is_mean=player == as_keypoints)
+    passes = [(split, settings.max_items)]
+    if any(hasattr(metric, "fit") for own in metrics.values() for metric in own.values()):
+        if datasets("fit") is None:
+            raise ConfigError(
+                "data.fit is missing; this protocol fits a regressor or a mean on annotated "
+                "frames, which must not be those of data.test."
+            )
+        passes.insert(0, ("fit", settings.fit_items))
+    for name, limit in passes:
+        dataset = datasets(name)
+        chosen = spread(len(dataset), limit)
+        workers = section(cfg, "data").workers
+        for arrays in frames_of(dataset, chosen, settings.batch_size, workers):
+            batch = to_batch(arrays, device)
+            for player, predict in players.items():
+                outputs = predict(batch)
+                for metric in metrics[player].values():
+                    if name != "fit":
+                        metric.update(outputs, batch, (means or {}).get(player))
+                    elif hasattr(metric, "fit"):
+                        metric.fit(outputs, batch)
     return {
         player: {name: metric.compute() for name, metric in own.items()}
         for player, own in metrics.items()
     }
 
 
-def predictor(pipeline: Any) -> Player:
-    """Return what a pipeline, set to evaluation mode, predicts for the driving images."""
+def predictor(pipeline: Any, cfg: Mapping[str, Any]) -> Player:
+    """Return what a pipeline, set to evaluation mode, predicts: images too if a metric asks."""
     pipeline.eval()
+    if any(getattr(metric, "needs_render", False) for metric in build_metrics(cfg).values()):
+        return pipeline.infer  # type: ignore[no-any-return]
     return lambda batch: pipeline.predict(batch.driving)
 
 
@@ -89,8 +106,7 @@ def evaluate(
         One row per protocol, as written to ``metrics.json``.
     """
     datasets = datasets or Datasets(section(cfg, "data"))
-    dataset = datasets("test")
-    if dataset is None:
+    if datasets("test") is None:
         raise ConfigError("data.test is missing; evaluation needs annotated frames.")
     device = next(pipeline.parameters()).device
     torch.manual_seed(section(cfg, "train").seed + 1)
@@ -98,27 +114,27 @@ def evaluate(
     mean, origin = mean_pose(datasets)
 
     def predict_mean(batch: Batch) -> Outputs:
-        assert batch.driving is not None
+        if mean is None or batch.driving is None:
+            return Outputs()
         xy = mean.to(device).expand(len(batch.driving), -1, -1)
         return Outputs(landmarks=Landmarks(xy=xy))
 
     players = {
-        "trained": predictor(pipeline),
-        "untrained": predictor(untrained),
+        "trained": predictor(pipeline, cfg),
+        "untrained": predictor(untrained, cfg),
         "mean": predict_mean,
     }
-    found = score(
-        players, dataset, cfg, device, as_keypoints="mean" if origin == "data.train" else None
-    )
+    found = score(players, datasets, "test", cfg, device, {"mean": origin})
+    metrics = build_metrics(cfg)
     return [
         {
             "protocol": name,
             **row,
             "baselines": {
-                "predict_mean": found["mean"][name]["value"],
+                getattr(metrics[name], "baseline", "predict_mean"): found["mean"][name]["value"],
                 "untrained": found["untrained"][name]["value"],
             },
-            "predict_mean_from": origin,
+            "predict_mean_from": "data.fit" if hasattr(metrics[name], "fit") else origin,
             "crop": section(cfg, "evaluate").crop,
             "selection": selection,
         }
@@ -126,24 +142,21 @@ def evaluate(
     ]
 
 
-def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[torch.Tensor, str]:
+def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[torch.Tensor | None, str]:
     """Return the mean annotated pose (J, 2) of the training set, else of the prior, and its origin.
 
-    Raises:
-        ConfigError: neither has annotation.
+    Without annotation in either it is None.
     """
     for name in ("train", "prior"):
         dataset = datasets(name)
-        if dataset is None:
+        if dataset is None or not hasattr(dataset, "keypoints"):
             continue
         poses = [dataset.keypoints(i) for i in spread(len(dataset), limit)]
         poses = [pose for pose in poses if pose is not None]
         if poses:
             mean = np.mean(poses, axis=0, dtype=np.float64)
             return torch.from_numpy(mean).float(), f"data.{name}"
-    raise ConfigError(
-        "neither data.train nor data.prior has keypoints; the mean baseline needs some."
-    )
+    return None, "nothing"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -154,7 +167,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "unit": lambda row: row["unit"],
         "value": lambda row: f"{row['value']:.3f}",
         "95 % interval": lambda row: f"{row['interval'][0]:.3f} .. {row['interval'][1]:.3f}",
-        "predict mean": lambda row: f"{row['baselines']['predict_mean']:.3f}",
+        "predict mean": _guess,
         "untrained": lambda row: f"{row['baselines']['untrained']:.3f}",
         "n": lambda row: str(row["n"]),
         "crop": lambda row: row["crop"],
@@ -164,9 +177,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells]
     for row in rows:
         lines += [f"{row['protocol']}: {text} {value:.3f}" for text, value in row["extra"].items()]
-    if origins := {row["predict_mean_from"] for row in rows}:
-        lines.append(f"predict mean: the mean pose of {', '.join(sorted(origins))}")
+    if origins := {r["predict_mean_from"] for r in rows if "predict_mean" in r["baselines"]}:
+        lines.append(f"predict mean: the mean of {', '.join(sorted(origins))}")
     return "\n".join(lines)
+
+
+def _guess(row: dict[str, Any]) -> str:
+    name, value = next(iter(row["baselines"].items()))
+    return f"{value:.3f}" + ("" if name == "predict_mean" else f" ({name.replace('_', ' ')})")
 
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:

@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registry.contract import Appearance, Batch, CriticScores, Encoding, Landmarks, Outputs, Pose
+from registry.contract import (
+    Appearance,
+    Batch,
+    CriticScores,
+    Encoding,
+    Landmarks,
+    Layers,
+    Outputs,
+    Pose,
+)
 
 BATCH = 3
 
@@ -71,6 +80,9 @@ class Example:
             source=self.picture("image"),
             driving=driving,
             target=driving,
+            warped=self.picture("image"),
+            warped_grid=self.uniform(self.height, self.width, 2, low=-1),
+            weight=self.uniform(1, self.height, self.width),
             poses=self.points().xy,
             keypoints=self.points().xy,
             visible=torch.ones(BATCH, self.landmarks),
@@ -91,10 +103,20 @@ class Example:
             )
             for field in ("pose_critic", "image_critic")
         }
+        maps = [self.picture("maps").flatten(2).softmax(dim=-1) for _ in range(3)]
+        side = self.height // 8
+        mapped = [replace(self.points(), prob=m.unflatten(2, (side, -1))) for m in maps]
         return Outputs(
-            landmarks=self.points(),
+            landmarks=mapped[0],
+            source_landmarks=mapped[1],
+            warped_landmarks=mapped[2],
             prior_landmarks=self.points(),
             render=self.picture("image"),
+            layers=Layers(
+                foreground=self.picture("image"),
+                background=self.picture("image"),
+                mask=0.05 + 0.9 * self.uniform(1, self.height, self.width),
+            ),
             **pose,
             **scores,
         )

@@ -142,7 +142,7 @@ def test_table_shows_both_baselines():
         figure in text.splitlines()[1] for figure in ("2.500", "9.500", "21.250", "2.000 .. 3.000")
     )
     assert "direct: mean over frames 2.750" in text
-    assert "predict mean: the mean pose of data.prior" in text
+    assert "predict mean: the mean of data.prior" in text
 
 
 class Images:

@@ -22,6 +22,7 @@ class Spade(nn.Module):
         num_landmarks: K.
         appearance_channels: D of the part vectors.
         width: 64 in the paper; blocks have 4, 4, 4, 2, 1 and 1/2 times as many channels.
+        hidden: width of SPADE's own convolutions; 128 in the paper.
 
     Shapes:
         drawn (B, K, H, W), appearance.codes (B, K, D) -> (B, 3, H, W)
@@ -33,18 +34,23 @@ class Spade(nn.Module):
     """
 
     def __init__(
-        self, *, num_landmarks: int, appearance_channels: int = 32, width: int = 64
+        self,
+        *,
+        num_landmarks: int,
+        appearance_channels: int = 32,
+        width: int = 64,
+        hidden: int = 128,
     ) -> None:
         super().__init__()
         k, w = num_landmarks, width
         self.start = nn.Conv2d(appearance_channels, 4 * w, 3, padding=1)
-        self.head = SpadeBlock(inputs=4 * w, outputs=4 * w, maps=k)
+        self.head = SpadeBlock(inputs=4 * w, outputs=4 * w, maps=k, hidden=hidden)
         self.middle = nn.ModuleList(
-            SpadeBlock(inputs=4 * w, outputs=4 * w, maps=k) for _ in range(2)
+            SpadeBlock(inputs=4 * w, outputs=4 * w, maps=k, hidden=hidden) for _ in range(2)
         )
         sizes = (4 * w, 2 * w, w, w // 2)
         self.climb = nn.ModuleList(
-            SpadeBlock(inputs=a, outputs=b, maps=k) for a, b in pairwise(sizes)
+            SpadeBlock(inputs=a, outputs=b, maps=k, hidden=hidden) for a, b in pairwise(sizes)
         )
         self.last = nn.Conv2d(w // 2, 3, 3, padding=1)
         init_xavier(self)

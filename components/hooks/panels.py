@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from components.io.draw import limbs, panel, write_png
 from registry.loading import frames_of, spread, to_batch
 from registry.roles import HOOKS
@@ -14,7 +12,7 @@ from registry.runner import Hook
 
 @HOOKS.register_module("hooks/panels")
 class Panels(Hook):
-    """Write ``panels/<iteration>.png``: source, driving, landmarks, pose image, drawn pose, render.
+    """Write ``panels/<iteration>.png``: source, driving, landmarks, pose, layers, render.
 
     Args:
         every: iterations between two panels; 0 for none.
@@ -28,7 +26,7 @@ class Panels(Hook):
         """Choose the frames once."""
         self.job = job = runner.job
         name = next((n for n in ("val", "test", "train") if getattr(job.data, n)), None)
-        drawable = name is not None and hasattr(job.trainee.pipeline, "predict")
+        drawable = name is not None and hasattr(job.trainee.pipeline, "infer")
         if runner.rank != 0 or not self.every or not drawable:
             self.every = 0
             return
@@ -46,11 +44,9 @@ class Panels(Hook):
         batch = to_batch(self.arrays, next(pipeline.parameters()).device)
         was_training = pipeline.training
         pipeline.eval()
-        with torch.no_grad():
-            found = pipeline.predict(batch.driving)
-            render = pipeline.reconstruct(batch.source, batch.driving)
+        found = pipeline.infer(batch)
         pipeline.train(was_training)
         write_png(
             self.job.work_dir / "panels" / f"{done:07d}.png",
-            panel(batch, found, render, limbs(self.job.cfg)),
+            panel(batch, found, limbs(self.job.cfg)),
         )

@@ -47,7 +47,7 @@ class Validation(Hook):
         job, pipeline = self.job, self.job.evaluated()
         was_training = pipeline.training
         device = next(pipeline.parameters()).device
-        found = score({"": predictor(pipeline)}, job.datasets("val"), job.cfg, device)
+        found = score({"": predictor(pipeline, job.cfg)}, job.datasets, "val", job.cfg, device)
         pipeline.train(was_training)
         results = found[""]
         values = {f"val_{name}": row["value"] for name, row in results.items()}

@@ -78,26 +78,28 @@ def overlay(
     )
 
 
-def panel(batch: Any, outputs: Any, render: Tensor, edges: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return rows of source, driving, landmarks, pose image (if any), drawn pose and render.
+def panel(batch: Any, outputs: Any, edges: Sequence[Sequence[int]]) -> np.ndarray:
+    """Return rows of source, driving, landmarks, pose image, drawn pose, mask, layers and render.
 
     Args:
         batch: source, driving.
-        outputs: of ``pipeline.predict(batch.driving)``.
-        render: (B, 3, H, W).
+        outputs: of ``pipeline.infer(batch)``; what it lacks is left out.
         edges: limbs drawn over the image.
     """
     scale = max(1, 160 // batch.driving.shape[-1])
     drawn = outputs.drawn
     # one picture in [-1, 1], or one map in (0, 1] per landmark
-    poses = [(drawn + 1) / 2 if drawn.shape[1] == 1 else drawn.amax(dim=1, keepdim=True)]
+    later = [(drawn + 1) / 2 if drawn.shape[1] == 1 else drawn.amax(dim=1, keepdim=True)]
     if outputs.pose_image is not None:
-        poses.insert(0, (outputs.pose_image + 1) / 2)
+        later.insert(0, (outputs.pose_image + 1) / 2)
+    if (layers := outputs.layers) is not None:
+        shown = (layers.mask, layers.foreground, layers.background)
+        later += [layer for layer in shown if layer is not None]
     rows = []
     for i in range(len(batch.driving)):
         found = overlay(batch.driving[i], outputs.landmarks.xy[i], edges, scale)
         before = [enlarge(image[i], scale) for image in (batch.source, batch.driving)]
-        after = [enlarge(image[i], scale) for image in (*poses, render)]
+        after = [enlarge(image[i], scale) for image in (*later, outputs.render)]
         rows.append(np.concatenate([*before, found, *after], axis=1))
     return np.concatenate(rows, axis=0)
 

@@ -40,6 +40,7 @@ class SpadeBlock(nn.Module):
     Args:
         inputs, outputs: channels.
         maps: channels of the stack of maps.
+        hidden: width of SPADE's own convolutions.
 
     Shapes:
         (B, inputs, H, W), maps (B, maps, h, w) -> (B, outputs, H, W)
@@ -48,16 +49,16 @@ class SpadeBlock(nn.Module):
         have no spectral norm (the paper puts it on every convolution)
     """
 
-    def __init__(self, *, inputs: int, outputs: int, maps: int) -> None:
+    def __init__(self, *, inputs: int, outputs: int, maps: int, hidden: int = 128) -> None:
         super().__init__()
         middle = min(inputs, outputs)
-        self.norm_0 = Spade(channels=inputs, maps=maps)
+        self.norm_0 = Spade(channels=inputs, maps=maps, hidden=hidden)
         self.conv_0 = spectral_norm(nn.Conv2d(inputs, middle, 3, padding=1))
-        self.norm_1 = Spade(channels=middle, maps=maps)
+        self.norm_1 = Spade(channels=middle, maps=maps, hidden=hidden)
         self.conv_1 = spectral_norm(nn.Conv2d(middle, outputs, 3, padding=1))
         self.norm_s = self.conv_s = None
         if inputs != outputs:
-            self.norm_s = Spade(channels=inputs, maps=maps)
+            self.norm_s = Spade(channels=inputs, maps=maps, hidden=hidden)
             self.conv_s = spectral_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from components.ops.flips import flip_order
 from registry.contract import Batch, Outputs, need
+from registry.errors import ConfigError
 from registry.roles import METRICS
 
 _UNITS = {"image": "% of image", "eyes": "% of eye distance", "pixels": "px"}
@@ -51,20 +52,25 @@ class KeypointError:
         self.flipped: list[np.ndarray] = []
         self.names: list[str] = []
 
-    def update(self, outputs: Outputs, batch: Batch, is_mean: bool = False) -> None:
+    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
         """Add a batch.
 
         Args:
             outputs: landmarks are scored.
             batch: keypoints, visible, name.
-            is_mean: the landmarks are a mean of keypoints, so ``keypoints`` selects them too.
+            mean_of: the landmarks are the mean of this; of ``data.train`` it is one of keypoints,
+                so ``keypoints`` selects them too.
         """
         truth = need(batch, "keypoints", "an annotated dataset (data.test)")
+        if mean_of and outputs.landmarks is None:
+            raise ConfigError(
+                "neither data.train nor data.prior has keypoints; the mean baseline needs some."
+            )
         found = need(outputs, "landmarks", "a pipeline with a bottleneck").xy.float()
-        if not is_mean and self.flip_pairs:
+        if not mean_of and self.flip_pairs:
             other = found[:, flip_order(found.shape[1], self.flip_pairs)]
             self.flipped.append(self._frame_errors(_take(other, self.landmarks), truth, batch))
-        chosen = self.keypoints if is_mean else self.landmarks
+        chosen = self.keypoints if mean_of == "data.train" else self.landmarks
         self.errors.append(self._frame_errors(_take(found, chosen), truth, batch))
         self.names += batch.name or [str(i) for i in range(len(truth))]
 

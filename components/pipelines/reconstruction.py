@@ -33,6 +33,7 @@ class Reconstruction(nn.Module):
         compositor: joins the decoded foreground with a background taken from the source.
         prior: scores predicted pose images against drawn prior poses (D_Y).
         prior_image_critic: judges images rendered from prior poses, given the source (D_X).
+        image_critic: judges renders against their targets (the factorized model's on KTH).
         through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's
             pose image itself and the bottleneck only reads points off (the CycleGAN rows).
         bottleneck_apart: the bottleneck's weights learn from their own losses only (the regressor
@@ -57,6 +58,7 @@ class Reconstruction(nn.Module):
         compositor: nn.Module | None = None,
         prior: nn.Module | None = None,
         prior_image_critic: nn.Module | None = None,
+        image_critic: nn.Module | None = None,
         through_bottleneck: bool = True,
         bottleneck_apart: bool = False,
         prior_cycle: bool = False,
@@ -72,6 +74,7 @@ class Reconstruction(nn.Module):
         self.compositor = compositor
         self.prior = prior
         self.prior_image_critic = prior_image_critic
+        self.image_critic = image_critic
         self.through_bottleneck = through_bottleneck
         self.bottleneck_apart = bottleneck_apart
         self.prior_cycle = prior_cycle
@@ -103,6 +106,11 @@ class Reconstruction(nn.Module):
             "render": render,
             "layers": layers,
         }
+        if batch.warped is not None:
+            outputs["warped_landmarks"] = self._pose(batch.warped).landmarks
+        if self.image_critic is not None:
+            target = need(batch, "target", data)
+            outputs["image_critic"] = critic_scores(self.image_critic, render, target)
         if self.reads_prior and batch.poses is not None:
             outputs |= self._prior_terms(
                 pose.encoding.pose, batch.poses, appearance, driving, source
@@ -163,7 +171,8 @@ class Reconstruction(nn.Module):
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters, one group per player: clipping is per group."""
-        apart = {"prior": self.prior, "prior_image_critic": self.prior_image_critic}
+        names = ("prior", "prior_image_critic", "image_critic")
+        apart = {name: getattr(self, name) for name in names}
         if self.bottleneck_apart:
             apart["bottleneck"] = self.bottleneck
         groups = {k: list(m.parameters()) for k, m in apart.items() if m is not None}
@@ -203,13 +212,27 @@ class Reconstruction(nn.Module):
         render, layers = self._render(drawn, appearance, source, source_pose)
         return Outputs(drawn=drawn, render=render, layers=layers)
 
+    @torch.no_grad()
+    def infer(self, batch: Batch) -> Outputs:
+        """Return what metrics read: landmarks of driving, and its redrawing from the source.
+
+        Shapes:
+            Batch with source, driving (B, 3, H, W) -> Outputs with landmarks, drawn, render, layers
+        """
+        found = self.predict(batch.driving)
+        drawn = found.drawn if self.through_bottleneck else found.pose_image
+        composed = self.compose(batch.source, drawn)
+        return replace(found, render=composed.render, layers=composed.layers)
+
     def edit(self, image: Tensor, landmarks: Landmarks) -> Tensor:
-        """Redraw ``image`` with its landmarks moved to ``landmarks``.
+        """Redraw ``image`` with its landmarks moved to ``landmarks``; they keep the image's shapes.
 
         Shapes:
             (B, 3, H, W), Landmarks -> (B, 3, H, W)
         Source: keypointgan sec 5.6; keypointgan fig 12
         """
+        if landmarks.cov is None:
+            landmarks = replace(landmarks, cov=self.predict(image).landmarks.cov)
         return self.compose(image, self.rasterizer(landmarks)).render
 
     def reconstruct(self, source: Tensor, driving: Tensor) -> Tensor:
@@ -219,9 +242,7 @@ class Reconstruction(nn.Module):
             (B, 3, H, W), (B, 3, H, W) -> (B, 3, H, W)
         Source: keypointgan sec 5.6; keypointgan fig 11
         """
-        found = self.predict(driving)
-        drawn = found.drawn if self.through_bottleneck else found.pose_image
-        return self.compose(source, drawn).render
+        return self.infer(Batch(source=source, driving=driving)).render
 
     def transfer(self, source: Tensor, driving_frames: Tensor) -> Tensor:
         """Animate one source image by the frames of a clip.
