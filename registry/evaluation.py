@@ -49,7 +49,8 @@ def score(
         cfg: resolved config.
         device: of the predictors.
         means: the player that predicts a mean -> of what: ``data.train``, whose points are
-            keypoints, or ``data.prior``, whose points are landmarks. Metrics that fit know their own.
+            keypoints, or ``data.prior``, whose points are landmarks; a metric that fits has its
+            own.
 
     Returns:
         Player -> protocol -> what the metric's ``compute`` returns.

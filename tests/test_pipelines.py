@@ -247,7 +247,7 @@ def test_factorized_learns_two_images():
     assert errors[-1] < errors[0] / 3
 
 
-def test_panel_shows_a_pose_image_only_where_there_is_one():
+def test_panel_shows_a_pose_image_and_layers_only_where_there_are_some():
     from components.io.draw import panel
 
     image = images()
@@ -255,8 +255,7 @@ def test_panel_shows_a_pose_image_only_where_there_is_one():
     widths = []
     for pipeline in (tiny(), factorized()):
         size = image.shape[-1]
-        found = pipeline.predict(image)
-        picture = panel(batch, found, pipeline.reconstruct(image, image), ())
+        picture = panel(batch, pipeline.infer(batch), ())
         assert picture.shape[0] == 2 * (160 // size) * size
         widths.append(picture.shape[1] // ((160 // size) * size))
-    assert widths == [6, 5]
+    assert widths == [6, 8]  # a pose image; mask, foreground and background
