@@ -13,19 +13,25 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 class Golden:
-    """One excerpt: tensors, tolerances, and the comparison."""
+    """One excerpt, of one or more files: tensors, tolerances, and the comparison."""
 
     def __init__(self, name: str) -> None:
-        with safe_open(GOLDEN / f"{name}.safetensors", "pt") as file:
-            meta = file.metadata()
-            self.tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        self.atol, self.step = json.loads(meta["atol"]), json.loads(meta["step"])
-        self.size = json.loads(meta["size"])
-        for key, made in json.loads(meta["generated_weights"]).items():
-            # the recipe of the golden README: NumPy's frozen legacy generator
-            draw = np.random.RandomState(made["seed"]).standard_normal(np.prod(made["shape"]))
-            array = (draw * made["std"]).astype(np.float32).reshape(made["shape"])
-            self.tensors[f"weights/{key}"] = torch.from_numpy(array)
+        self.tensors: dict[str, torch.Tensor] = {}
+        self.atol: dict[str, float] = {}
+        self.step: dict[str, int] = {}
+        self.size: dict[str, int] = {}
+        for path in sorted(GOLDEN.glob(f"{name}.*safetensors")):
+            with safe_open(path, "pt") as file:
+                meta = file.metadata()
+                self.tensors |= {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            self.atol |= json.loads(meta["atol"])
+            self.step |= json.loads(meta["step"])
+            self.size |= json.loads(meta["size"])
+            for key, made in json.loads(meta["generated_weights"]).items():
+                # the recipe of the golden README: NumPy's frozen legacy generator
+                draw = np.random.RandomState(made["seed"]).standard_normal(np.prod(made["shape"]))
+                array = (draw * made["std"]).astype(np.float32).reshape(made["shape"])
+                self.tensors[f"weights/{key}"] = torch.from_numpy(array)
 
     def __getitem__(self, key: str) -> torch.Tensor:
         return self.tensors[key]

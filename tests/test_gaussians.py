@@ -119,7 +119,16 @@ PEAK[0, 0, 3, 3] = PEAK[0, 1, 0, 7] = 6e4
 LINE = torch.zeros(1, 2, 8, 8)
 LINE[0, 0, 3] = 1e3  # all in one row
 LINE[0, 1, range(8), range(8)] = 1e3  # all on the diagonal
-HARD = {"flat": FLAT, "peak": PEAK, "line": LINE, "one pixel": torch.ones(1, 2, 1, 1)}
+FEW = torch.zeros(1, 5, 8, 8)
+FEW[0, 0, 0, 0] = FEW[0, 1, 7, 4] = FEW[0, 2, 2, 5] = 1e4  # one pixel: a corner, an edge, inside
+FEW[0, 3, [0, 7], [0, 7]] = 1e4  # opposite corners
+FEW[0, 4] = -1e4
+FEW[0, 4, 7, 0] = 0.0  # one pixel by all others being small
+HUGE = 6e4 * random(1, 4, 8, 8).sign().float()  # many equal largest ones
+HARD = {
+    **{"flat": FLAT, "equal": torch.full((1, 2, 8, 8), -6e4), "noise": 100 * random(1, 4, 8, 8)},
+    **{"peak": PEAK, "few": FEW, "line": LINE, "huge": HUGE, "one pixel": torch.ones(1, 2, 1, 1)},
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -133,10 +142,15 @@ def test_covariances_are_positive_definite(name, dtype, covariance):
     smallest = torch.linalg.eigvalsh(found.cov.double())[..., 0]
     assert (smallest > 0.9e-6).all()
     assert (found.xy.abs() < 1).all()
-    drawn = build(dict(type="rasterizers/gaussian", image_size=16))(found)
-    assert ((drawn > 0) & (drawn <= 1)).all()
-    drawn.sum().backward()
-    assert logits.grad.isfinite().all()
+    for kernel in ("rational", "exponential"):
+        rasterizer = build(dict(type="rasterizers/gaussian", image_size=16, kernel=kernel))
+        drawn = rasterizer(found)
+        # far away the exponential is 0
+        low = 0 if kernel == "exponential" else torch.finfo(wide).tiny
+        assert ((drawn >= low) & (drawn <= 1)).all()
+        weight = random(*drawn.shape).to(drawn)
+        (grad,) = torch.autograd.grad((drawn * weight).sum(), logits, retain_graph=True)
+        assert grad.isfinite().all()
 
 
 def test_what_is_already_positive_definite_is_not_changed():
@@ -159,6 +173,20 @@ def test_fixed_and_circular_covariances():
         assert torch.equal(found.prob, fitted.prob)
 
 
+def test_covariances_of_two_pixels():
+    """Pixels at x = -1/2 and 1/2, y = 0, half of the mass each: variances 1/4 and 0."""
+    logits = torch.zeros(1, 1, 1, 2)
+    fitted, circular = gaussian()(logits), gaussian(covariance="circular")(logits)
+    # both variances are raised by what the smaller one lacks
+    assert fitted.cov.flatten().tolist() == pytest.approx([0.250001, 0, 0, 1e-6], rel=1e-3)
+    assert circular.cov.flatten().tolist() == pytest.approx([1 / 8, 0, 0, 1 / 8])
+    # three quarters and one quarter: mean -1/4, variance 1/4 - 1/16
+    logits = torch.tensor([math.log(3), 0.0]).view(1, 1, 1, 2)
+    circular = gaussian(covariance="circular")(logits)
+    assert circular.xy.flatten().tolist() == pytest.approx([-1 / 4, 0])
+    assert circular.cov.flatten().tolist() == pytest.approx([3 / 32, 0, 0, 3 / 32])
+
+
 def test_moments_are_not_taken_in_bfloat16():
     """Autocast runs matrix products in bfloat16; means and covariances must not notice."""
     logits = 4 * random(2, 3, 16, 16).float()
@@ -171,10 +199,12 @@ def test_moments_are_not_taken_in_bfloat16():
     assert torch.equal(drawn, build(dict(type="rasterizers/gaussian", image_size=16))(plain))
 
 
-def test_drawing_needs_covariances():
-    rasterizer = build(dict(type="rasterizers/gaussian", image_size=16))
-    with pytest.raises(AttributeError, match=r"Landmarks\.cov is missing"):
-        rasterizer(Landmarks(xy=torch.zeros(1, 2, 2)))
+def test_drawing_without_covariances():
+    """One pixel of 4, 1/2, from a mean on a pixel's centre: 1 / (1 + (1/2)^2 / variance)."""
+    rasterizer = build(dict(type="rasterizers/gaussian", image_size=4, variance=0.125))
+    drawn = rasterizer(Landmarks(xy=torch.full((1, 1, 2), 0.25)))[0, 0]
+    assert drawn[2].tolist() == pytest.approx([1 / 9, 1 / 3, 1, 1 / 3])
+    assert torch.equal(drawn, drawn.T)
 
 
 def test_power_iterations_find_the_largest_singular_value():

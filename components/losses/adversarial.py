@@ -17,20 +17,25 @@ class Adversarial(nn.Module):
 
     Args:
         scores: which critic's scores of the outputs.
-        weight: factor; 10 in KeypointGAN.
+        weight: factor; 10 in KeypointGAN, 1 in the factorized model.
+        reduction: over scales; the factorized model takes their sum.
 
-    Source: keypointgan eq 6
+    Source: keypointgan eq 6; factorized sec D
     Differs: as the official code, adversarial and perceptual terms have the same weight (the paper
         writes 10 to 1)
     """
 
     def __init__(
-        self, *, scores: Literal["pose_critic", "image_critic"] = "pose_critic", weight: float = 1.0
+        self,
+        *,
+        scores: Literal["pose_critic", "image_critic"] = "pose_critic",
+        weight: float = 1.0,
+        reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
-        self.scores, self.weight = scores, weight
+        self.scores, self.weight, self.reduction = scores, weight, reduction
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
         terms = [(at_least_float32(score) - 1).square().mean() for score in scores.generator]
-        return self.weight * sum(terms) / len(terms)
+        return self.weight * sum(terms) / (len(terms) if self.reduction == "mean" else 1)

@@ -17,17 +17,23 @@ class Critic(nn.Module):
 
     Args:
         scores: which critic's scores of the outputs.
+        reduction: over scales; the factorized model takes their sum.
 
-    Source: keypointgan eq 5
+    Source: keypointgan eq 5; factorized sec D
     Differs: labels are the other way round (real 1), as in the official code
     """
 
-    def __init__(self, *, scores: Literal["pose_critic", "image_critic"] = "pose_critic") -> None:
+    def __init__(
+        self,
+        *,
+        scores: Literal["pose_critic", "image_critic"] = "pose_critic",
+        reduction: Literal["mean", "sum"] = "mean",
+    ) -> None:
         super().__init__()
-        self.scores = scores
+        self.scores, self.reduction = scores, reduction
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
         real, fake = map(at_least_float32, scores.real), map(at_least_float32, scores.fake)
         terms = [((r - 1).square().mean() + f.square().mean()) / 2 for r, f in zip(real, fake)]
-        return sum(terms) / len(terms)
+        return sum(terms) / (len(terms) if self.reduction == "mean" else 1)

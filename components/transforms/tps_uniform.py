@@ -1,4 +1,4 @@
-"""Thin-plate sampler of the factorized model: control points moved, then turned and stretched."""
+"""Thin-plate sampler of the factorized model: control points turned, stretched, then moved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.roles import TRANSFORMS
 
 @TRANSFORMS.register_module("transforms/tps_uniform")
 class TpsUniform:
-    """10 x 10 control points, each moved uniformly, about a pivot that is moved too.
+    """10 x 10 control points turned and stretched about a random pivot, then each moved uniformly.
 
     Args:
         point_range: largest shift of a point per axis; 2 of 128 pixels.
@@ -43,11 +43,11 @@ class TpsUniform:
         random = ItemRandom(seeds, stream, device)
         # points at 10 ... 118 of 128 pixels; the official pivot is half of the last, pixel 59
         control = control_grid(10, extent=54 / 64).to(device) + 0.5 / 64
-        moved = control + random.uniform(-self.point_range, self.point_range, 100, 2)
+        shift = random.uniform(-self.point_range, self.point_range, 100, 2)
         angle = random.uniform(-self.rotation, self.rotation)
         stretch = random.uniform(*self.scale, 2)
         pivot = 59.5 / 64 - 1 + random.uniform(-self.pivot_range, self.pivot_range, 1, 2)
         cos, sin = angle.cos(), angle.sin()
         matrix = torch.stack((stretch[:, 0] * cos, -sin, sin, stretch[:, 1] * cos), dim=-1)
-        moved = (moved - pivot) @ matrix.unflatten(-1, (2, 2)).transpose(1, 2) + pivot
-        return fit(control, moved)
+        moved = (control - pivot) @ matrix.unflatten(-1, (2, 2)) + pivot
+        return fit(control, moved + shift)
