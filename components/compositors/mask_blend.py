@@ -25,6 +25,9 @@ class MaskBlend(nn.Module):
         mask_widths: decoder widths of the mask net; fewer stages give a mask of half (two) or a
             quarter (one) of the resolution, upsampled bilinearly.
         background_widths: decoder widths of the background net.
+        mask_bias: the mask's logit at the start; 0.1 in the official code. Well below zero the
+            background net sees the whole source at first. Around zero, a region can stay masked
+            in both images for good: with the source hidden there, its background is no better.
 
     Shapes:
         foreground (B, 3, H, W), drawn (B, K, H, W), source (B, 3, H, W), source_drawn (B, K, H, W)
@@ -42,6 +45,7 @@ class MaskBlend(nn.Module):
         first: int = 32,
         mask_widths: Sequence[int] = (32, 32, 32),
         background_widths: Sequence[int] = (32, 64, 128),
+        mask_bias: float = 0.1,
     ) -> None:
         super().__init__()
         self.mask_net = AdditiveUNet(
@@ -51,6 +55,7 @@ class MaskBlend(nn.Module):
             inputs=3, first=first, downs=3, widths=background_widths, outputs=3
         )
         init_xavier(self)
+        nn.init.constant_(self.mask_net.head.bias, mask_bias)
 
     def forward(
         self, foreground: Tensor, drawn: Tensor, source: Tensor, source_drawn: Tensor
