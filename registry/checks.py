@@ -8,7 +8,8 @@ Example inputs come from the component's role and fit its constructor's argument
 attribute ``takes`` (``image``, ``pose_image``, ``maps``), its own or its encoder's, decides what an
 encoder or a bottleneck is fed, and ``needs_pose`` gives an encoder the pose of its image, too. A
 decoder and a compositor get one drawn map per landmark if they take ``num_landmarks``, else a pose
-image. Predictors and hooks are checked for form alone.
+image. A transform that returns its batch twice over, one after the other, says ``copies = 2``.
+Hooks are checked for form alone.
 """
 
 from __future__ import annotations
@@ -213,6 +214,11 @@ NETWORKS: dict[str, _Network] = {
         "a scalar",
         lambda o, e: isinstance(o, Tensor) and o.ndim == 0,
     ),
+    "predictors": _Network(
+        lambda e: (e.states(), 2),
+        "(B, T + 1, K, 5) states after two more steps",
+        lambda o, e: isinstance(o, Tensor) and o.shape[1:] == (4, e.landmarks, 5),
+    ),
     "pipelines": _Network(lambda e: (e.batch(),), "Outputs", lambda o, e: isinstance(o, Outputs)),
 }
 
@@ -325,16 +331,19 @@ def _check_dataset(dataset: Any, name: str) -> None:
         if not hasattr(dataset, "sample"):  # a pose prior
             continue
         item = dataset.sample(index, np.random.default_rng(0))
-        side = side or len(item["target"])
+        images = ("frames",) if "frames" in item else ("target", "source")  # clips have the first
+        side = side or len(item[images[0]][0])
         shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "frames": (np.uint8, (len(item.get("frames", ())), side, side, 3)),
             "target": (np.uint8, (side, side, 3)),
             "source": (np.uint8, (side, side, 3)),
             "mask": (np.uint8, (side, side)),
             "keypoints": (np.float32, (count, 2)),
             "visible": (np.float32, (count,)),
+            "size": (np.float32, (2,)),
         }
         for field, (dtype, shape) in shapes.items():
-            if field in item or field in ("target", "source"):
+            if field in item or field in images:
                 _is_array(name, f"sample(...)['{field}']", item[field], dtype, shape)
         named = isinstance(item["name"], str) and "/" in item["name"].strip("/")
         _require(named, f"{name}: a sample's name must be <clip>/<frame>, not {item['name']!r}")
@@ -345,7 +354,8 @@ def _check_dataset(dataset: Any, name: str) -> None:
         for seed in (0, 1):
             again = dataset.sample(index, np.random.default_rng(seed))
             for field in kept:
-                fixed = seed == 0 or field in ("target", "keypoints", "name")
+                # another rng may move the window of a clip, and with it its name
+                fixed = seed == 0 or (field in ("target", "keypoints", "name") and "target" in item)
                 _require(
                     not fixed or np.array_equal(kept[field], again[field]),
                     f"{name}: '{field}' of sample {index} is another one at the second call"
@@ -366,6 +376,7 @@ def _check_transform(transform: Any, name: str) -> None:
     """Check a batch transform, or a sampler of the splines that one uses."""
     example = Example({}, transform)
     seeds = torch.arange(BATCH) + 7
+    copies = getattr(transform, "copies", 1)
     if next(iter(inspect.signature(transform).parameters)) != "batch":
         cpu = torch.device("cpu")
         grids = [transform(s, 1, cpu).grid(6, 8) for s in (seeds, seeds, seeds[1:])]
@@ -387,21 +398,25 @@ def _check_transform(transform: Any, name: str) -> None:
         for field in ("source", "driving", "target"):
             image = getattr(grids[0], field)
             fine = -1e-4 <= float(image.min()) <= float(image.max()) <= 1 + 1e-4
-            same = image.shape == getattr(batch, field).shape
+            same = image.shape == (copies * BATCH, *getattr(batch, field).shape[1:])
             _require(fine and same, f"{name}: '{field}' must keep its shape and range [0, 1]")
     _require(_same(grids[0], grids[1]), f"{name}: equal seeds give different results")
-    alone = zip(_tensors(_map(grids[0], lambda tensor: tensor[1:])), _tensors(grids[2]))
+
+    def without_first(tensor: Tensor) -> Tensor:
+        return tensor.reshape(copies, BATCH, *tensor.shape[1:])[:, 1:].flatten(0, 1)
+
+    alone = zip(_tensors(_map(grids[0], without_first)), _tensors(grids[2]))
     close = all(torch.allclose(a, b, atol=1e-5) for a, b in alone)
     _require(close, f"{name}: an item depends on more than its own seed")
 
 
 def _check_metric(metric: Any, name: str) -> None:
     example = Example({"num_landmarks": 68}, metric)  # enough for any protocol's numbers
-    for _ in range(2):
+    for step in ("fit", "update", "update") if hasattr(metric, "fit") else ("update", "update"):
         outputs, batch = example.outputs(), example.batch()
         before = _map((outputs, batch), Tensor.clone)
-        metric.update(outputs, batch)
-        _require(_same(before, (outputs, batch)), f"{name}: update changes its inputs in place")
+        getattr(metric, step)(outputs, batch)
+        _require(_same(before, (outputs, batch)), f"{name}: {step} changes its inputs in place")
     row = metric.compute()
     missing = {"metric", "unit", "value", "interval", "n"} - set(row)
     _require(not missing, f"{name}: compute must also return {', '.join(sorted(missing))}")

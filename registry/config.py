@@ -56,6 +56,7 @@ class Train:
         batch_size: items per step and process.
         lr, betas, weight_decay: of Adam, for every parameter group.
         clip: largest gradient norm of each parameter group; None for no clipping.
+        clip_each: clip the norm of each tensor on its own instead.
         groups: changes per parameter group of the pipeline: ``{"critic": {"weight_decay": 0.0}}``.
         lr_factors: ``(iteration, factor)`` points, joined linearly; empty for a constant rate.
         ema: decay of the averaged weights, which are then the ones evaluated; None for none.
@@ -74,6 +75,7 @@ class Train:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
     clip: float | None = None
+    clip_each: bool = False
     groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     lr_factors: Sequence[tuple[float, float]] = ()
     ema: float | None = None

@@ -80,6 +80,7 @@ class Batch:
         visible: (B, J) 1 where ``keypoints`` is annotated and visible.
         mask: (B, 1, H, W) 1 = foreground of ``driving``.
         flow: (B, 2, H, W) optical flow.
+        size: (B, 2) width and height, in original pixels, of the crop that ``driving`` shows.
         name: B names ``<clip>/<frame>``.
     """
 
@@ -96,6 +97,7 @@ class Batch:
     visible: Tensor | None = None
     mask: Tensor | None = None
     flow: Tensor | None = None
+    size: Tensor | None = None
     name: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -116,6 +118,7 @@ class Batch:
                 "visible": "B J",
                 "mask": "B 1 H W",
                 "flow": "B 2 H W",
+                "size": "B 2",
             },
         )
 
@@ -243,16 +246,17 @@ class Outputs:
         warped_landmarks: of ``warped``.
         layers: foreground, background and mask of the render.
         pose_image: (B, 1, H, W) the encoder's picture of the pose, range [-1, 1].
-        drawn: (B, C, H, W) what the rasterizer drew from ``landmarks``.
+        drawn: (B, C, h, w) what the rasterizer drew from ``landmarks``, mostly at image size.
         render: (B, 3, H, W) the reconstruction of ``target``, in [0, 1] up to overshoot.
         prior_landmarks: bottleneck's reading of the drawn prior poses.
-        prior_drawn: (B, C, H, W) what the rasterizer drew from the prior poses.
-        redrawn: (B, C, H, W) drawn from landmarks that only the bottleneck's own weights receive
+        prior_drawn: (B, C, h, w) what the rasterizer drew from the prior poses.
+        redrawn: (B, C, h, w) drawn from landmarks that only the bottleneck's own weights receive
             gradients through.
         prior_cycle: (B, 1, H, W) the pose image read back from a render of the prior poses.
         pose_critic: scores of ``pose_image`` against the drawn prior poses.
         image_critic: scores of rendered against real images.
         states: (B, T, K, 5) predicted landmarks, as ``Batch.states``.
+        true_states: (B, T, K, 5) the same, read from the true frames.
         frames: (B, T, 3, H, W) predicted frames.
     """
 
@@ -270,6 +274,7 @@ class Outputs:
     pose_critic: CriticScores | None = None
     image_critic: CriticScores | None = None
     states: Tensor | None = None
+    true_states: Tensor | None = None
     frames: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -277,12 +282,13 @@ class Outputs:
             self,
             {
                 "states": "B T K 5",
+                "true_states": "B T K 5",
                 "frames": "B T 3 H W",
                 "pose_image": "B 1 H W",
-                "drawn": "B C H W",
+                "drawn": "B C h w",
                 "render": "B 3 H W",
-                "prior_drawn": "B C H W",
-                "redrawn": "B C H W",
+                "prior_drawn": "B C h w",
+                "redrawn": "B C h w",
                 "prior_cycle": "B 1 H W",
             },
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def score(
 def predictor(pipeline: Any, cfg: Mapping[str, Any]) -> Player:
     """Return what a pipeline, set to evaluation mode, predicts: images too if a metric asks."""
     pipeline.eval()
-    if any(getattr(metric, "needs_render", False) for metric in build_metrics(cfg).values()):
+    asked = [getattr(metric, "needs_render", False) for metric in build_metrics(cfg).values()]
+    if any(asked) or hasattr(pipeline, "baselines"):
         return pipeline.infer  # type: ignore[no-any-return]
     return lambda batch: pipeline.predict(batch.driving)
 
@@ -95,7 +97,10 @@ def predictor(pipeline: Any, cfg: Mapping[str, Any]) -> Player:
 def evaluate(
     pipeline: Any, cfg: Mapping[str, Any], selection: str, datasets: Datasets | None = None
 ) -> list[dict[str, Any]]:
-    """Evaluate a trained pipeline on the test set beside both baselines.
+    """Evaluate a trained pipeline on the test set beside its baselines.
+
+    They are the mean pose and the untrained pipeline, unless the pipeline has
+    ``baselines(untrained)``: name -> player. Then ``baseline_extra`` holds their further figures.
 
     Args:
         pipeline: trained; left in evaluation mode.
@@ -112,7 +117,8 @@ def evaluate(
     device = next(pipeline.parameters()).device
     torch.manual_seed(section(cfg, "train").seed + 1)
     untrained = build_model(cfg).to(device)
-    mean, origin = mean_pose(datasets)
+    own = hasattr(pipeline, "baselines")
+    mean, origin = (None, "nothing") if own else mean_pose(datasets)
 
     def predict_mean(batch: Batch) -> Outputs:
         if mean is None or batch.driving is None:
@@ -120,27 +126,28 @@ def evaluate(
         xy = mean.to(device).expand(len(batch.driving), -1, -1)
         return Outputs(landmarks=Landmarks(xy=xy))
 
-    players = {
-        "trained": predictor(pipeline, cfg),
-        "untrained": predictor(untrained, cfg),
-        "mean": predict_mean,
-    }
+    trained, rival = predictor(pipeline, cfg), predictor(untrained, cfg)
+    baselines = pipeline.baselines(untrained) if own else {"mean": predict_mean, "untrained": rival}
+    players = {"trained": trained, **baselines}
     found = score(players, datasets, "test", cfg, device, {"mean": origin})
-    metrics = build_metrics(cfg)
-    return [
-        {
-            "protocol": name,
-            **row,
-            "baselines": {
-                getattr(metrics[name], "baseline", "predict_mean"): found["mean"][name]["value"],
-                "untrained": found["untrained"][name]["value"],
-            },
-            "predict_mean_from": "data.fit" if hasattr(metrics[name], "fit") else origin,
-            "crop": section(cfg, "evaluate").crop,
-            "selection": selection,
-        }
-        for name, row in found["trained"].items()
-    ]
+    rows = []
+    for name, metric in build_metrics(cfg).items():
+        names = {"mean": getattr(metric, "baseline", "predict_mean")}
+        further = {player: found[player][name].get("extra", {}) for player in baselines}
+        rows.append(
+            {
+                "protocol": name,
+                **found["trained"][name],
+                "baselines": {
+                    names.get(player, player): found[player][name]["value"] for player in baselines
+                },
+                **({"baseline_extra": further} if own else {}),
+                "predict_mean_from": "data.fit" if hasattr(metric, "fit") else origin,
+                "crop": section(cfg, "evaluate").crop,
+                "selection": selection,
+            }
+        )
+    return rows
 
 
 def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[torch.Tensor | None, str]:
@@ -161,15 +168,15 @@ def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[torch.Tensor | Non
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as an aligned text table: every score beside its two baselines."""
+    """Return the rows as an aligned text table: every score beside its baselines."""
+    names = dict.fromkeys(name for row in rows for name in row["baselines"])
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "protocol": lambda row: row["protocol"],
         "metric": lambda row: row["metric"],
         "unit": lambda row: row["unit"],
         "value": lambda row: f"{row['value']:.3f}",
         "95 % interval": lambda row: f"{row['interval'][0]:.3f} .. {row['interval'][1]:.3f}",
-        "predict mean": _guess,
-        "untrained": lambda row: f"{row['baselines']['untrained']:.3f}",
+        **{name.replace("_", " "): partial(_baseline, name) for name in names},
         "n": lambda row: str(row["n"]),
         "crop": lambda row: row["crop"],
     }
@@ -177,15 +184,17 @@ def table(rows: list[dict[str, Any]]) -> str:
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells]
     for row in rows:
-        lines += [f"{row['protocol']}: {text} {value:.3f}" for text, value in row["extra"].items()]
+        figures = [f"{text} {value:.3f}" for text, value in row["extra"].items()]
+        if "baseline_extra" in row:  # one per time step, too many for lines of their own
+            figures = [", ".join(figures)]
+        lines += [f"{row['protocol']}: {text}" for text in figures]
     if origins := {r["predict_mean_from"] for r in rows if "predict_mean" in r["baselines"]}:
         lines.append(f"predict mean: the mean of {', '.join(sorted(origins))}")
     return "\n".join(lines)
 
 
-def _guess(row: dict[str, Any]) -> str:
-    name, value = next(iter(row["baselines"].items()))
-    return f"{value:.3f}" + ("" if name == "predict_mean" else f" ({name.replace('_', ' ')})")
+def _baseline(name: str, row: dict[str, Any]) -> str:
+    return f"{row['baselines'][name]:.3f}" if name in row["baselines"] else ""
 
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:

@@ -74,6 +74,9 @@ class Example:
             score=self.uniform(count),
         )
 
+    def states(self) -> Tensor:
+        return 0.9 * self.uniform(3, self.landmarks, 5, low=-1)
+
     def batch(self) -> Batch:
         driving = self.picture("image")
         return Batch(
@@ -87,6 +90,8 @@ class Example:
             keypoints=self.points().xy,
             visible=torch.ones(BATCH, self.landmarks),
             mask=self.uniform(1, self.height, self.width).round(),
+            frames=self.uniform(3, 3, self.height, self.width),
+            states=self.states(),
             name=tuple(f"clip{i}/000000" for i in range(BATCH)),
         )
 
@@ -111,6 +116,8 @@ class Example:
             source_landmarks=mapped[1],
             warped_landmarks=mapped[2],
             prior_landmarks=self.points(),
+            states=self.uniform(1, self.landmarks, 5, low=-1),
+            true_states=self.uniform(1, self.landmarks, 5, low=-1),
             render=self.picture("image"),
             layers=Layers(
                 foreground=self.picture("image"),
@@ -136,6 +143,8 @@ class Example:
         return image, pose
 
     def drawn(self) -> Tensor:
+        if self.takes == "maps":
+            return self.picture("maps")
         if not self.node.get("num_landmarks"):
             return self.picture("pose_image")
         return self.uniform(self.landmarks, self.height, self.width)

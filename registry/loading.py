@@ -120,7 +120,8 @@ def to_batch(
     """Move a collated batch to the device and make a :class:`Batch` of it.
 
     Args:
-        arrays: from :func:`collate`: images (B, H, W, 3) uint8, mask (B, H, W), points (B, J, 2).
+        arrays: from :func:`collate`: images (B, H, W, 3) and frames (B, T, H, W, 3) uint8, mask
+            (B, H, W), points (B, J, 2), states (B, T, K, 5).
         device: where the batch goes.
         transforms: applied in order, each (Batch, per-item seeds (B,)) -> Batch.
     """
@@ -129,9 +130,9 @@ def to_batch(
     for key, value in arrays.items():
         if isinstance(value, Tensor):
             value = value.to(device, non_blocking=True)
-        if key in ("source", "target", "driving"):
+        if key in ("source", "target", "driving", "frames"):
             # NHWC in memory seen as NCHW: channels-last without a copy
-            value = value.permute(0, 3, 1, 2).to(dtype) / 255
+            value = value.movedim(-1, -3).to(dtype) / 255
         elif key == "mask":
             value = value[:, None].to(dtype)
         elif isinstance(value, Tensor) and value.is_floating_point():

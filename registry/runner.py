@@ -7,6 +7,7 @@ clip per parameter group, or train on CPU processes.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from registry import checkpoint
 from registry.build import build
 from registry.config import Train
 from registry.errors import ConfigError
@@ -160,6 +162,16 @@ def train(
     found = last if resume == "auto" else resume and Path(resume)
     job = Job(cfg, work_dir, found if found and (resume != "auto" or last.is_file()) else None)
     settings = job.settings
+    cuda = torch.cuda.is_available()
+    job.trainee.to(torch.device("cuda", torch.cuda.current_device()) if cuda else "cpu")
+    if settings.ema is not None:
+        average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
+        job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=average)
+    if settings.compile:
+        job.trainee.pipeline.compile()
+    job.progress = build({"type": "hooks/progress", "every": settings.log_every}, "train")
+    if hasattr(job.trainee.pipeline, "prepare"):
+        prepare(job, rank, ranks)
     loader = train_loader(
         job.datasets,
         iterations=settings.iterations,
@@ -170,14 +182,6 @@ def train(
     )
     if rank == 0:
         save_config(cfg, work_dir)
-    cuda = torch.cuda.is_available()
-    job.trainee.to(torch.device("cuda", torch.cuda.current_device()) if cuda else "cpu")
-    if settings.ema is not None:
-        average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]
-        job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=average)
-    if settings.compile:
-        job.trainee.pipeline.compile()
-    job.progress = build({"type": "hooks/progress", "every": settings.log_every}, "train")
     hooks = [
         job.progress,
         build({"type": "hooks/panels", "every": settings.panels_every}, "train"),
@@ -186,6 +190,28 @@ def train(
     ]
     make_runner(job, loader, hooks, ranks).train()
     return job
+
+
+def prepare(job: Job, rank: int, ranks: int) -> None:
+    """Let the pipeline turn ``data.train`` into what it trains on, kept in the run's folder."""
+    pipeline = job.trainee.pipeline
+    job.work_dir.mkdir(parents=True, exist_ok=True)
+    job.progress.job = job
+    if job.resume is not None:  # the loop restores all of it later; this needs the weights now
+        state = checkpoint.load(job.resume)
+        checkpoint.load_part(pipeline, state, "pipeline", str(job.resume))
+    source, workers = json.dumps(job.data.train, sort_keys=True), job.data.workers
+    for turn in range(min(ranks, 2)):  # the first process writes the file, the others read it
+        if turn == min(rank, 1):
+            job.datasets.built["train"] = pipeline.prepare(
+                job.datasets("train"),
+                job.work_dir / "states.safetensors",
+                source,
+                workers,
+                job.progress.say,
+            )
+        if ranks > 1:
+            dist.barrier()
 
 
 def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
@@ -232,7 +258,7 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
         work_dir=str(job.work_dir),
         train_dataloader=loader,
         train_cfg={"type": loop},
-        optim_wrapper=Stepper(optimizer, settings.clip, settings.amp),
+        optim_wrapper=Stepper(optimizer, settings.clip, settings.amp, settings.clip_each),
         default_hooks=dict.fromkeys(standard),
         custom_hooks=hooks,
         launcher="pytorch" if ranks > 1 else "none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -76,16 +77,30 @@ class Trainee(BaseModel):  # type: ignore[misc]
 
 def batch_device(batch: Batch) -> str:
     """Return ``cpu`` or ``cuda``."""
-    given = next(v for v in (batch.driving, batch.poses, batch.frames) if v is not None)
+    fields = (batch.driving, batch.poses, batch.frames, batch.states)
+    given = next(value for value in fields if value is not None)
     return given.device.type
 
 
 class Stepper(OptimWrapper):  # type: ignore[misc]
-    """Adam's step, one gradient norm per parameter group, and bfloat16 autocast on any device."""
+    """Adam's step after clipping, and bfloat16 autocast on any device.
 
-    def __init__(self, optimizer: torch.optim.Optimizer, clip: float | None, amp: bool) -> None:
+    Args:
+        optimizer: Adam.
+        clip: largest gradient norm; None for no clipping.
+        amp: autocast.
+        clip_each: of each tensor instead of each parameter group.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        clip: float | None,
+        amp: bool,
+        clip_each: bool = False,
+    ) -> None:
         super().__init__(optimizer)
-        self.clip, self.amp = clip, amp
+        self.clip, self.amp, self.clip_each = clip, amp, clip_each
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
@@ -95,14 +110,17 @@ class Stepper(OptimWrapper):  # type: ignore[misc]
             yield
 
     def step(self, **kwargs: Any) -> None:
-        """Clip each group's gradient norm, then step.
+        """Clip the gradient norms, then step.
 
         Raises:
             FloatingPointError: a gradient is not finite; the weights are those before the step.
         """
         for group in self.optimizer.param_groups:
-            norm = nn.utils.clip_grad_norm_(group["params"], self.clip or float("inf"))
-            if not bool(norm.isfinite()):
+            found = [p for p in group["params"] if p.grad is not None]
+            parts = [[p] for p in found] if self.clip_each else [found]
+            limit = self.clip or float("inf")
+            norms = [nn.utils.clip_grad_norm_(part, limit) for part in parts]
+            if not math.isfinite(sum(norms)):
                 raise FloatingPointError(
                     f"the gradient of '{group.get('name', 'the model')}' is not finite. The last "
                     "checkpoint is from before this step; lower train.lr or set train.clip."

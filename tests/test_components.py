@@ -13,6 +13,8 @@ from torch import nn
 
 import registry
 from registry import ROLES, ConfigError
+from tests.test_bbc_pose import bbc_pose
+from tests.test_celeba import celeba
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(
@@ -31,6 +33,7 @@ TPS = dict(type="transforms/tps_gaussian")
 # One row per component: constructor arguments for registry.check, small enough for a CPU.
 EXAMPLES = {
     "bottlenecks/gaussian": {},
+    "bottlenecks/separable": {},
     "bottlenecks/skeleton_regressor": dict(encoder=LOGITS),
     "compositors/add": dict(first=2, background_widths=(4, 4, 4)),
     "compositors/mask_blend": dict(
@@ -38,27 +41,73 @@ EXAMPLES = {
     ),
     "critics/conditional_image": dict(width=4, image_size=64),
     "critics/multiscale_patch": dict(width=4, scales=2),
+    "critics/pix2pix": dict(width=4),
+    "datasets/bbc_pose": dict(root="bbc_pose", split="val", image_size=16),
+    "datasets/celeba": dict(root="celeba", image_size=16),
+    "datasets/clips": dict(
+        frame_dataset=dict(type="datasets/standin", image_size=16, num_keypoints=4), length=3
+    ),
     "datasets/frames": dict(root="frames", image_size=16, annotations="points.csv"),
     "datasets/poses": dict(source="points.csv", format="csv", fit="box", edges=((0, 1),)),
     "datasets/puppets": dict(image_size=32, clips=3, frames_per_clip=4),
     "datasets/simple_h36m": dict(root="human_images", image_size=32),
     "datasets/standin": dict(image_size=16, num_keypoints=4, edges=EDGES, flip_pairs=((2, 3),)),
     "decoders/conditional": dict(pose_encoder=POSE, appearance_channels=8, width=4),
+    "decoders/imm": dict(num_landmarks=3, appearance_channels=8, width=4),
+    "decoders/multiscale_parts": dict(
+        num_landmarks=6, appearance_channels=5, widths=((8, 8), (8, 6), (6, 4))
+    ),
     "decoders/spade": dict(num_landmarks=3, appearance_channels=5, width=2),
+    "encoders/hourglass_appearance": dict(num_landmarks=3, features=8, out_channels=5),
     "encoders/image_to_skeleton": dict(width=4),
+    "encoders/imm": dict(num_landmarks=3, width=4),
     "encoders/part_appearance": dict(num_landmarks=3, features=6, out_channels=5, widths=(4,)),
+    "encoders/residual_hourglass": dict(num_landmarks=3, stride=4, width=8),
     "encoders/stem": dict(width=4, out_channels=8),
+    "encoders/timm_features": dict(
+        num_landmarks=3, name="mobilenetv3_small_050", weights="random", frozen=True, width=4
+    ),
     "encoders/unet": dict(num_landmarks=3, first=2, widths=(8, 8, 4)),
     "hooks/panels": dict(every=1),
     "hooks/progress": dict(every=1),
     "hooks/validation": dict(every=1),
     "losses/adversarial": {},
     "losses/critic": {},
+    "losses/equivariance": {},
+    "losses/mask_entropy": {},
+    "losses/part_window": {},
     "losses/perceptual": dict(weights="random", width=4, taps=("input", "conv1_2", "conv2_2")),
     "losses/prior_cycle": {},
     "losses/prior_points": {},
     "losses/redraw": {},
+    "losses/state": {},
+    "metrics/containment": {},
     "metrics/keypoint_error": {},
+    "metrics/lpips": dict(trunk="random"),
+    "metrics/mask_iou": {},
+    "metrics/psnr": {},
+    "metrics/regression": {},
+    "metrics/ssim": {},
+    "metrics/state_error": {},
+    "pipelines/forecast": dict(
+        image_pipeline=dict(
+            type="pipelines/reconstruction",
+            encoder=dict(type="encoders/unet", num_landmarks=3, first=2, widths=(8, 8, 4)),
+            bottleneck=dict(type="bottlenecks/gaussian"),
+            rasterizer=dict(type="rasterizers/gaussian", image_size=32),
+            appearance_encoder=dict(
+                type="encoders/part_appearance",
+                num_landmarks=3,
+                features=8,
+                out_channels=5,
+                widths=(4,),
+            ),
+            decoder=dict(type="decoders/spade", num_landmarks=3, appearance_channels=5, width=2),
+        ),
+        predictor=dict(type="predictors/lstm", num_landmarks=3, width=4, depth=2),
+        seen=2,
+        steps=1,
+    ),
     "pipelines/pose_autoencoder": dict(rasterizer=SKELETON, bottleneck=REGRESSOR),
     "pipelines/reconstruction": dict(
         encoder=dict(type="encoders/image_to_skeleton", width=4),
@@ -71,10 +120,17 @@ EXAMPLES = {
         ),
         prior=dict(type="priors/unpaired_poses", critic=PATCH, image_size=32, history=4),
     ),
+    "predictors/constant_velocity": {},
+    "predictors/gru": dict(num_landmarks=3, width=4),
+    "predictors/lstm": dict(num_landmarks=3, width=4, depth=2),
     "priors/unpaired_poses": dict(critic=PATCH, image_size=32, history=4),
     "rasterizers/gaussian": dict(image_size=32),
     "rasterizers/skeleton": dict(edges=EDGES, image_size=32),
+    "transforms/appearance_pair": {},
     "transforms/color_jitter": {},
+    "transforms/edge_weight": {},
+    "transforms/second_view": dict(driving_transform=TPS),
+    "transforms/tps_and_temporal": dict(source_transform=TPS),
     "transforms/tps_gaussian": {},
     "transforms/tps_l1": {},
     "transforms/tps_pair": dict(source_transform=TPS, driving_transform=TPS),
@@ -101,6 +157,8 @@ def files(tmp_path, monkeypatch):
             cv2.imwrite(f"{folder}/BackgroudMask/Walking/{n}.png", np.full((32, 32), 255))
             points = np.full((32, 2), n / 10)
             scipy.io.savemat(f"{folder}/Landmarks/Walking/{n}.mat", {"keypoints_2d": points})
+    bbc_pose("bbc_pose", range(11, 16), frames=(1,))
+    celeba("celeba", 14)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -132,7 +132,7 @@ def make(
         for ours, theirs in (("kernel", "weight"), ("bias", "bias")):
             buffer = getattr(perceptual, f"{name}_{ours}")
             buffer.copy_(vgg[f"{name}.{theirs}"])
-    assert set(perceptual.convs) <= set(CONVS)
+    assert set(perceptual.convs) <= set(CONVS["vgg19"])
     pipeline.table = table
     return pipeline, perceptual
 

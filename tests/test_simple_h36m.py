@@ -82,6 +82,13 @@ def test_prior_is_the_second_half(root):
         SimpleH36M(root=root, role="prior", split="test")
 
 
+def test_whole_sequences_without_a_prior(root):
+    ds = SimpleH36M(root=root, role="all", sample_window=(3, 4))
+    assert len(ds) == 6 * 9  # all but the last three
+    item = ds.sample(8, np.random.default_rng(0))
+    assert (number(item["target"]), number(item["source"])) == (18, 24)
+
+
 def test_test_frames(root):
     ds = SimpleH36M(root=root, split="test", stride=5)
     items = [ds.sample(i, np.random.default_rng(0)) for i in range(len(ds))]

@@ -114,6 +114,31 @@ def test_chained_source_is_a_warp_of_the_driving_image():
     assert not torch.allclose(chained.driving, image, atol=1e-2)
 
 
+def test_temporal_and_warped_sources_of_the_same_targets():
+    target, driving, other = (torch.rand(2, 3, 16, 16) for _ in range(3))
+    batch = Batch(
+        source=other,
+        driving=driving,
+        target=target,
+        keypoints=torch.rand(2, 5, 2),
+        name=("a/1", "b/2"),
+    )
+    node = dict(
+        type="transforms/tps_and_temporal", source_transform=dict(type="transforms/tps_uniform")
+    )
+    out = build(node, "t")(batch, torch.tensor([1, 2]))
+    for field in ("target", "driving", "keypoints"):
+        value = getattr(batch, field)
+        assert torch.equal(getattr(out, field), torch.cat((value, value)))
+    assert out.name == ("a/1", "b/2", "a/1", "b/2")
+    assert out.mask is None
+    # the first half is what the transform of "tps" alone makes of the target
+    pair = build(dict(node, type="transforms/tps_pair"), "t")
+    alone = pair(Batch(source=target, driving=driving), torch.tensor([1, 2]))
+    assert torch.equal(out.source, torch.cat((alone.source, other)))
+    assert not torch.allclose(alone.source, target, atol=0.05)
+
+
 def test_points_that_leave_the_image_become_invisible():
     node = dict(
         type="transforms/tps_pair",

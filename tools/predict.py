@@ -119,6 +119,7 @@ def stream(pipeline: object, cfg: dict, frames: Iterator, batch_size: int) -> It
 
     data = cfg.get("data", {})
     shown = data.get("test") or data.get("train") or {}
+    shown = shown.get("frame_dataset", shown)  # of clips
     options = {k: shown[k] for k in ("fit", "crop") if k in shown}
     device = next(pipeline.parameters()).device
     while batch := list(islice(frames, max(batch_size, 1))):

@@ -129,12 +129,17 @@ def report(job: object) -> None:
 
 
 def held_out(job: object, frames: int = 48) -> Iterator:
-    """Yield the first test frames with their predicted landmarks."""
-    from components.io.draw import limbs, overlay
+    """Yield the first test frames with their landmarks, or the first clips with forecasts."""
+    from components.io.draw import forecast_pictures, limbs, overlay
     from registry.loading import frames_of, to_batch
 
     dataset, pipeline = job.datasets("test"), job.evaluated()
     device = next(pipeline.parameters()).device
+    if hasattr(pipeline, "forecast"):
+        for arrays in frames_of(dataset, range(min(4, len(dataset))), batch_size=1):
+            batch = to_batch(arrays, device)
+            yield from forecast_pictures(batch.frames[0], pipeline.infer(batch).frames[0])
+        return
     for arrays in frames_of(dataset, range(min(frames, len(dataset))), batch_size=16):
         images = to_batch(arrays, device).driving
         points = pipeline.predict(images).landmarks.xy

@@ -208,7 +208,16 @@ class Frames:
     def _fitted(self, image: Array) -> Array:
         return fit_image(image, self.image_size, self._fit, self._crop)[0]
 
-    def _image(self, frame: int) -> Array:
+    def clip_ranges(self) -> list[tuple[str, range]]:
+        """Return the name of each clip and the numbers of its frames, for `image`."""
+        found = []
+        for clip, end, start in zip(self._clips, self._ends, [0, *self._ends]):
+            first, last = self._span(int(end - start))
+            found.append((clip.name, range(int(start) + first, int(start) + last)))
+        return found
+
+    def image(self, frame: int) -> Array:
+        """Return one frame (image_size, image_size, 3), uint8 RGB."""
         if self._cache and (kept := self._cache[frame]) is not None:
             return kept.copy()
         clip, t, _ = self._locate(frame)
@@ -248,8 +257,8 @@ class Frames:
         clip, t, length = self._locate(frame)
         source = frame - t + self._partner(t, length, rng) if self.pair == "clip" else frame
         sample = {
-            "target": self._image(frame),
-            "source": self._image(source),
+            "target": self.image(frame),
+            "source": self.image(source),
             "name": f"{clip.name}/{_bare(clip.path(t).name)}",
         }
         if self.keypoint_names:

@@ -154,6 +154,18 @@ class Puppets:
         clip, frame = self._locate(index)
         return self._motion(clip).points[frame].astype(np.float32)
 
+    def clip_ranges(self) -> list[tuple[str, range]]:
+        """Return the name of each clip and the numbers of its frames, for `image`."""
+        length = self.frames_per_clip
+        return [
+            (f"{self.split}/{clip:05d}", range(clip * length, (clip + 1) * length))
+            for clip in range(self.clips)
+        ]
+
+    def image(self, index: int) -> np.ndarray:
+        """Return frame `index` (H, H, 3)."""
+        return self.parts(*self._locate(index))[0]
+
     def render(
         self, clip: int, frame: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -63,7 +63,8 @@ class SimpleH36M:
     Args:
         root: the folder `human_images` of the release, see `layout`.
         split: "train" or "test"; test samples have source and target equal.
-        role: "images" or "prior", the half of the training sequences.
+        role: "images" or "prior", the half of the training sequences, or "all" of them, for models
+            without a prior.
         image_size: side of the square images; those of the release have 128.
         use_mask: make the background black.
         sample_window: smallest and largest distance between the frames of a pair.
@@ -124,10 +125,10 @@ class SimpleH36M:
         stride: int = 1,
         sampling: Literal["sequence", "frame"] = "sequence",
     ) -> None:
-        if split not in ("train", "test") or role not in ("images", "prior"):
+        if split not in ("train", "test") or role not in ("images", "prior", "all"):
             raise ValueError(
                 f"datasets/simple_h36m: split={split!r} is 'train' or 'test', "
-                f"role={role!r} is 'images' or 'prior'."
+                f"role={role!r} is 'images', 'prior' or 'all'."
             )
         if role == "prior" and split == "test":
             raise ValueError("datasets/simple_h36m: the prior is a part of split='train'.")
@@ -141,7 +142,7 @@ class SimpleH36M:
             for name in self._names(subject)
         ]
         # a pair needs a frame that is at least the smallest distance later
-        pairs = split == "train" and role == "images"
+        pairs = split == "train" and role != "prior"
         last = self._low if pairs else 0
         starts = [range(0, len(frames) - last, stride) for _, _, frames in self._sequences]
         longest = max(map(len, starts))
@@ -167,7 +168,7 @@ class SimpleH36M:
         # not zero-padded: sort as numbers
         frames = sorted(int(f.stem) for f in (self.root / subject / MASKS / name).glob("*.png"))
         half = len(frames) // 2
-        if self.split == "test":
+        if self.split == "test" or role == "all":
             return frames
         return frames[:half] if role == "images" else frames[half:]
 

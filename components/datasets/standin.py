@@ -44,6 +44,14 @@ class StandIn:
     def __len__(self) -> int:
         return len(self._images)
 
+    def clip_ranges(self) -> list[tuple[str, range]]:
+        """Return the name of the clip and the numbers of its frames, for `image`."""
+        return [("standin", range(len(self)))]
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return frame `index` (image_size, image_size, 3)."""
+        return self._images[index].copy()
+
     def keypoints(self, index: int) -> NDArray[np.float32]:
         """Return the keypoints (J, 2) of a frame."""
         return self._keypoints[index].copy()

@@ -32,6 +32,8 @@ class Panels(Hook):
             return
         dataset = job.datasets(name)
         self.arrays = next(iter(frames_of(dataset, spread(len(dataset), self.rows), self.rows)))
+        if "target" not in self.arrays:  # clips: tools/train.py shows what was forecast
+            self.every = 0
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from registry.evaluation import predictor, score
+from registry.evaluation import build_metrics, predictor, score
 from registry.roles import HOOKS
 from registry.runner import Hook
 
@@ -14,7 +14,8 @@ from registry.runner import Hook
 class Validation(Hook):
     """Compute the metrics on ``data.val`` at intervals; keep ``best.pth`` by the first of them.
 
-    The test split is never looked at here.
+    The lowest score is the best, or the highest if the metric says ``higher_is_better``. The test
+    split is never looked at here.
 
     Args:
         every: iterations between two evaluations; 0 for never.
@@ -31,10 +32,12 @@ class Validation(Hook):
             self.every = 0
         if not self.every:
             return
+        first, metric = next(iter(build_metrics(job.cfg).items()))
+        self.sign = -1 if getattr(metric, "higher_is_better", False) else 1
         if runner.iter:  # a resumed run competes with what it reached before
-            name = f"val_{next(iter(self.job.cfg['evaluate']['metrics']))}"
             lines = (self.job.work_dir / "scalars.jsonl").read_text().splitlines()
-            scores = [json.loads(line).get(name, self.best) for line in lines]
+            records = [record for line in lines if f"val_{first}" in (record := json.loads(line))]
+            scores = [self.sign * record[f"val_{first}"] for record in records]
             self.best = min(scores, default=self.best)
 
     def after_train_iter(
@@ -52,7 +55,7 @@ class Validation(Hook):
         results = found[""]
         values = {f"val_{name}": row["value"] for name, row in results.items()}
         job.progress.record({"iteration": done, **values})
-        first = next(iter(results.values()))["value"]
+        first = self.sign * next(iter(results.values()))["value"]
         text = ", ".join(f"{k} {v['value']:.3f} {v['unit']}" for k, v in results.items())
         job.progress.say(f"validation at {done}: {text}")
         if first < self.best:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,22 @@ def panel(batch: Any, outputs: Any, edges: Sequence[Sequence[int]]) -> np.ndarra
         after = [enlarge(image[i], scale) for image in (*later, outputs.render)]
         rows.append(np.concatenate([*before, found, *after], axis=1))
     return np.concatenate(rows, axis=0)
+
+
+def forecast_pictures(frames: Tensor, predicted: Tensor) -> Iterator[np.ndarray]:
+    """Yield a clip's true frames, each with the seen or, in a red border, predicted one beside it.
+
+    Shapes:
+        (T, 3, H, W), (S, 3, H, W) of the last S frames -> T times (H', 2 W', 3) uint8
+    """
+    scale, seen = max(1, 160 // frames.shape[-1]), len(frames) - len(predicted)
+    for t, frame in enumerate(frames):
+        true = enlarge(frame, scale)
+        shown = true if t < seen else enlarge(predicted[t - seen], scale)
+        colour = (90, 90, 90) if t < seen else (220, 40, 40)
+        edge = (3, 3, 3, 3, cv2.BORDER_CONSTANT)
+        pair = [cv2.copyMakeBorder(true, *edge, value=(90, 90, 90))]
+        yield np.concatenate([*pair, cv2.copyMakeBorder(shown, *edge, value=colour)], axis=1)
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The sixteen convolutions of VGG19 and where their weights come from."""
+"""The convolutions of VGG16 and VGG19 and where their weights come from."""
 
 from __future__ import annotations
 
@@ -12,19 +12,34 @@ from torch import Tensor
 
 from registry.errors import ConfigError
 
-# name -> (torchvision's index in ``features``, multiple of the first width)
-CONVS: dict[str, tuple[int, int]] = {
-    **{"conv1_1": (0, 1), "conv1_2": (2, 1), "conv2_1": (5, 2), "conv2_2": (7, 2)},
-    **{"conv3_1": (10, 4), "conv3_2": (12, 4), "conv3_3": (14, 4), "conv3_4": (16, 4)},
-    **{"conv4_1": (19, 8), "conv4_2": (21, 8), "conv4_3": (23, 8), "conv4_4": (25, 8)},
-    **{"conv5_1": (28, 8), "conv5_2": (30, 8), "conv5_3": (32, 8), "conv5_4": (34, 8)},
-}
-
+Backbone = Literal["vgg16", "vgg19"]
 Weights = dict[str, tuple[Tensor, Tensor]]
 
 
+def _numbered(*depths: int) -> dict[str, tuple[int, int]]:
+    """Number the layers of blocks of this many convolutions, each block ending in a pooling."""
+    found, index = {}, 0
+    for block, depth in enumerate(depths, start=1):
+        for i in range(1, depth + 1):
+            found[f"conv{block}_{i}"] = (index, min(2 ** (block - 1), 8))
+            index += 2  # convolution, ReLU
+        index += 1
+    return found
+
+
+# name -> (torchvision's index in ``features``, multiple of the first width)
+CONVS: dict[Backbone, dict[str, tuple[int, int]]] = {
+    "vgg16": _numbered(2, 2, 3, 3, 3),
+    "vgg19": _numbered(2, 2, 4, 4, 4),
+}
+
+
 def load_weights(
-    source: Path | Literal["torchvision", "random"], convs: Sequence[str], width: int
+    source: Path | Literal["torchvision", "random"],
+    convs: Sequence[str],
+    width: int,
+    backbone: Backbone = "vgg19",
+    channels: int = 3,
 ) -> Weights:
     """Return kernel and bias of the named convolutions.
 
@@ -32,55 +47,73 @@ def load_weights(
         source: ``torchvision``, ``random``, or a file.
         convs: names, from conv1_1 on without gaps.
         width: channels of conv1_1; other than 64 only for random filters.
+        backbone: which of the two.
+        channels: of the image it is fed.
 
     Raises:
         ConfigError: the weights cannot be had or do not fit.
     """
     if source == "random":
-        return _random(convs, width)
+        return _random(convs, width, backbone, channels)
     if width != 64:
         raise ConfigError(
-            f"VGG19 weights have width 64, not {width}; only weights='random' may differ."
+            f"{backbone.upper()} weights have width 64, not {width}; only weights='random' may "
+            "differ."
         )
+    found = _read(source, convs, backbone)
+    given = found[convs[0]][0].shape[1] if convs else channels
+    if given != channels:
+        raise ConfigError(
+            f"{source}: the first convolution takes {given} channels, but input_range feeds it "
+            f"{channels}. Use input_range='grey' with the colourisation network and only with it."
+        )
+    return found
+
+
+def _read(source: Path | str, convs: Sequence[str], backbone: Backbone) -> Weights:
     if source == "torchvision":
-        return _by_index(_download(), convs, "torchvision")
+        return _by_index(_download(backbone), convs, "torchvision", backbone)
     assert isinstance(source, Path)
     if not source.is_file():
         raise ConfigError(
-            f"no VGG19 weights at '{source}'. Give weights='torchvision', or the path of a "
-            "downloaded vgg19 .pth, .safetensors or imagenet-vgg-verydeep-19.mat."
+            f"no {backbone.upper()} weights at '{source}'. Give weights='torchvision', or the path "
+            f"of a downloaded {backbone} .pth, .safetensors or "
+            f"imagenet-vgg-verydeep-{backbone[3:]}.mat."
         )
     if source.suffix == ".mat":
         return _from_matconvnet(source, convs)
     if source.suffix == ".safetensors":
         from safetensors.torch import load_file
 
-        return _by_index(load_file(source), convs, str(source))
-    return _by_index(torch.load(source, map_location="cpu", weights_only=True), convs, str(source))
+        return _by_index(load_file(source), convs, str(source), backbone)
+    state = torch.load(source, map_location="cpu", weights_only=True)
+    return _by_index(state, convs, str(source), backbone)
 
 
-def _download() -> dict[str, Tensor]:
-    from torchvision.models import VGG19_Weights
+def _download(backbone: Backbone) -> dict[str, Tensor]:
+    from torchvision.models import get_model_weights
 
-    weights = VGG19_Weights.IMAGENET1K_V1
+    weights = get_model_weights(backbone)["IMAGENET1K_V1"]
     try:
         return dict(weights.get_state_dict(progress=True, check_hash=True))
     except OSError as error:
         raise ConfigError(
-            f"cannot download VGG19 weights from {weights.url}: {error}. Download that file "
-            "elsewhere and pass its path as weights=."
+            f"cannot download {backbone.upper()} weights from {weights.url}: {error}. Download "
+            "that file elsewhere and pass its path as weights=."
         ) from error
 
 
-def _by_index(state: dict[str, Tensor], convs: Sequence[str], where: str) -> Weights:
+def _by_index(
+    state: dict[str, Tensor], convs: Sequence[str], where: str, backbone: Backbone
+) -> Weights:
     found = {}
     for name in convs:
-        index, _ = CONVS[name]
+        index, _ = CONVS[backbone][name]
         try:
             found[name] = (state[f"features.{index}.weight"], state[f"features.{index}.bias"])
         except KeyError as error:
             raise ConfigError(
-                f"{where}: not VGG19 weights as torchvision names them: no {error}."
+                f"{where}: not {backbone.upper()} weights as torchvision names them: no {error}."
             ) from error
     return found
 
@@ -100,16 +133,16 @@ def _from_matconvnet(path: Path, convs: Sequence[str]) -> Weights:
             )
     missing = [name for name in convs if name not in found]
     if missing:
-        raise ConfigError(f"{path}: not a MatConvNet VGG19: no layer {missing[0]}.")
+        raise ConfigError(f"{path}: not a MatConvNet VGG: no layer {missing[0]}.")
     return found
 
 
-def _random(convs: Sequence[str], width: int) -> Weights:
+def _random(convs: Sequence[str], width: int, backbone: Backbone, channels: int) -> Weights:
     """Return He-scaled filters from a fixed seed, the same in every run and process."""
     generator = torch.Generator().manual_seed(19)
-    found, inputs = {}, 3
+    found, inputs = {}, channels
     for name in convs:
-        outputs = CONVS[name][1] * width
+        outputs = CONVS[backbone][name][1] * width
         kernel = torch.randn(outputs, inputs, 3, 3, generator=generator) * (2 / (9 * inputs)) ** 0.5
         found[name] = (kernel, torch.zeros(outputs))
         inputs = outputs

@@ -1,4 +1,4 @@
-"""Perceptual reconstruction: compare images by the features of a VGG19 that is never trained."""
+"""Perceptual reconstruction: compare images by the features of a VGG that is never trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.layers.vgg import CONVS, load_weights
+from components.layers.vgg import CONVS, Backbone, load_weights
 from components.ops.grid import at_least_float32
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
@@ -20,6 +20,7 @@ _INPUT = {
     "imagenet": (1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "caffe": (255.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     "signed": (2.0, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
+    "grey": (1.0, (114.451 / 255,), (1.0,)),  # applied to the mean of the channels
 }
 
 
@@ -27,80 +28,95 @@ _INPUT = {
 class Perceptual(nn.Module):
     """weight * sum or mean over taps of w_tap * mean squared feature difference.
 
+    Squared differences are multiplied by ``batch.weight`` where there is one.
+
     Args:
         weights: ``torchvision`` (downloads once), a file (torchvision's ``.pth`` or
             ``.safetensors``, or MatConvNet's ``imagenet-vgg-verydeep-19.mat``), or ``random``:
             fixed random filters for runs and tests without a download.
+        backbone: ``vgg19`` or ``vgg16``.
         taps: ``input`` and convolutions (``conv1_2``) to compare.
         relu: apply ReLU after each convolution, also before a tap is read; the official KeypointGAN
             has none.
         tap_weights: one per tap; None divides each tap by its running mean instead, and averages.
+        running_start: first running means, one per tap; None starts with the first errors.
         input_range: what VGG is fed: ``imagenet`` mean and std, ``caffe`` 0..255 minus the mean,
-            ``signed`` [-1, 1].
-        weight: factor; 10 in KeypointGAN.
-        width: channels of the first convolution, 64 in VGG19; smaller only with random filters.
+            ``signed`` [-1, 1]; ``grey`` the mean of the channels minus 114.451 / 255 (the
+            colourisation network of IMM), with ``input`` the colours 0..255.
+        weight: factor; 10 in KeypointGAN, 6000 in IMM (its sum of six taps times 1000).
+        width: channels of the first convolution, 64 in VGG; smaller only with random filters.
 
     Shapes:
         outputs.render and batch.target (B, 3, H, W) in [0, 1] -> scalar
     Raises:
         ConfigError: weights cannot be had, with what to do; random ones are never a fallback.
-    Source: keypointgan eq 4; factorized sec 3
-    Differs: the running mean has decay 0.99, starts at the first value, and takes no gradient (as
-        the official KeypointGAN); the official factorized code also zeroes the render where the
-        target is exactly 0 in [-1, 1], which no 8-bit value is
+    Source: keypointgan eq 4; factorized sec 3; imm sec 3
+    Differs: the running mean has decay 0.99 and takes no gradient (as the official KeypointGAN; the
+        gradient it has in IMM's takes about 1 % off each tap's); the official factorized code also
+        zeroes the render where the target is exactly 0 in [-1, 1], which no 8-bit value is
     """
 
     def __init__(
         self,
         *,
         weights: str,
+        backbone: Backbone = "vgg19",
         taps: Sequence[str] = ("input", "conv1_2", "conv2_2", "conv3_2", "conv4_2", "conv5_2"),
         relu: bool = False,
         tap_weights: Sequence[float] | None = None,
-        input_range: Literal["imagenet", "caffe", "signed"] = "imagenet",
+        running_start: Sequence[float] | None = None,
+        input_range: Literal["imagenet", "caffe", "signed", "grey"] = "imagenet",
         weight: float = 1.0,
         width: int = 64,
     ) -> None:
         super().__init__()
-        if tap_weights is not None and len(tap_weights) != len(taps):
-            raise ValueError(f"{len(taps)} taps but {len(tap_weights)} tap_weights.")
-        unknown = set(taps) - {"input", *CONVS}
+        convs = list(CONVS[backbone])
+        for name, given in (("tap_weights", tap_weights), ("running_start", running_start)):
+            if given is not None and len(given) != len(taps):
+                raise ValueError(f"{len(taps)} taps but {len(given)} {name}.")
+        unknown = set(taps) - {"input", *convs}
         if unknown:
             raise ValueError(
-                f"no tap {sorted(unknown)[0]!r} in VGG19; taps are input, {', '.join(CONVS)}."
+                f"no tap {sorted(unknown)[0]!r} in {backbone.upper()}; taps are input, "
+                f"{', '.join(convs)}."
             )
         self.taps = list(taps)
         self.relu = relu
         self.weight = weight
-        last = max((list(CONVS).index(tap) for tap in taps if tap != "input"), default=-1)
-        self.convs = list(CONVS)[: last + 1]
+        last = max((convs.index(tap) for tap in taps if tap != "input"), default=-1)
+        self.convs = convs[: last + 1]
+        scale, mean, std = _INPUT[input_range]
+        self.scale, self.grey = scale, input_range == "grey"
         path = weights if weights in ("torchvision", "random") else Path(weights)
         # buffers outside the state dict: never trained, never saved, moved with the module
-        for name, (kernel, bias) in load_weights(path, self.convs, width).items():
+        found = load_weights(path, self.convs, width, backbone, channels=len(mean))
+        for name, (kernel, bias) in found.items():
             self.register_buffer(f"{name}_kernel", kernel, persistent=False)
             self.register_buffer(f"{name}_bias", bias, persistent=False)
-        scale, mean, std = _INPUT[input_range]
-        self.scale = scale
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         fixed = None if tap_weights is None else torch.tensor(tap_weights, dtype=torch.float32)
         self.register_buffer("tap_weights", fixed, persistent=False)
         if fixed is None:
-            self.register_buffer("running", torch.zeros(len(taps)))
-            self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+            self.register_buffer("running", torch.tensor(running_start or [0.0] * len(taps)))
+            self.register_buffer("started", torch.tensor(running_start is not None))
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         render = need(outputs, "render", "a pipeline with a decoder")
         target = need(batch, "target", "the training dataset (data.train)")
-        return self.weight * self.compare(render, target)
+        return self.weight * self.compare(render, target, batch.weight)
 
-    def compare(self, image: Tensor, target: Tensor) -> Tensor:
-        """Return the unweighted loss of two batches of images in [0, 1]."""
+    def compare(self, image: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the loss, without its factor, of two batches of images in [0, 1].
+
+        Shapes:
+            (B, 3, H, W), (B, 3, H, W), (B, 1, H, W) or None -> scalar
+        """
         with torch.no_grad():
             wanted = self.features(target)
         errors = torch.stack(
             [
-                F.mse_loss(at_least_float32(a), at_least_float32(b))
+                mean_squared(at_least_float32(a), at_least_float32(b), weight)
                 for a, b in zip(self.features(image), wanted)
             ]
         )
@@ -118,8 +134,9 @@ class Perceptual(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return the tapped features, in the order of ``taps``."""
-        x = (self.scale * image - self.mean) / self.std
-        found = {"input": x}
+        x = image.mean(dim=1, keepdim=True) if self.grey else image
+        x = (self.scale * x - self.mean) / self.std
+        found = {"input": 255 * image if self.grey else x}
         for name in self.convs:
             if name.endswith("_1") and name != "conv1_1":
                 x = F.max_pool2d(x, 2)
@@ -130,3 +147,16 @@ class Perceptual(nn.Module):
                 x = F.relu(x)
             found[name] = x
         return [found[tap] for tap in self.taps]
+
+
+def mean_squared(a: Tensor, b: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the mean over all elements of weight * (a - b)^2.
+
+    Shapes:
+        (B, C, h, w), (B, C, h, w), (B, 1, H, W) or None -> scalar
+    """
+    if weight is None:
+        return F.mse_loss(a, b)
+    # nearest: every s-th pixel, which is what TensorFlow 1 makes of bilinear by a whole factor s
+    weight = F.interpolate(at_least_float32(weight), a.shape[-2:], mode="nearest")
+    return (weight * (a - b).square()).mean()

@@ -18,33 +18,37 @@ class Gaussian(nn.Module):
     """Landmarks to maps, 1 at each mean.
 
     Args:
-        image_size: height and width of the maps.
+        image_size: height and width of the image.
+        stride: the maps are this many times smaller; 8 in IMM.
         kernel: ``rational`` 1 / (1 + m) (factorized, Lorenz) or ``exponential`` exp(-m), m the
             squared Mahalanobis distance.
         variance: of landmarks without a covariance, in every direction.
+        scale: factor of the covariance; 1 / 0.64 in Lorenz et al.
         grid: convention of the maps' coordinates; ``left_edge`` in the official code.
 
     Shapes:
-        Landmarks with xy (B, K, 2) and maybe cov (B, K, 2, 2) -> (B, K, H, W)
+        Landmarks with xy (B, K, 2) and maybe cov (B, K, 2, 2) -> (B, K, h, w), h = H / stride
     Range:
         (0, 1]
-    Source: factorized eq 2
+    Source: factorized eq 2; lorenz sec 3; imm eq 4
     """
 
     def __init__(
         self,
         *,
         image_size: int,
+        stride: int = 1,
         kernel: Literal["rational", "exponential"] = "rational",
         variance: float = 0.01,
+        scale: float = 1.0,
         grid: Grid = "half_pixel",
     ) -> None:
         super().__init__()
-        self.image_size, self.kernel = image_size, kernel
-        self.variance, self.grid = variance, grid
+        self.size, self.kernel = image_size // stride, kernel
+        self.variance, self.scale, self.grid = variance, scale, grid
 
     def forward(self, landmarks: Landmarks) -> Tensor:
-        cov, size = landmarks.cov, self.image_size
+        cov, size = landmarks.cov, self.size
         if cov is None:
             cov = self.variance * torch.eye(2).to(landmarks.xy).expand(*landmarks.xy.shape, 2)
-        return draw_gaussians(landmarks.xy, cov, size, size, self.kernel, self.grid)
+        return draw_gaussians(landmarks.xy, self.scale * cov, size, size, self.kernel, self.grid)

@@ -18,7 +18,7 @@ Sampler = Callable[[Tensor, int, torch.device], Spline]
 
 @TRANSFORMS.register_module("transforms/tps_pair")
 class TpsPair:
-    """Warp driving (with its target, mask and keypoints) and source, each with its own spline.
+    """Warp driving (with its target, mask, weight, keypoints) and source, each with its own spline.
 
     Args:
         source_transform: sampler of the source's splines; None warps it as the driving image, so
@@ -60,7 +60,7 @@ class TpsPair:
 
 
 def warp_driving(batch: Batch, spline: Spline) -> Batch:
-    """Warp driving, target, mask and keypoints of a batch by one spline per item."""
+    """Warp driving, target, mask, weight and keypoints of a batch by one spline per item."""
     grid = spline.grid(*batch.driving.shape[-2:])
     same = batch.target is batch.driving
     changed = {"driving": warp(batch.driving, grid, padding="border")}
@@ -70,6 +70,8 @@ def warp_driving(batch: Batch, spline: Spline) -> Batch:
         )
     if batch.mask is not None:
         changed["mask"] = warp(batch.mask, grid)
+    if batch.weight is not None:
+        changed["weight"] = warp(batch.weight, grid)  # 0 outside: invented pixels do not count
     if batch.keypoints is not None:
         moved = spline.invert(batch.keypoints)
         inside = (moved.abs() <= 1).all(dim=-1).float()

@@ -12,13 +12,13 @@ from registry.roles import TRANSFORMS
 
 @TRANSFORMS.register_module("transforms/tps_solved")
 class TpsSolved:
-    """Four outer and four inner points; displaced, scaled, turned and shifted.
+    """Four outer and four inner points; displaced, scaled about a point, turned about another.
 
     Args:
         displacement: largest extra shift of where it goes.
-        scale: centre of the scale, which varies by +- 5 %.
+        scale: centre of the scale, which varies by +- 5 %, each axis on its own.
         rotation: largest angle, radians.
-        offset: largest shift of the whole, per axis; drawn twice and added.
+        offset: largest coordinate of either point.
 
     Shapes:
         seeds (B,) -> Spline of B
@@ -42,8 +42,9 @@ class TpsSolved:
         signs = torch.tensor([(-1.0, -1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 1.0)], device=device)
         control = torch.cat((0.5 * signs, 0.2 * signs))
         moved = control + random.uniform(-self.displacement, self.displacement, 8, 2)
-        size = random.uniform(0.95 * self.scale, 1.05 * self.scale, 1).expand(-1, 2)
+        size = random.uniform(0.95 * self.scale, 1.05 * self.scale, 1, 2)
         angle = random.uniform(-self.rotation, self.rotation)
-        shift = random.uniform(-self.offset, self.offset, 2, 2).sum(dim=1)
-        matrix = affine_matrix(angle, size, shift)
+        first, second = random.uniform(-self.offset, self.offset, 2, 1, 2).unbind(dim=1)
+        moved = size * (moved - first) + first - second
+        matrix = affine_matrix(angle, torch.ones_like(second[:, 0]), second[:, 0])
         return fit(control, moved @ matrix[..., :2].transpose(1, 2) + matrix[:, None, :, 2])

@@ -1,0 +1,33 @@
+"""IMM's bottleneck: each map becomes one point, each axis read on its own."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.ops.grid import Grid
+from components.ops.soft_argmax import separable_soft_argmax
+from registry.contract import Landmarks
+from registry.roles import BOTTLENECKS
+
+
+@BOTTLENECKS.register_module("bottlenecks/separable")
+class Separable(nn.Module):
+    """Mean over the other axis, softmax, expectation.
+
+    Args:
+        grid: convention of the map's coordinates; ``corners`` in the official code.
+
+    Shapes:
+        logits (B, K, h, w) -> Landmarks with xy (B, K, 2)
+    Range:
+        inside the map's outermost pixel centres
+    Source: imm eq 3
+    Differs: order (x, y); the official code has (y, x)
+    """
+
+    def __init__(self, *, grid: Grid = "half_pixel") -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, logits: Tensor) -> Landmarks:
+        return Landmarks(xy=separable_soft_argmax(logits, self.grid))

@@ -1,0 +1,139 @@
+"""Any backbone of timm as a pose encoder, with a light head that climbs back to half the size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.layers.blocks import conv_norm_relu
+from registry.contract import Encoding
+from registry.errors import ConfigError, did_you_mean
+from registry.roles import ENCODERS
+
+
+@ENCODERS.register_module("encoders/timm_features")
+class TimmFeatures(nn.Module):
+    """Every level of the backbone to ``width`` channels, enlarged and added, then two convolutions.
+
+    Args:
+        num_landmarks: K.
+        name: of the model in timm: ``resnet18``, ``convnext_atto``, ``vit_small_patch16_dinov3``.
+        weights: ``timm`` downloads the pretrained ones once; a ``.safetensors`` or ``.pth`` file as
+            timm saves its whole model; ``random`` starts from nothing.
+        frozen: never train the backbone, nor move its batch statistics.
+        width: channels of the head and of ``features``.
+        image_size: side of the images, for transformers, whose position grid it fixes (a multiple
+            of the patch); None for convolutional networks, which take any.
+
+    Shapes:
+        (B, 3, H, W) -> Encoding with pose (B, K, H/2, W/2), features (B, width, H/2, W/2)
+    Range:
+        input [0, 1], normalised by the model's own mean and deviation inside; output logits;
+        features are those of the finest level
+    Raises:
+        ConfigError: no such model or weights, with what to do; random ones are never a fallback.
+    Source: factorized fig 1
+    Differs: takes the place of ``encoders/unet``; no paper here has it
+    """
+
+    def __init__(
+        self,
+        *,
+        num_landmarks: int,
+        name: str,
+        weights: str,
+        frozen: bool = False,
+        width: int = 32,
+        image_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.frozen = frozen
+        self.backbone = load_backbone(name, weights, image_size)
+        self.backbone.requires_grad_(not frozen)
+        for key in ("mean", "std"):
+            value = torch.tensor(self.backbone.pretrained_cfg[key]).view(1, 3, 1, 1)
+            self.register_buffer(key, value, persistent=False)
+        channels = self.backbone.feature_info.channels()
+        self.levels = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        head = conv_norm_relu(width, width, norm="instance")
+        self.head = nn.Sequential(*head, nn.Conv2d(width, num_landmarks, 1))
+        self.train()
+
+    def train(self, mode: bool = True) -> TimmFeatures:
+        """Set the mode; a frozen backbone stays in that of evaluation."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
+
+    def forward(self, image: Tensor) -> Encoding:
+        size = (image.shape[-2] // 2, image.shape[-1] // 2)
+        maps = [
+            F.interpolate(level(x), size, mode="bilinear", align_corners=False)
+            for level, x in zip(self.levels, self.backbone((image - self.mean) / self.std))
+        ]
+        return Encoding(pose=self.head(torch.stack(maps).sum(dim=0)), features=maps[0].relu())
+
+
+def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.Module:
+    """Return the backbone; called with images, it gives a list of (B, C, h, w), finest first.
+
+    Raises:
+        ConfigError: no such model, or its weights cannot be had or do not fit.
+    """
+    import timm  # slow to import
+
+    if not timm.is_model(name.split(".")[0]):
+        near = did_you_mean(name, timm.list_models())
+        raise ConfigError(f"timm {timm.__version__} has no model '{name}'.{near}")
+    # the getter gives (B, C, h, w) for every architecture, and keeps the names of the whole model
+    options: dict[str, Any] = {"features_only": True, "feature_cls": "getter"}
+    if image_size is not None:
+        options["img_size"] = image_size
+    if weights == "random":
+        return _create(name, options)
+    if weights == "timm":
+        try:
+            return _create(name, {**options, "pretrained": True})
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever the download's HTTP library raises
+            raise ConfigError(
+                f"cannot download the weights of timm's '{name}': {type(error).__name__}: {error}. "
+                "Download them elsewhere and pass the file as weights=; weights='random' starts "
+                "from nothing."
+            ) from error
+    path = Path(weights)
+    if not path.is_file():
+        raise ConfigError(
+            f"no weights of timm's '{name}' at '{path}'. Give weights='timm' to download them, the "
+            "path of a .safetensors or .pth file, or weights='random' to start from nothing."
+        )
+    state = timm.models.load_state_dict(str(path))
+    given, source = set(state), {"state_dict": state}
+    try:
+        loaded = _create(name, {**options, "pretrained": True, "pretrained_cfg_overlay": source})
+    except RuntimeError as error:  # a shape differs
+        raise ConfigError(f"{path}: not the weights of timm's '{name}': {error}") from error
+    # timm loads features without being strict: what is not in the file would stay random
+    missing = [key for key in loaded.model.state_dict() if key not in given]
+    if missing:
+        raise ConfigError(f"{path}: not the weights of timm's '{name}': no '{missing[0]}'.")
+    return loaded
+
+
+def _create(name: str, options: dict[str, Any]) -> nn.Module:
+    import timm
+
+    try:
+        model: nn.Module = timm.create_model(name, **options)
+    except TypeError as error:
+        raise ConfigError(
+            f"timm's '{name}' takes other arguments: {error}. Give image_size to transformers and "
+            "to nothing else."
+        ) from error
+    return model

@@ -1,0 +1,110 @@
+"""Means of scores over frames, activities and time, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def over_frames(
+    scores: Array, names: Sequence[str], activities: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return ``value``, ``interval``, ``n`` and ``extra`` of annotated frames.
+
+    Args:
+        scores: (N,) of the frames; NaN: nothing to score there.
+        names: ``<clip>/<frame>`` of each.
+        activities: name starts that group clips; the value is then the mean of their means.
+
+    Raises:
+        ValueError: no frame has a score, or clips and activities do not match.
+    """
+    known = np.isfinite(scores)
+    if not known.any():
+        raise ValueError(
+            "no frame has an annotated keypoint and a distance to measure its error by; annotate "
+            "some, or correct the data."
+        )
+    row = summary(scores[known], [name for name, keep in zip(names, known) if keep], activities)
+    if not known.all():
+        row["extra"]["frames left out"] = float((~known).sum())
+    return row
+
+
+def over_time(
+    scores: Sequence[NDArray[Any]], names: Sequence[str], seen: int | None
+) -> dict[str, Any]:
+    """Return the same of images, or of predicted frames with one more figure per time step.
+
+    Args:
+        scores: (B, T) of each batch; infinite ones are left out, some must be finite.
+        names: ``<clip>/<frame>`` of each of the items.
+        seen: frames before the predicted ones, which are numbered from ``seen`` + 1; None for
+            images.
+    """
+    table = np.concatenate(scores).astype(np.float64)
+    keep = ~np.isinf(table)  # a NaN must show
+    row = summary(table[keep], np.repeat(names, table.shape[1])[keep.ravel()])
+    if seen is not None:
+        for time, column in enumerate(table.T):
+            finite = column[~np.isinf(column)]
+            if len(finite):
+                row["extra"][f"frame {seen + 1 + time}"] = float(finite.mean())
+    return row
+
+
+def summary(scores: Array, names: Sequence[str], activities: Sequence[str] = ()) -> dict[str, Any]:
+    """Return ``value``, ``interval``, ``n`` and ``extra`` of scores (N,) of named frames."""
+    clips = np.array([name.rpartition("/")[0] for name in names])
+    groups = _activity_of(clips, activities)
+    return {
+        "value": float((np.bincount(groups, scores) / np.bincount(groups)).mean()),
+        "interval": _bootstrap(scores, clips, groups),
+        "n": len(scores),
+        "extra": {"mean over frames": float(scores.mean())} if activities else {},
+    }
+
+
+def _activity_of(clips: NDArray[np.str_], activities: Sequence[str]) -> NDArray[np.int64]:
+    """Return the activity number of each frame; all 0 without activities."""
+    if not activities:
+        return np.zeros(len(clips), np.int64)
+    starts = np.array([clip.rpartition("/")[2].lower() for clip in clips])
+    groups = np.full(len(clips), -1)
+    for number, activity in enumerate(activities):
+        chosen = np.char.startswith(starts, activity)
+        if not chosen.any():
+            raise ValueError(
+                f"no clip is named '{activity}...', so the mean over activities would not be that "
+                f"of the paper; clips are named like '{clips[0]}'. Correct activities=, or add "
+                "the data."
+            )
+        groups[chosen] = number
+    if (groups < 0).any():
+        other = clips[int(np.argmax(groups < 0))]
+        raise ValueError(f"clip '{other}' is of none of the activities; correct activities=.")
+    return groups
+
+
+def _bootstrap(
+    scores: Array, clips: NDArray[np.str_], groups: NDArray[np.int64], rounds: int = 1000
+) -> list[float]:
+    """Resample whole clips, within their activity: frames of one clip are not independent."""
+    ids, clip = np.unique(clips, return_inverse=True)
+    if len(ids) == 1:
+        ids = clip = np.arange(len(scores))
+    sums, counts = np.bincount(clip, scores), np.bincount(clip)
+    group_of = np.zeros(len(ids), int)
+    group_of[clip] = groups
+    rng = np.random.default_rng(0)
+    means = []
+    for group in np.unique(group_of):
+        own = np.flatnonzero(group_of == group)
+        draw = own[rng.integers(len(own), size=(rounds, len(own)))]
+        means.append(sums[draw].sum(axis=1) / counts[draw].sum(axis=1))
+    return [float(v) for v in np.quantile(np.mean(means, axis=0), (0.025, 0.975))]

@@ -1,0 +1,48 @@
+"""The factorized model's "temp, tps": each target from a warp of itself and from another frame."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from components.ops.warp import warp
+from components.transforms.tps_pair import Sampler
+from registry.contract import Batch, need
+from registry.roles import TRANSFORMS
+
+
+@TRANSFORMS.register_module("transforms/tps_and_temporal")
+class TpsAndTemporal:
+    """Double the batch: sources are first the warped targets, then those of the data set.
+
+    It must be the last transform, because the seeds are those of the original items.
+
+    Args:
+        source_transform: sampler of the splines that warp the targets.
+
+    Shapes:
+        Batch of B, seeds (B,) -> Batch of 2 B
+    Source: factorized sec 4; factorized table 1
+    """
+
+    copies = 2
+
+    def __init__(self, *, source_transform: Sampler) -> None:
+        self.source_transform = source_transform
+
+    def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
+        data = "the training dataset (data.train)"
+        driving, source = need(batch, "driving", data), need(batch, "source", data)
+        # the target, because driving may be jittered
+        image = driving if batch.target is None else batch.target
+        grid = self.source_transform(seeds, 2, image.device).grid(*image.shape[-2:])
+        twice: dict[str, Any] = {f.name: _twice(getattr(batch, f.name)) for f in fields(batch)}
+        twice["source"] = torch.cat((warp(image, grid, padding="border"), source))
+        return replace(batch, **twice)
+
+
+def _twice(value: Tensor | tuple[str, ...] | None) -> Tensor | tuple[str, ...] | None:
+    return torch.cat((value, value)) if isinstance(value, Tensor) else value and 2 * value
