@@ -77,6 +77,11 @@ class Example:
     def states(self) -> Tensor:
         return 0.9 * self.uniform(3, self.landmarks, 5, low=-1)
 
+    def mapped(self) -> Landmarks:
+        logits = self.picture("maps")
+        prob = logits.flatten(2).softmax(dim=-1).view_as(logits)
+        return replace(self.points(), prob=prob)
+
     def batch(self) -> Batch:
         driving = self.picture("image")
         return Batch(
@@ -108,13 +113,10 @@ class Example:
             )
             for field in ("pose_critic", "image_critic")
         }
-        maps = [self.picture("maps").flatten(2).softmax(dim=-1) for _ in range(3)]
-        side = self.height // 8
-        mapped = [replace(self.points(), prob=m.unflatten(2, (side, -1))) for m in maps]
         return Outputs(
-            landmarks=mapped[0],
-            source_landmarks=mapped[1],
-            warped_landmarks=mapped[2],
+            landmarks=self.mapped(),
+            source_landmarks=self.mapped(),
+            warped_landmarks=self.mapped(),
             prior_landmarks=self.points(),
             states=self.uniform(1, self.landmarks, 5, low=-1),
             true_states=self.uniform(1, self.landmarks, 5, low=-1),
@@ -134,10 +136,9 @@ class Example:
             return (image,)
         logits = self.picture("maps")
         features = self.uniform(self.node.get("features", 8), *logits.shape[-2:], low=-1)
-        prob = logits.flatten(2).softmax(dim=-1).view_as(logits)
         pose = Pose(
             encoding=Encoding(pose=logits, features=features),
-            landmarks=replace(self.points(), prob=prob),
+            landmarks=self.mapped(),
             drawn=self.uniform(self.landmarks, self.height, self.width),
         )
         return image, pose

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torchvision.models.vgg import cfgs, make_layers
 
 import registry.runner
+from components.io.draw import panel
 from components.layers.tensorflow import TfUpsample2, init_truncated, tf_conv_norm_relu
 from registry import ConfigError, build, load_config
 from registry.contract import Appearance, Batch, Landmarks, Outputs
@@ -158,6 +159,9 @@ def test_pipeline_draws_small_and_renders_at_full_size():
     assert out.render.shape == (2, 3, 32, 32)
     assert out.landmarks.xy.shape == (2, 16, 2)
     assert list(pipeline.parameter_groups()) == ["generator"]
+    batch = Batch(source=image, driving=image)
+    picture = panel(batch, pipeline.eval().infer(batch), ())
+    assert picture.shape == (2 * 160, 5 * 160, 3)  # source, driving, landmarks, maps, render
 
 
 # the loss mask

@@ -99,7 +99,7 @@ def test_origin_and_intercept_decide_the_fit():
 
 
 def test_landmarks_that_stand_still_change_nothing():
-    """One at a corner up to float32 noise, and one twice: without a cut, weights of 1e7."""
+    """One in the middle up to float32 noise, and one twice."""
     fit, test = sample(40), sample(9, seed=1)
 
     def with_dead(xy, jump):

@@ -109,7 +109,7 @@ def test_train_prints_plain_lines_and_ends_with_the_table(run):
         (line,) = [line for line in lines if line.startswith(f"[{i}/{ITERATIONS}] ")]
         assert re.search(r"\] loss \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  perceptual \d", line)
     head, row, origin = lines[-3:]
-    assert origin == "predict mean: the mean pose of data.train"
+    assert origin == "predict mean: the mean of data.train"
     for word in ("protocol", "value", "95 % interval", "predict mean", "untrained", "crop"):
         assert word in head
     assert row.startswith("direct    keypoint_error  % of image  ")

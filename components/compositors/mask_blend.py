@@ -28,6 +28,7 @@ class MaskBlend(nn.Module):
         mask_bias: the mask's logit at the start; 0.1 in the official code. Well below zero the
             background net sees the whole source at first. Around zero, a region can stay masked
             in both images for good: with the source hidden there, its background is no better.
+        residual: the background net corrects the visible source instead of repainting it.
 
     Shapes:
         foreground (B, 3, H, W), drawn (B, K, H, W), source (B, 3, H, W), source_drawn (B, K, H, W)
@@ -46,6 +47,7 @@ class MaskBlend(nn.Module):
         mask_widths: Sequence[int] = (32, 32, 32),
         background_widths: Sequence[int] = (32, 64, 128),
         mask_bias: float = 0.1,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         self.mask_net = AdditiveUNet(
@@ -56,6 +58,7 @@ class MaskBlend(nn.Module):
         )
         init_xavier(self)
         nn.init.constant_(self.mask_net.head.bias, mask_bias)
+        self.residual = residual
 
     def forward(
         self, foreground: Tensor, drawn: Tensor, source: Tensor, source_drawn: Tensor
@@ -64,7 +67,10 @@ class MaskBlend(nn.Module):
         mask, source_mask = self.mask(torch.cat((drawn, source_drawn))).chunk(2)
         # the network's black is -1, so what is masked out is grey: (1 - m') x' in its own range
         visible = (1 - source_mask) * (2 * source - 1)
-        background = (self.background_net(visible)[0] + 1) / 2
+        background = self.background_net(visible)[0]
+        if self.residual:
+            background = background + visible
+        background = (background + 1) / 2
         image = mask * foreground + (1 - mask) * background
         return image, Layers(foreground=foreground, background=background, mask=mask)
 

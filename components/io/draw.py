@@ -99,7 +99,11 @@ def panel(batch: Any, outputs: Any, edges: Sequence[Sequence[int]]) -> np.ndarra
     for i in range(len(batch.driving)):
         found = overlay(batch.driving[i], outputs.landmarks.xy[i], edges, scale)
         before = [enlarge(image[i], scale) for image in (batch.source, batch.driving)]
-        after = [enlarge(image[i], scale) for image in (*later, outputs.render)]
+        # maps may be drawn smaller than the image
+        after = [
+            enlarge(image[i], scale * batch.driving.shape[-1] // image.shape[-1])
+            for image in (*later, outputs.render)
+        ]
         rows.append(np.concatenate([*before, found, *after], axis=1))
     return np.concatenate(rows, axis=0)
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from components.io.states import StateClips, load_states, save_states
@@ -16,7 +18,7 @@ from registry.contract import Batch, Landmarks, Outputs, need
 from registry.loading import frames_of, to_batch
 from registry.roles import PIPELINES
 
-IMAGES = 64  # read at a time
+IMAGES = 16  # read at a time: many would fragment the memory of the CPU
 
 
 @PIPELINES.register_module("pipelines/forecast")
@@ -192,18 +194,28 @@ class Forecast(nn.Module):
         mark = self._fingerprint(f"{source} {counts}")
         states = load_states(file, mark)
         if states is None:
-            numbers = [number for _, frames in clips.clips for number in frames]
-            device = next(self.parameters()).device
-            found: list[Tensor] = []
-            for arrays in frames_of(_Stills(clips.frame_dataset), numbers, IMAGES, workers):
-                images = to_batch(arrays, device).driving
-                found += self.read(images[:, None]).squeeze(1).float().cpu()
-                if len(found) % (10 * IMAGES) == 0 or len(found) == len(numbers):
-                    share = len(found) / len(numbers)
-                    say(f"landmarks of {len(found)}/{len(numbers)} frames", share)
-            states = torch.stack(found).numpy()
+            states = self._read_all(clips, workers, say)
             save_states(file, states, mark)
         return StateClips(states, counts, clips.length)
+
+    def _read_all(
+        self, clips: Any, workers: int, say: Callable[[str, float], None]
+    ) -> NDArray[np.float32]:
+        """Return the states (F, K, 5) of all frames of all clips, one after the other."""
+        numbers = [number for _, frames in clips.clips for number in frames]
+        total, done = len(numbers), 0
+        states = np.empty((0,), np.float32)
+        device = next(self.parameters()).device
+        for arrays in frames_of(_Stills(clips.frame_dataset), numbers, IMAGES, workers):
+            images = to_batch(arrays, device).driving
+            found = self.read(images[:, None])[:, 0].float().cpu().numpy()
+            if not done:  # now K is known
+                states = np.empty((total, *found.shape[1:]), np.float32)
+            before, done = done, done + len(found)
+            states[before:done] = found
+            if 10 * done // total > 10 * before // total:
+                say(f"landmarks of {done}/{total} frames", done / total)
+        return states
 
     def _fingerprint(self, source: str) -> str:
         """Return a hash of the weights that read the states, and of where they were read."""
