@@ -20,7 +20,7 @@ model = dict(
     appearance_encoder=dict(type="encoders/imm", width=width),
     decoder=dict(
         type="decoders/imm", num_landmarks=num_landmarks, appearance_channels=8 * width,
-        width=width),
+        width=width, white=1.0),
 )
 losses = dict(
     perceptual=dict(
@@ -34,7 +34,7 @@ data = dict(
     test=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size),
 )
 train = dict(
-    iterations=2000, batch_size=8, lr=1e-2, clip=1.0, clip_each=True, amp=True, panels_every=250,
+    iterations=2000, batch_size=8, lr=1e-3, clip=1.0, clip_each=True, amp=True, panels_every=250,
     lr_factors=((1400, 1.0), (2000, 0.02)),
 )
 evaluate = dict(

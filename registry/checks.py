@@ -7,9 +7,9 @@ Example inputs come from the component's role and fit its constructor's argument
 ``appearance_channels`` of a decoder and ``features`` of an appearance encoder decide the sizes; an
 attribute ``takes`` (``image``, ``pose_image``, ``maps``), its own or its encoder's, decides what an
 encoder or a bottleneck is fed, and ``needs_pose`` gives an encoder the pose of its image, too. A
-decoder and a compositor get one drawn map per landmark if they take ``num_landmarks``, else a pose
-image. A transform that returns its batch twice over, one after the other, says ``copies = 2``.
-Hooks are checked for form alone.
+decoder and a compositor get one drawn map per landmark if they take ``num_landmarks``, at an eighth
+of the size if ``takes`` is ``maps``; else a pose image. A transform that returns its batch twice
+over, one after the other, says ``copies = 2``. Hooks are checked for form alone.
 """
 
 from __future__ import annotations

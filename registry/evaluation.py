@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def score(
         workers = section(cfg, "data").workers
         for arrays in frames_of(dataset, chosen, settings.batch_size, workers):
             batch = to_batch(arrays, device)
+            if name == "fit":
+                batch = replace(batch, source=None)  # without appearance nothing is rendered
             for player, predict in players.items():
                 outputs = predict(batch)
                 for metric in metrics[player].values():

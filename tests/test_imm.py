@@ -164,6 +164,27 @@ def test_pipeline_draws_small_and_renders_at_full_size():
     assert picture.shape == (2 * 160, 5 * 160, 3)  # source, driving, landmarks, maps, render
 
 
+def test_learns_two_images():
+    """With the numbers of the small config, the render of two images comes near them."""
+    torch.manual_seed(0)
+    cfg = load_config(CONFIGS / "imm_puppets.py", {"image_size": 32, "width": 8})
+    pipeline = build(cfg["model"], "model", "pipelines")
+    image = torch.rand(2, 3, 4, 4).repeat_interleave(8, -1).repeat_interleave(8, -2)
+    batch = Batch(source=image, driving=image, target=image)
+    stepper = Stepper(
+        torch.optim.Adam(pipeline.parameters(), lr=cfg["train"]["lr"]),
+        clip=1.0,
+        amp=False,
+        clip_each=True,
+    )
+    errors = []
+    for _ in range(40):
+        error = (pipeline(batch).render - image).square().mean()
+        stepper.update_params(error)
+        errors.append(error.item())
+    assert errors[-1] < 0.15 * errors[0]
+
+
 # the loss mask
 
 

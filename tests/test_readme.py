@@ -20,7 +20,7 @@ def test_first_screen_holds_both_commands_and_the_tree():
     assert "pip install -e . && python tools/train.py configs/keypointgan_puppets.py" in screen
     assert "pip install -e '.[test]' && pytest" in screen
     folders = {p.name for p in (ROOT / "components").iterdir() if p.is_dir() and p.name[0] != "_"}
-    for name in folders - {"compositors", "predictors"}:
+    for name in folders - {"compositors"}:
         assert f"{name}/" in screen, name
     for name in ("registry", "zoo", "configs", "tools", "tests"):
         assert f"{name}/" in screen
@@ -30,7 +30,7 @@ def test_named_files_exist():
     for path in re.findall(r"\b((?:tools|configs|registry|components)/[\w/]+\.py)\b", README):
         assert (ROOT / path).is_file() or path == "components/encoders/tiny.py", path
     table = README[README.index("| experiment |") : README.index("## Results")]
-    for name in re.findall(r"`(keypointgan_\w+)`", table):
+    for name in re.findall(r"`([a-z]\w+_\w+)`", table):
         assert (ROOT / f"configs/{name}.py").is_file(), name
 
 

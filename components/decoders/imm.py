@@ -18,11 +18,13 @@ class Imm(nn.Module):
         num_landmarks: K.
         appearance_channels: channels of the appearance map.
         width: channels at full size; 32 in the paper.
+        white: what the network gives for 1; 255 in the paper, whose weights take long to grow that
+            large: 1 in short runs.
 
     Shapes:
         drawn (B, K, H/8, W/8), appearance.image (B, D, H/8, W/8) -> (B, 3, H, W)
     Range:
-        output linear, mapped from the network's 0..255 to [0, 1]
+        output linear, mapped from the network's 0..``white`` to [0, 1]
     Source: imm sec 3
     Differs: as the official code, the last convolution has 9 channels of which 3 are used, so that
         its checkpoints fit
@@ -31,7 +33,12 @@ class Imm(nn.Module):
     takes = "maps"
 
     def __init__(
-        self, *, num_landmarks: int, appearance_channels: int = 256, width: int = 32
+        self,
+        *,
+        num_landmarks: int,
+        appearance_channels: int = 256,
+        width: int = 32,
+        white: float = 255.0,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -41,9 +48,10 @@ class Imm(nn.Module):
             inputs = c
         layers += [*tf_conv_norm_relu(inputs, width), nn.Conv2d(width, 9, 3, padding=1)]
         self.climb = nn.Sequential(*layers)
+        self.white = white
         init_truncated(self)
 
     def forward(self, drawn: Tensor, appearance: Appearance | None = None) -> Tensor:
         features = need(appearance, "image", "an image encoder (model.appearance_encoder)")
         x = self.climb(torch.cat((features, drawn.to(features.dtype)), dim=1))
-        return x[:, :3] / 255
+        return x[:, :3] / self.white

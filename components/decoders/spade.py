@@ -23,6 +23,9 @@ class Spade(nn.Module):
         appearance_channels: D of the part vectors.
         width: 64 in the paper; blocks have 4, 4, 4, 2, 1 and 1/2 times as many channels.
         hidden: width of SPADE's own convolutions; 128 in the paper.
+        tanh: keep the image in [0, 1], as the SPADE generator this one is made from; the official
+            code does not. Without bounds a faint mask over colours far outside the range paints as
+            well as a full one, and the mask says little.
 
     Shapes:
         drawn (B, K, H, W), appearance.codes (B, K, D) -> (B, 3, H, W)
@@ -40,6 +43,7 @@ class Spade(nn.Module):
         appearance_channels: int = 32,
         width: int = 64,
         hidden: int = 128,
+        tanh: bool = False,
     ) -> None:
         super().__init__()
         k, w = num_landmarks, width
@@ -53,6 +57,7 @@ class Spade(nn.Module):
             SpadeBlock(inputs=a, outputs=b, maps=k, hidden=hidden) for a, b in pairwise(sizes)
         )
         self.last = nn.Conv2d(w // 2, 3, 3, padding=1)
+        self.tanh = tanh
         init_xavier(self)
 
     def forward(self, drawn: Tensor, appearance: Appearance) -> Tensor:
@@ -66,7 +71,8 @@ class Spade(nn.Module):
             x = block(x, drawn)
         for block in self.climb:
             x = block(self._up(x), drawn)
-        return (self.last(F.leaky_relu(x, 0.2)) + 1) / 2
+        x = self.last(F.leaky_relu(x, 0.2))
+        return ((x.tanh() if self.tanh else x) + 1) / 2
 
     @staticmethod
     def _up(x: Tensor) -> Tensor:

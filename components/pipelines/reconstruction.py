@@ -214,12 +214,15 @@ class Reconstruction(nn.Module):
 
     @torch.no_grad()
     def infer(self, batch: Batch) -> Outputs:
-        """Return what metrics read: landmarks of driving, and its redrawing from the source.
+        """Return what metrics read: landmarks of driving, and its redrawing if there is a source.
 
         Shapes:
-            Batch with source, driving (B, 3, H, W) -> Outputs with landmarks, drawn, render, layers
+            Batch with driving (B, 3, H, W) -> Outputs with landmarks, drawn
+            and with source (B, 3, H, W) -> also render, layers
         """
         found = self.predict(batch.driving)
+        if batch.source is None:
+            return found
         drawn = found.drawn if self.through_bottleneck else found.pose_image
         composed = self.compose(batch.source, drawn)
         return replace(found, render=composed.render, layers=composed.layers)
