@@ -2,8 +2,8 @@
 
 KeypointGAN's unpaired pose prior and skeleton bottleneck (Jakab et al., CVPR 2020) with the
 background net and the mask compositor of the factorized model (Dundar, Shih et al., ECCV 2020): the
-drawn skeleton decides the mask, the background comes from the source. Compare it with
-keypointgan_puppets.py; about twelve minutes on 2 CPU cores.
+drawn skeleton decides the mask, the background comes from the source. No new Python: one more part
+in keypointgan_puppets.py, with which it compares. About twelve minutes on 2 CPU cores.
 """
 
 # fmt: off
@@ -32,7 +32,7 @@ model = dict(
                           out_channels=8 * width)),
     compositor=dict(
         type="compositors/mask_blend", num_landmarks=1, first=8, mask_widths=(32, 16, 16),
-        background_widths=(32, 32, 16)),
+        background_widths=(32, 32, 16), mask_bias=-1.0, residual=True),
     prior=dict(
         type="priors/unpaired_poses", image_size=image_size,
         critic=dict(type="critics/multiscale_patch", width=critic_width, scales=2)),
@@ -47,7 +47,7 @@ losses = dict(
     points=dict(type="losses/prior_points", weight=0.9),
 )
 data = dict(
-    train=dict(type="datasets/puppets", split="train", image_size=image_size),
+    train=dict(type="datasets/puppets", split="train", pair_range=(8, 31), image_size=image_size),
     prior=dict(type="datasets/puppets", split="prior", image_size=image_size),
     val=dict(type="datasets/puppets", split="test", seed=1, clips=8, image_size=image_size),
     test=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size),

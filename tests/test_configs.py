@@ -14,6 +14,8 @@ import torch
 
 from registry import load_config
 from registry.build import build, check_arguments, resolve
+from registry.config import build_model
+from registry.contract import Batch
 from registry.evaluation import evaluate
 from registry.job import Job
 from registry.loading import Draws, collate
@@ -222,3 +224,14 @@ def test_parameter_counts_of_the_published_sizes(name, parts, expected):
     with torch.device("meta"):
         built = [build(model[part], part) for part in parts]
     assert sum(p.numel() for part in built for p in part.parameters()) == expected
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_one_number_changes_the_resolution(size):
+    pipeline = build_model(config("factorized_puppets", image_size=size))
+    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    outputs = pipeline(Batch(source=images, driving=images.flip(0), target=images.flip(0)))
+    outputs.render.mean().backward()
+    assert outputs.render.shape == images.shape
+    assert outputs.layers.mask.shape == (2, 1, size, size)
+    assert outputs.landmarks.prob.shape == (2, 16, size // 2, size // 2)
