@@ -1,7 +1,8 @@
 """Factorized pose, appearance and background on BBC Pose, 10 landmarks.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020; figure 2a shows 10 to 40 landmarks without numbers in print.
+Images and Videos, ECCV 2020; figure 2a shows 10 to 40 landmarks on
+the validation videos, 11-15, without numbers in print.
 Data: BBC Pose of www.robots.ox.ac.uk/~vgg/data/pose, unpacked to data/bbc_pose as described in
 components/datasets/bbc_pose.py; the regressor is fitted on all annotated frames of videos 1-10
 (`--cfg-options evaluate.fit_items=20000` for a quick look).
@@ -45,7 +46,7 @@ data = dict(
     fit=dict(type="datasets/bbc_pose", root="data/bbc_pose", image_size=image_size, crop="square",
              pair_range=None),
     test=dict(type="datasets/bbc_pose", root="data/bbc_pose", image_size=image_size, crop="square",
-              split="test"),
+              split="val"),
     transforms=[dict(type="transforms/color_jitter")],
     workers=8,
 )

@@ -37,9 +37,9 @@ losses = dict(
 data = dict(
     train=dict(type="datasets/frames", root="data/video/train", image_size=image_size),
     fit=dict(type="datasets/frames", root="data/video/labelled", image_size=image_size,
-             annotations="data/video/labelled.csv", labelled_only=True),
+             annotations="data/video/labelled.csv", labelled_only=True, pair="same"),
     test=dict(type="datasets/frames", root="data/video/test", image_size=image_size,
-              annotations="data/video/test.csv", labelled_only=True),
+              annotations="data/video/test.csv", labelled_only=True, pair="same"),
     transforms=[
         # the same small warp for both frames: a few clips must not be learned by heart
         dict(type="transforms/tps_pair",

@@ -1,7 +1,7 @@
 """Video prediction on generated puppets: an LSTM moves the landmarks of factorized_puppets.py.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020, appendix D. It reports nothing on puppets.
+Images and Videos, ICLR 2020 submission, appendix D. It reports nothing on puppets.
 No download; factorized_puppets.py is trained first if it is not there, then minutes on 2 CPU cores.
 The test shows 10 frames of clips that no part was trained on and scores the 30 that follow.
 """

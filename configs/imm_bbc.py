@@ -1,7 +1,7 @@
 """IMM on BBC Pose; the architecture and losses as published, the data as for the factorized model.
 
 Paper: Jakab, Gupta et al., Unsupervised Learning of Object Landmarks through Conditional Image
-Generation, NeurIPS 2018; the factorized paper, table 3, prints 68.4 % of the points within 6 px.
+Generation, NeurIPS 2018; the factorized paper, table 1, prints 68.4 % of the points within 6 px.
 Data: BBC Pose in data/bbc_pose, as described in components/datasets/bbc_pose.py.
 The loss needs Larsson et al.'s VGG16, trained on colourisation, see imm_celeba.py. Frames are not
 warped and every pixel counts.

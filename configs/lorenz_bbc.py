@@ -51,6 +51,8 @@ data = dict(
 )
 train = dict(iterations=300_000, batch_size=32, lr=1e-3, checkpoint_every=5000)
 evaluate = dict(
-    metrics=dict(accuracy=dict(type="metrics/regression", radius_px=6, accuracy_scale=0.5)),
+    metrics=dict(
+        accuracy=dict(type="metrics/regression", radius_px=6, accuracy_scale=0.5),
+        accuracy_frame=dict(type="metrics/regression", radius_px=6)),
     crop="gt",
 )

@@ -60,12 +60,7 @@ def score(
     metrics = {player: build_metrics(cfg) for player in players}
     settings = section(cfg, "evaluate")
     passes = [(split, settings.max_items)]
-    if any(hasattr(metric, "fit") for own in metrics.values() for metric in own.values()):
-        if datasets("fit") is None:
-            raise ConfigError(
-                "data.fit is missing; this protocol fits a regressor or a mean on annotated "
-                "frames, which must not be those of data.test."
-            )
+    if require_fit(next(iter(metrics.values())), datasets):
         passes.insert(0, ("fit", settings.fit_items))
     for name, limit in passes:
         dataset = datasets(name)
@@ -86,6 +81,21 @@ def score(
         player: {name: metric.compute() for name, metric in own.items()}
         for player, own in metrics.items()
     }
+
+
+def require_fit(metrics: Mapping[str, Any], datasets: Datasets) -> bool:
+    """Tell whether a metric fits something; then ``data.fit`` must be there.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    fits = [name for name, metric in metrics.items() if hasattr(metric, "fit")]
+    if fits and datasets("fit") is None:
+        raise ConfigError(
+            f"data.fit is missing; evaluate.metrics.{fits[0]} fits a regressor or a mean on "
+            "annotated frames, which must not be those of data.test."
+        )
+    return bool(fits)
 
 
 def predictor(pipeline: Any, cfg: Mapping[str, Any]) -> Player:

@@ -16,7 +16,7 @@ from registry import checkpoint
 from registry.build import build
 from registry.config import Data, Train, build_model, section
 from registry.errors import ConfigError
-from registry.evaluation import build_metrics
+from registry.evaluation import build_metrics, require_fit
 from registry.loading import Datasets
 from registry.trainee import Trainee
 
@@ -77,7 +77,7 @@ class Job:
         self.data: Data = section(cfg, "data")
         self.datasets = Datasets(self.data)
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
-            build_metrics(cfg)
+            require_fit(build_metrics(cfg), self.datasets)
             self.datasets("test")
         torch.manual_seed(self.settings.seed)
         pipeline = build_model(cfg)

@@ -120,7 +120,6 @@ EXAMPLES = {
         ),
         prior=dict(type="priors/unpaired_poses", critic=PATCH, image_size=32, history=4),
     ),
-    "predictors/constant_velocity": {},
     "predictors/gru": dict(num_landmarks=3, width=4),
     "predictors/lstm": dict(num_landmarks=3, width=4, depth=2),
     "priors/unpaired_poses": dict(critic=PATCH, image_size=32, history=4),

@@ -138,7 +138,7 @@ def test_covariance_is_positive_definite_whatever_was_predicted():
 
 def test_constant_velocity_by_hand():
     path = torch.tensor([0.0, 1.0, 3.0])[None, :, None, None].expand(1, 3, 1, 5)
-    found = predictor("constant_velocity")(path, 3)[0, :, 0, 0]
+    found = constant_velocity(path, 3)[0, :, 0, 0]
     # 2 and 3 follow 0 and 1, whose last changes are 0 and 1; then on from 3 by 2
     assert found.tolist() == [0, 2, 5, 7, 9]
 
@@ -155,18 +155,16 @@ def test_gru_has_the_size_of_its_layers():
     assert sum(p.numel() for p in found.parameters()) == wanted
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "constant_velocity"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
 @pytest.mark.parametrize(("seen", "steps"), [(1, 3), (4, 0), (4, 1), (3, 5)])
 def test_there_is_one_prediction_for_every_step_but_the_first(name, seen, steps):
-    sizes = {} if name == "constant_velocity" else dict(num_landmarks=2, width=4)
-    found = predictor(name, **sizes)(some_states(3, seen, 2), steps)
+    found = predictor(name, num_landmarks=2, width=4)(some_states(3, seen, 2), steps)
     assert found.shape == (3, seen - 1 + steps, 2, 5)
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "constant_velocity"])
+@pytest.mark.parametrize("name", ["lstm", "gru"])
 def test_a_prediction_under_true_states_does_not_look_ahead(name):
-    sizes = {} if name == "constant_velocity" else dict(num_landmarks=2, width=4)
-    model, states = predictor(name, **sizes), some_states(3, 5, 2)
+    model, states = predictor(name, num_landmarks=2, width=4), some_states(3, 5, 2)
     full = model(states, 0)
     for t in range(1, 5):
         torch.testing.assert_close(model(states[:, :t], 1)[:, -1], full[:, t - 1])

@@ -595,7 +595,10 @@ def test_one_evaluation_of_every_protocol():
     assert rows["containment"]["baselines"]["uniform_map"] == pytest.approx(100 * np.mean(masks))
 
 
-def test_a_protocol_that_fits_needs_frames_to_fit_on():
+def test_a_protocol_that_fits_needs_frames_to_fit_on(tmp_path):
     data = {key: value for key, value in CONFIG["data"].items() if key != "fit"}
-    with pytest.raises(ConfigError, match=r"^data\.fit is missing; this protocol fits a regressor"):
+    text = r"^data\.fit is missing; evaluate\.metrics\.error fits a regressor"
+    with pytest.raises(ConfigError, match=text):
         evaluate(build_model(CONFIG), {**CONFIG, "data": data}, "last")
+    with pytest.raises(ConfigError, match=text):  # before training, not after it
+        Job({**CONFIG, "data": data}, tmp_path)

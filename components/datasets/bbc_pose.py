@@ -40,8 +40,8 @@ class BBCPose:
 
     Source: factorized sec 4; factorized table 3
     Differs: joints are Matlab's, counted from 1. As the official code, boxes are made from these
-        numbers and rounded; unlike it, the returned keypoints count from 0, so they lie half a
-        frame pixel to the upper left of the official labels, on the contract's pixel centres
+        numbers and rounded; unlike it, the returned keypoints count from 0 and refer to
+        the rounded box, so they lie within a frame pixel of the official labels
     """
 
     keypoint_names = (

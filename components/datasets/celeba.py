@@ -38,8 +38,9 @@ class CelebA:
         ValueError: no such split, or a listed image without landmarks.
 
     Source: imm sec 4; factorized sec 4; factorized table 2
-    Differs: none in the splits: as the official code of IMM, regressors are fitted on nine tenths
-        of MAFL's training set. Points count as pixel centres, half a pixel right and below of the
+    Differs: the splits are those of IMM's official code: regressors are fitted on nine tenths of
+        MAFL's training set, which also stay in "train"; the factorized paper trains on CelebA
+        without any of MAFL. Points count as pixel centres, half a pixel right and below of the
         official ones
     """
 

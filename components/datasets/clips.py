@@ -12,7 +12,7 @@ from registry.roles import DATASETS
 
 @DATASETS.register_module("datasets/clips")
 class Clips:
-    """One window of consecutive frames per clip; clips that are too short are left out.
+    """One window of consecutive frames per clip; clips too short for it are in `skipped_clips`.
 
     Args:
         frame_dataset: any data set with `clip_ranges()`, the name of each clip and the numbers of
@@ -29,6 +29,7 @@ class Clips:
         clips = frame_dataset.clip_ranges()
         self.frame_dataset, self.length = frame_dataset, length
         self.clips = [(name, frames) for name, frames in clips if len(frames) >= length]
+        self.skipped_clips = [name for name, frames in clips if len(frames) < length]
         if not self.clips:
             longest = max((len(frames) for _, frames in clips), default=0)
             raise ValueError(

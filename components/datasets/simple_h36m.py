@@ -208,7 +208,7 @@ class SimpleH36M:
         subject, name, frames = self._sequences[s]
         target, mask = self._image(s, i)
         source = target.copy()
-        if self.split == "train":
+        if self.split == "train" and self._high:
             last = min(i + self._high, len(frames) - 1)
             source, _ = self._image(s, int(rng.integers(min(i + self._low, last), last + 1)))
         return {

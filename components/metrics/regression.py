@@ -134,13 +134,17 @@ class Regression:
         if self.of_mean:
             mean = np.where(known[..., None], truth, 0).sum(axis=0) / known.sum(axis=0)[:, None]
             return np.broadcast_to(mean, (len(self.names), *mean.shape))
-        x = self._features(self.fit_found, intercept)
-        columns = []
-        for j, rows in enumerate(known.T):
+        x, found = (self._features(part, intercept) for part in (self.fit_found, self.found))
+        predicted = np.empty((len(found), *truth.shape[1:]))
+        # one fit for all keypoints that are known in the same frames
+        patterns, pattern_of = np.unique(known.T, axis=0, return_inverse=True)
+        for number, rows in enumerate(patterns):
+            own = np.flatnonzero(pattern_of.reshape(-1) == number)
+            wanted = truth[rows][:, own].reshape(rows.sum(), -1) + self.shift
             # not a solve: landmarks that nothing draws on may all stand on one spot
-            weights = np.linalg.lstsq(x[rows], truth[rows, j] + self.shift, rcond=1e-6)[0]
-            columns.append(self._features(self.found, intercept) @ weights - self.shift)
-        return np.stack(columns, axis=1)
+            weights = np.linalg.lstsq(x[rows], wanted, rcond=1e-6)[0]
+            predicted[:, own] = (found @ weights - self.shift).reshape(-1, len(own), 2)
+        return predicted
 
     def _features(self, found: list[Array], intercept: bool) -> Array:
         """Return x then y of each landmark (N, 2 K), and a column of ones for the intercept."""
