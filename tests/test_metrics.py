@@ -20,6 +20,7 @@ from registry import ConfigError, build
 from registry.config import build_model
 from registry.contract import Batch, Landmarks, Layers, MissingFieldError, Outputs
 from registry.evaluation import evaluate
+from registry.job import Job
 from registry.loading import to_batch
 
 NAN = float("nan")
