@@ -289,9 +289,26 @@ def section(cfg: Mapping[str, Any], name: str) -> Any:
     return SECTIONS[name](**cfg.get(name, {}))
 
 
-def build_model(cfg: Mapping[str, Any]) -> Any:
-    """Build the pipeline of a resolved config with fresh weights."""
-    return build(cfg["model"], "model", "pipelines")
+def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
+    """Build the pipeline of a resolved config with fresh weights.
+
+    Args:
+        cfg: resolved config.
+        to_fill: weights will be loaded into it: parts that would start from pretrained ones
+            (``fetches_weights``) need not have them at hand.
+    """
+    return build(_unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
+
+
+def _unfetched(node: Any) -> Any:
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        return [_unfetched(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    copy = {key: _unfetched(value) for key, value in node.items()}
+    if "type" in copy and getattr(resolve(copy["type"], "model"), "fetches_weights", False):
+        copy["weights"] = "random"
+    return copy
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

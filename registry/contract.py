@@ -46,17 +46,18 @@ def need(obj: Any, name: str, produced_by: str) -> Any:
     """Return ``obj.name``.
 
     Args:
-        obj: one of the dataclasses below.
+        obj: one of the dataclasses below, or None where even that is missing.
         name: its field.
         produced_by: who fills that field, for the message.
 
     Raises:
         MissingFieldError: the field is None.
     """
-    value = getattr(obj, name)
+    value = None if obj is None else getattr(obj, name)
     if value is None:
+        place = "" if obj is None else f"{type(obj).__name__}."
         raise MissingFieldError(
-            f"{type(obj).__name__}.{name} is missing; it is produced by {produced_by}. "
+            f"{place}{name} is missing; it is produced by {produced_by}. "
             "Add that part to the config, or remove what asks for it."
         )
     return value
@@ -177,7 +178,7 @@ class Pose:
     Attributes:
         encoding: of the encoder.
         landmarks: of the bottleneck.
-        drawn: (B, C, H, W) of the rasterizer.
+        drawn: (B, C, h, w) of the rasterizer.
     """
 
     encoding: Encoding

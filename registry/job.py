@@ -80,7 +80,7 @@ class Job:
             require_fit(build_metrics(cfg), self.datasets)
             self.datasets("test")
         torch.manual_seed(self.settings.seed)
-        pipeline = build_model(cfg)
+        pipeline = build_model(cfg, to_fill=resume is not None)
         losses = build(cfg.get("losses", {}), "losses", "losses")
         if not losses:
             raise ConfigError("losses: the section is empty; there is nothing to minimise.")
@@ -212,7 +212,7 @@ def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:
     Raises:
         ConfigError: the checkpoint is missing, unreadable, or of another model.
     """
-    pipeline = build_model(cfg)
+    pipeline = build_model(cfg, to_fill=True)
     checkpoint.load_part(pipeline, checkpoint.load(file), "pipeline", str(file))
     pipeline = pipeline.eval().to(memory_format=torch.channels_last)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")

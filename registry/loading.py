@@ -158,7 +158,7 @@ class Datasets:
         self.built: dict[str, Any] = {}
 
     def __call__(self, name: str) -> Any:
-        """Return ``train``, ``prior``, ``val`` or ``test``; None where the config has none."""
+        """Return a dataset of the section by its key; None where the config has none."""
         if name not in self.built:
             self.built[name] = build(getattr(self.data, name), f"data.{name}", "datasets")
         return self.built[name]

@@ -200,7 +200,9 @@ def prepare(job: Job, rank: int, ranks: int) -> None:
     if job.resume is not None:  # the loop restores all of it later; this needs the weights now
         state = checkpoint.load(job.resume)
         checkpoint.load_part(pipeline, state, "pipeline", str(job.resume))
-    source, workers = json.dumps(job.data.train, sort_keys=True), job.data.workers
+    # the model, too: how maps become landmarks is not among its weights
+    source = json.dumps([job.data.train, job.cfg["model"]], sort_keys=True)
+    workers = job.data.workers
     for turn in range(min(ranks, 2)):  # the first process writes the file, the others read it
         if turn == min(rank, 1):
             job.datasets.built["train"] = pipeline.prepare(

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from registry import ConfigError, build, load_config
+from registry import ConfigError, build, checkpoint, load_config
+from registry.config import build_model
 from registry.contract import Batch
+from registry.job import load_pipeline
 
 SMALL = "mobilenetv3_small_050"
 VIT = "vit_tiny_patch16_224"
@@ -211,3 +213,17 @@ def test_without_a_network_nothing_starts_from_random_weights(monkeypatch):
 
 def test_image_size_is_for_transformers():
     assert fault(image_size=64).endswith("Give image_size to transformers and to nothing else.")
+
+
+def test_a_trained_model_needs_no_pretrained_weights(tmp_path):
+    file = tmp_path / "w.pth"
+    saved(randomise(timm.create_model(SMALL)), file)
+    config = Path(__file__).parents[1] / "configs/factorized_puppets_timm.py"
+    cfg = load_config(config, {"model.encoder.weights": str(file)})
+    pipeline = build_model(cfg)
+    weights = {f"pipeline.{key}": value for key, value in pipeline.state_dict().items()}
+    checkpoint.save({"model": weights}, tmp_path / "last.pth")
+    file.unlink()
+    loaded = load_pipeline(cfg, tmp_path / "last.pth").cpu()
+    for key, value in pipeline.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value), key

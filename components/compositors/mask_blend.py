@@ -34,9 +34,10 @@ class MaskBlend(nn.Module):
         foreground (B, 3, H, W), drawn (B, K, H, W), source (B, 3, H, W), source_drawn (B, K, H, W)
         -> image (B, 3, H, W), Layers
     Range:
-        images [0, 1]; mask (0, 1)
+        images [0, 1] up to overshoot; mask (0, 1)
     Source: factorized eq 5; factorized eq 6; factorized eq 7
-    Differs: the official code's low-resolution mask is a quarter, the paper's half
+    Differs: the official code's low-resolution mask is a quarter, the paper's half; ``residual``
+        and another ``mask_bias`` than 0.1 are ours
     """
 
     def __init__(

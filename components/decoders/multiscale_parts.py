@@ -48,6 +48,10 @@ class MultiscaleParts(nn.Module):
         ),
     ) -> None:
         super().__init__()
+        if num_landmarks < 4:
+            raise ValueError(
+                f"decoders/multiscale_parts: num_landmarks must be at least 4, not {num_landmarks}."
+            )
         k, d = num_landmarks, appearance_channels
         # part maps, and parts whose appearance is spread, from the coarsest scale on
         self.maps = (2, 4, *(k,) * (len(widths) - 1))

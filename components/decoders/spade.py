@@ -30,10 +30,11 @@ class Spade(nn.Module):
     Shapes:
         drawn (B, K, H, W), appearance.codes (B, K, D) -> (B, 3, H, W)
     Range:
-        output linear, mapped from the network's [-1, 1] to [0, 1]
+        output linear (bounded with ``tanh``), mapped from the network's [-1, 1] to [0, 1]
     Source: factorized eq 6; factorized sec 3; factorized sec 4
-    Differs: as the official code, two starting scales, no output nonlinearity. The appearance is
-        spread only where the nearest-neighbour resize reads it, which gives the same numbers
+    Differs: as the official code, two starting scales, no output nonlinearity but for ``tanh``. The
+        appearance is spread only where the nearest-neighbour resize reads it, which gives the same
+        numbers
     """
 
     def __init__(

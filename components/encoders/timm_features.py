@@ -40,6 +40,8 @@ class TimmFeatures(nn.Module):
     Differs: takes the place of ``encoders/unet``; no paper here has it
     """
 
+    fetches_weights = True
+
     def __init__(
         self,
         *,
@@ -87,9 +89,11 @@ def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.
     """
     import timm  # slow to import
 
-    if not timm.is_model(name.split(".")[0]):
-        near = did_you_mean(name, timm.list_models())
-        raise ConfigError(f"timm {timm.__version__} has no model '{name}'.{near}")
+    known = timm.list_models(pretrained="." in name)  # with their tags: vit_small_patch16_224.dino
+    if name not in known:
+        raise ConfigError(
+            f"timm {timm.__version__} has no model '{name}'.{did_you_mean(name, known)}"
+        )
     # the getter gives (B, C, h, w) for every architecture, and keeps the names of the whole model
     options: dict[str, Any] = {"features_only": True, "feature_cls": "getter"}
     if image_size is not None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from components.ops.gaussians import draw_gaussians
+from components.ops.gaussians import circular, draw_gaussians
 from components.ops.grid import at_least_float32
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
@@ -49,7 +48,7 @@ def part_window(xy: Tensor, height: int, width: int, radius: float, threshold: f
         (B, K, 2) -> (B, 1, height, width)
     Source: lorenz sec 3
     """
-    cov = radius**2 * torch.eye(2).to(at_least_float32(xy)).expand(*xy.shape, 2)
+    cov = circular(at_least_float32(xy), radius**2)
     near = draw_gaussians(xy, cov, height, width).sum(dim=1, keepdim=True).clamp(max=1)
     near = near * (near > threshold)
     return near / near.sum(dim=(-2, -1), keepdim=True)

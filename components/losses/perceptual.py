@@ -98,7 +98,8 @@ class Perceptual(nn.Module):
         fixed = None if tap_weights is None else torch.tensor(tap_weights, dtype=torch.float32)
         self.register_buffer("tap_weights", fixed, persistent=False)
         if fixed is None:
-            self.register_buffer("running", torch.tensor(running_start or [0.0] * len(taps)))
+            first = torch.tensor(running_start or [0.0] * len(taps), dtype=torch.float32)
+            self.register_buffer("running", first)
             self.register_buffer("started", torch.tensor(running_start is not None))
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:

@@ -58,6 +58,16 @@ def positive_definite(cov: Tensor, floor: float = 1e-6) -> Tensor:
     return cov + lift[..., None, None] * torch.eye(2, dtype=cov.dtype, device=cov.device)
 
 
+def circular(xy: Tensor, variance: float) -> Tensor:
+    """Return the same variance in every direction, for every landmark.
+
+    Shapes:
+        (B, K, 2) -> (B, K, 2, 2)
+    """
+    eye = torch.eye(2, dtype=xy.dtype, device=xy.device)
+    return variance * eye.expand(*xy.shape, 2)
+
+
 def mahalanobis(xy: Tensor, cov: Tensor, height: int, width: int, grid: Grid) -> Tensor:
     """Return (z - xy)^T cov^-1 (z - xy) for every pixel z, by the explicit inverse.
 

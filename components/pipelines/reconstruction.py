@@ -66,6 +66,10 @@ class Reconstruction(nn.Module):
         flip_pairs: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
+        if image_critic is not None and prior_image_critic is not None:
+            raise ValueError(
+                "image_critic and prior_image_critic both fill Outputs.image_critic; give one."
+            )
         self.encoder = encoder
         self.bottleneck = bottleneck
         self.rasterizer = rasterizer

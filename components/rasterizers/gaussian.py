@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from components.ops.gaussians import draw_gaussians
+from components.ops.gaussians import circular, draw_gaussians
 from components.ops.grid import Grid
 from registry.contract import Landmarks
 from registry.roles import RASTERIZERS
@@ -50,5 +49,5 @@ class Gaussian(nn.Module):
     def forward(self, landmarks: Landmarks) -> Tensor:
         cov, size = landmarks.cov, self.size
         if cov is None:
-            cov = self.variance * torch.eye(2).to(landmarks.xy).expand(*landmarks.xy.shape, 2)
+            cov = circular(landmarks.xy, self.variance)
         return draw_gaussians(landmarks.xy, self.scale * cov, size, size, self.kernel, self.grid)

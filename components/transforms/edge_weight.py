@@ -18,20 +18,13 @@ class EdgeWeight:
 
     Put it before the warp: ``transforms/tps_pair`` warps the weight with its target.
 
-    Args:
-        margin: width of the part with weight 0, as a fraction of the side; 10 of 128 pixels.
-        ramp: width of the ramp; 20 of 128 pixels.
-        softness: of the ramp 0.5 + 0.5 tanh(t / softness), t from -1 to 1.
+    Of 128 pixels, 10 have weight 0; then come 20 of the ramp 0.5 + 0.5 tanh(t / 0.4), t from -1 to
+    1.
 
     Shapes:
         Batch, seeds (B,) -> Batch with weight (B, 1, H, W)
     Source: imm sec 4
     """
-
-    def __init__(
-        self, *, margin: float = 10 / 128, ramp: float = 20 / 128, softness: float = 0.4
-    ) -> None:
-        self.margin, self.ramp, self.softness = margin, ramp, softness
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         target = need(batch, "target", "the training dataset (data.train)")
@@ -39,9 +32,10 @@ class EdgeWeight:
         weight = (down[:, None] * across).expand(len(target), 1, -1, -1)
         return replace(batch, weight=weight)
 
-    def _strip(self, size: int, like: Tensor) -> Tensor:
-        margin, steps = round(self.margin * size), round(self.ramp * size)
-        up = 0.5 + 0.5 * torch.tanh(axis(steps, "corners", like) / self.softness)
+    @staticmethod
+    def _strip(size: int, like: Tensor) -> Tensor:
+        margin, steps = round(10 / 128 * size), round(20 / 128 * size)
+        up = 0.5 + 0.5 * torch.tanh(axis(steps, "corners", like) / 0.4)
         strip = like.new_ones(size, dtype=up.dtype)
         strip[:margin], strip[margin : margin + steps] = 0, up
         return strip * strip.flip(0)
