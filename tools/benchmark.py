@@ -40,7 +40,11 @@ def main() -> int:
         ("skeleton of 16 limbs, 128 px, batch 16, forward and backward", skeletons(device, 16)),
         ("skeleton of 67 limbs, 128 px, batch 16, forward and backward", skeletons(device, 67)),
         ("thin-plate warp, 16 images of 128 px, 100 control points", splines(device)),
-        ("KeypointGAN full size, 128 px, batch 4, training step", steps(device)),
+        (
+            "KeypointGAN full size, 128 px, batch 4, training step",
+            steps(device, "keypointgan_h36m"),
+        ),
+        ("factorized full size, 128 px, batch 4, training step", steps(device, "factorized_bbc")),
         ("KeypointGAN full size, 128 px, batch 8, landmarks of images", predictions(device)),
     ):
         compare(title, variants, args.rounds, device)
@@ -102,8 +106,10 @@ def splines(device: str) -> dict[str, Callable]:
     }
 
 
-def published(device: str, layout: torch.memory_format) -> tuple[torch.nn.Module, Callable, Batch]:
-    cfg = load_config(ROOT / "configs/keypointgan_h36m.py", {"losses.perceptual.weights": "random"})
+def published(
+    device: str, layout: torch.memory_format, name: str
+) -> tuple[torch.nn.Module, Callable, Batch]:
+    cfg = load_config(ROOT / f"configs/{name}.py", {"losses.perceptual.weights": "random"})
     pipeline = build(cfg["model"], "model").to(device, memory_format=layout)
     losses = torch.nn.ModuleDict(build(cfg["losses"], "losses")).to(device, memory_format=layout)
     image = torch.rand(4, 3, 128, 128, device=device).contiguous(memory_format=layout)
@@ -112,9 +118,9 @@ def published(device: str, layout: torch.memory_format) -> tuple[torch.nn.Module
     return pipeline, lambda outputs: sum(loss(outputs, batch) for loss in losses.values()), batch
 
 
-def steps(device: str) -> dict[str, Callable]:
+def steps(device: str, name: str) -> dict[str, Callable]:
     def variant(layout: torch.memory_format, amp: bool) -> Callable:
-        pipeline, total, batch = published(device, layout)
+        pipeline, total, batch = published(device, layout, name)
         groups = pipeline.parameter_groups().values()
         adam = torch.optim.Adam([{"params": list(group)} for group in groups], lr=2e-4)
 
@@ -136,7 +142,7 @@ def steps(device: str) -> dict[str, Callable]:
 
 def predictions(device: str) -> dict[str, Callable]:
     def variant(layout: torch.memory_format, amp: bool) -> Callable:
-        pipeline = published(device, layout)[0].eval()
+        pipeline = published(device, layout, "keypointgan_h36m")[0].eval()
         image = torch.rand(8, 3, 128, 128, device=device).contiguous(memory_format=layout)
 
         def step() -> None:
