@@ -103,10 +103,9 @@ class Forecast(nn.Module):
             (B, 3, H, W), (B, T, K, 5) -> (B, T, 3, H, W) in [0, 1]
         Source: factorized sec D
         """
-        drawn = []
-        for xy, cov in (from_states(state) for state in states.unbind(dim=1)):
-            drawn.append(self.image_pipeline.edit(last, Landmarks(xy=xy, cov=cov)))
-        return torch.stack(drawn, dim=1).clamp(0, 1)
+        path = [from_states(state) for state in states.unbind(dim=1)]
+        frames = self.image_pipeline.animate(last, [Landmarks(xy=xy, cov=cov) for xy, cov in path])
+        return torch.stack(frames, dim=1).clamp(0, 1)
 
     @torch.no_grad()
     def forecast(self, frames: Tensor, steps: int) -> Tensor:

@@ -240,7 +240,19 @@ class Reconstruction(nn.Module):
         """
         if landmarks.cov is None:
             landmarks = replace(landmarks, cov=self.predict(image).landmarks.cov)
-        return self.compose(image, self.rasterizer(landmarks)).render
+        return self.animate(image, [landmarks])[0]
+
+    @torch.no_grad()
+    def animate(self, image: Tensor, path: Sequence[Landmarks]) -> list[Tensor]:
+        """Redraw ``image`` once per step of a path of its landmarks; its look is read once.
+
+        Shapes:
+            (B, 3, H, W), T Landmarks -> T of (B, 3, H, W)
+        """
+        source_pose = self._source_pose(image)
+        appearance = self._appearance(image, source_pose)
+        steps = (self.rasterizer(landmarks) for landmarks in path)
+        return [self._render(drawn, appearance, image, source_pose)[0] for drawn in steps]
 
     def reconstruct(self, source: Tensor, driving: Tensor) -> Tensor:
         """Draw ``source``'s appearance in ``driving``'s pose.
