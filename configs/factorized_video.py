@@ -48,7 +48,7 @@ data = dict(
         dict(type="transforms/color_jitter", hue=0.1)],
 )
 train = dict(
-    iterations=1200, batch_size=8, lr=1e-3, amp=True, ema=0.99, clip=1.0,
-    lr_factors=((800, 1.0), (1200, 0.02)), panels_every=250, checkpoint_every=250,
+    iterations=1100, batch_size=8, lr=1e-3, amp=True, ema=0.99, clip=1.0,
+    lr_factors=((750, 1.0), (1100, 0.02)), panels_every=250, checkpoint_every=250,
 )
 evaluate = dict(metrics=dict(regression=dict(type="metrics/regression")))
