@@ -7,8 +7,7 @@ Unlike the paper, the background net corrects the visible source instead of repa
 starts low and the foreground is bounded: so a run this short spends itself on what moves.
 A moving background:
 --cfg-options data.train.background=moving data.fit.background=moving data.test.background=moving
-A loss that makes the mask more binary:
---cfg-options "losses.binary={'type': 'losses/mask_entropy', 'weight': 0.1}"
+factorized_puppets_binary.py adds a loss that makes the mask more binary.
 """
 
 # fmt: off
