@@ -302,12 +302,12 @@ def test_window_loss_by_hand():
     render, target = torch.zeros(1, 3, 3, 3), torch.zeros(1, 3, 3, 3)
     render[0, 0, 1, 1], render[0, 1, 0, 1], render[0, 2, 0, 0] = 0.3, 0.6, 1.0
     xy = torch.zeros(1, 1, 2, requires_grad=True)
-    node = dict(type="losses/part_window", radius=2 / 3, threshold=0.4, weight=2.0)
+    node = dict(type="losses/part_window", radius=2 / 3, threshold=0.4)
     render.requires_grad_()
     outputs = Outputs(landmarks=Landmarks(xy=xy), render=render)
     loss = build(node, "l", "losses")(outputs, Batch(target=target))
     # centre weighs 1/3, the pixel above 1/6, the corner nothing; mean over three colours
-    assert loss.item() == pytest.approx(2 * (0.09 / 3 + 0.36 / 6) / 3, rel=1e-5)
+    assert loss.item() == pytest.approx((0.09 / 3 + 0.36 / 6) / 3, rel=1e-5)
     loss.backward()
     assert xy.grad is None  # parts cannot flee from what they do not explain
 

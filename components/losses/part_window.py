@@ -12,7 +12,7 @@ from registry.roles import LOSSES
 
 @LOSSES.register_module("losses/part_window")
 class PartWindow(nn.Module):
-    """weight * mean over colours of sum over pixels of W (render - target)^2.
+    """Mean over colours of the sum over pixels of W (render - target)^2.
 
     W is sum_k 1 / (1 + (d_k / radius)^2), d_k the distance to part k of the driving image, at most
     1, zero where it is not above the threshold, and then scaled to sum 1 per image.
@@ -21,15 +21,14 @@ class PartWindow(nn.Module):
         radius: of half the weight around one part.
         threshold: below which a pixel does not count: background far from parts is not
             reconstructed.
-        weight: factor; 1 in the official code.
 
     Source: lorenz sec 3
     Differs: squared error only; the official code can also take the absolute one
     """
 
-    def __init__(self, *, radius: float = 0.1, threshold: float = 0.2, weight: float = 1.0) -> None:
+    def __init__(self, *, radius: float = 0.1, threshold: float = 0.2) -> None:
         super().__init__()
-        self.radius, self.threshold, self.weight = radius, threshold, weight
+        self.radius, self.threshold = radius, threshold
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         render = at_least_float32(need(outputs, "render", "a pipeline with a decoder"))
@@ -38,7 +37,7 @@ class PartWindow(nn.Module):
         height, width = render.shape[-2:]
         window = part_window(xy, height, width, self.radius, self.threshold)
         error = (window * (render - target).square()).sum(dim=(-2, -1))
-        return self.weight * error.mean()
+        return error.mean()
 
 
 def part_window(xy: Tensor, height: int, width: int, radius: float, threshold: float) -> Tensor:
