@@ -5,11 +5,14 @@
 Example inputs come from the component's role and fit its constructor's arguments: ``image_size``,
 ``num_landmarks`` and ``edges``, its own or those of a nested part, ``in_channels`` of a critic,
 ``appearance_channels`` of a decoder and ``features`` of an appearance encoder decide the sizes; an
-attribute ``takes`` (``image``, ``pose_image``, ``maps``), its own or its encoder's, decides what an
-encoder or a bottleneck is fed, and ``needs_pose`` gives an encoder the pose of its image, too. A
-decoder and a compositor get one drawn map per landmark if they take ``num_landmarks``, at an eighth
-of the size if ``takes`` is ``maps``; else a pose image. A transform that returns its batch twice
-over, one after the other, says ``copies = 2``. Hooks are checked for form alone.
+attribute ``takes`` (``image``, ``pose_image``, ``maps``, ``affine_maps``: five per landmark), its
+own or its encoder's, decides what an encoder or a bottleneck is fed, and ``needs_pose`` gives an
+encoder the pose of its image, too. A decoder and a compositor get one drawn map per landmark if
+they take ``num_landmarks``, at an eighth of the size if ``takes`` is ``maps``; else a pose image.
+In motion transfer a decoder's ``takes`` is ``motion``, a compositor's ``landmarks``, and a critic
+that takes ``num_landmarks`` gets their drawn maps. A predictor's ``numbers`` are those of a state.
+A transform that returns its batch twice over, one after the other, says ``copies = 2``. Hooks are
+checked for form alone.
 """
 
 from __future__ import annotations
@@ -34,8 +37,10 @@ from registry.contract import (
     Batch,
     CriticScores,
     Encoding,
+    Judgement,
     Landmarks,
     Layers,
+    Motion,
     Outputs,
 )
 from registry.examples import BATCH, Example
@@ -50,8 +55,9 @@ def check(name: str, /, **arguments: Any) -> None:
     A network must return what its role promises, for images that are not square unless it has an
     ``image_size``; leave its inputs alone; pass finite gradients to them and to every trained
     parameter; give equal outputs after saving and loading; work in float64 and under bfloat16
-    autocast. A data set must decide its target by the index alone, a transform each item by that
-    item's seed. A metric must return a row of ``metrics.json``.
+    autocast. A data set must decide its target by the index alone, unless it says
+    ``random_target = True``, a transform each item by that item's seed. A metric must return a row
+    of ``metrics.json``.
 
     Args:
         name: ``encoders/stem``, ``encoders/acme/convnext``.
@@ -179,7 +185,7 @@ def _is_image(output: Any, example: Example) -> bool:
 
 
 def _is_composed(output: Any, example: Example) -> bool:
-    return (
+    return isinstance(output, Motion) or (
         isinstance(output, tuple)
         and len(output) == 2
         and _is_image(output[0], example)
@@ -200,9 +206,13 @@ NETWORKS: dict[str, _Network] = {
     ),
     "rasterizers": _Network(lambda e: (e.points(),), "a (B, C, H, W) drawing", _is_map),
     "decoders": _Network(Example.decoded, "(B, 3, H, W) images", _is_image),
-    "compositors": _Network(Example.composed, "(B, 3, H, W) images and Layers", _is_composed),
+    "compositors": _Network(
+        Example.composed, "(B, 3, H, W) images and Layers, or Motion", _is_composed
+    ),
     "critics": _Network(
-        Example.judged, "a tuple of scores", lambda o, e: isinstance(o, tuple) and len(o) > 0
+        Example.judged,
+        "a tuple of scores or Judgement",
+        lambda o, e: isinstance(o, Judgement) or (isinstance(o, tuple) and len(o) > 0),
     ),
     "priors": _Network(
         lambda e: (e.picture("pose_image"), e.picture("pose_image")),
@@ -216,8 +226,8 @@ NETWORKS: dict[str, _Network] = {
     ),
     "predictors": _Network(
         lambda e: (e.states(), 2),
-        "(B, T + 1, K, 5) states after two more steps",
-        lambda o, e: isinstance(o, Tensor) and o.shape[1:] == (4, e.landmarks, 5),
+        "(B, T + 1, K, S) states after two more steps",
+        lambda o, e: isinstance(o, Tensor) and o.shape[1:] == (4, *e.states().shape[2:]),
     ),
     "pipelines": _Network(lambda e: (e.batch(),), "Outputs", lambda o, e: isinstance(o, Outputs)),
 }
@@ -341,6 +351,7 @@ def _check_dataset(dataset: Any, name: str) -> None:
             "keypoints": (np.float32, (count, 2)),
             "visible": (np.float32, (count,)),
             "size": (np.float32, (2,)),
+            "flow": (np.float32, (*np.shape(item.get("flow"))[:2], 2)),
         }
         for field, (dtype, shape) in shapes.items():
             if field in item or field in images:
@@ -355,7 +366,8 @@ def _check_dataset(dataset: Any, name: str) -> None:
             again = dataset.sample(index, np.random.default_rng(seed))
             for field in kept:
                 # another rng may move the window of a clip, and with it its name
-                fixed = seed == 0 or (field in ("target", "keypoints", "name") and "target" in item)
+                moves = "frames" in item or getattr(dataset, "random_target", False)
+                fixed = seed == 0 or (field in ("target", "keypoints", "name") and not moves)
                 _require(
                     not fixed or np.array_equal(kept[field], again[field]),
                     f"{name}: '{field}' of sample {index} is another one at the second call"

@@ -60,12 +60,15 @@ class Train:
         clip: largest gradient norm of each parameter group; None for no clipping.
         clip_each: clip the norm of each tensor on its own instead.
         groups: changes per parameter group of the pipeline: ``{"critic": {"weight_decay": 0.0}}``.
-        lr_factors: ``(iteration, factor)`` points, joined linearly; empty for a constant rate.
+        lr_factors: ``(iteration, factor)`` points, joined linearly; two points at one iteration are
+            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate.
         ema: decay of the averaged weights, which are then the ones evaluated; None for none.
         init: part of the pipeline -> config whose trained weights it starts from
             (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there.
         amp: autocast to bfloat16.
         compile: compile the pipeline with torch.compile.
+        sync_batch_norm: batch norm over the batches of all processes, as FOMM's; needs several
+            GPUs and is ignored without (not tried on any so far).
         seed: of weights, batches and augmentation.
         log_every, panels_every, checkpoint_every, evaluate_every: iterations; 0 for never.
         hooks: further hooks.
@@ -84,6 +87,7 @@ class Train:
     init: Mapping[str, str] = field(default_factory=dict)
     amp: bool = False
     compile: bool = False
+    sync_batch_norm: bool = False
     seed: int = 0
     log_every: int = 50
     panels_every: int = 1000

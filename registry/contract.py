@@ -72,15 +72,18 @@ class Batch:
         driving: (B, 3, H, W) image that gives pose.
         target: (B, 3, H, W) pixels to reproduce; ``driving`` itself unless driving was perturbed.
         warped: (B, 3, H, W) another view of ``driving``: the image under a known warp.
-        warped_grid: (B, H, W, 2) where each pixel of ``warped`` comes from in ``driving``.
+        warp: that warp: called with points (B, P, 2) of ``warped`` it returns where they come from
+            in ``driving``; ``components.ops.tps.Spline`` has its grid and its slope.
         weight: (B, 1, H, W) of each pixel of ``target`` in the reconstruction; None: all count.
         frames: (B, T, 3, H, W) a clip instead of single images.
-        states: (B, T, K, 5) landmarks of a clip as mean and Cholesky factor (l11, l21, l22).
+        states: (B, T, K, S) landmarks of a clip as S numbers each: 5, mean and Cholesky factor
+            (l11, l21, l22) of the covariance; or 6, mean and affine map (or covariance) row by row.
         poses: (B, K, 2) unpaired sample of the pose prior.
         keypoints: (B, J, 2) annotation of ``driving``, NaN where missing; never used in training.
         visible: (B, J) 1 where ``keypoints`` is annotated and visible.
         mask: (B, 1, H, W) 1 = foreground of ``driving``.
-        flow: (B, 2, H, W) optical flow.
+        flow: (B, 2, h, w) from each pixel of ``driving`` to where that point is in ``source``, as
+            the difference (x, y) of contract coordinates.
         size: (B, 2) width and height, in original pixels, of the crop that ``driving`` shows.
         name: B names ``<clip>/<frame>``.
     """
@@ -89,7 +92,7 @@ class Batch:
     driving: Tensor | None = None
     target: Tensor | None = None
     warped: Tensor | None = None
-    warped_grid: Tensor | None = None
+    warp: Any = None
     weight: Tensor | None = None
     frames: Tensor | None = None
     states: Tensor | None = None
@@ -110,15 +113,14 @@ class Batch:
                 "driving": image,
                 "target": image,
                 "warped": image,
-                "warped_grid": "B H W 2",
                 "weight": "B 1 H W",
                 "frames": "B T 3 H W",
-                "states": "B T K 5",
+                "states": "B T K S",
                 "poses": "B K 2",
                 "keypoints": "B J 2",
                 "visible": "B J",
                 "mask": "B 1 H W",
-                "flow": "B 2 H W",
+                "flow": "B 2 h w",
                 "size": "B 2",
             },
         )
@@ -223,6 +225,48 @@ class Layers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Motion:
+    """How the source moves to look like the driving image.
+
+    Attributes:
+        grid: (B, h, w, 2) where each pixel of the driving image comes from in the source.
+        weights: (B, K + 1, h, w) share of each landmark's motion, the background's first; their sum
+            is 1.
+        visibility: (B, 1, h, w) 1 where the source shows it, 0 where it must be painted.
+        drawn: (B, K, h, w) maps of the driving landmarks minus those of the source's.
+    """
+
+    grid: Tensor
+    weights: Tensor | None = None
+    visibility: Tensor | None = None
+    drawn: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check(
+            self,
+            {
+                "grid": "B h w 2",
+                "weights": "B M h w",
+                "visibility": "B 1 h w",
+                "drawn": "B K h w",
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a critic saw; a critic without features may return the tuple of scores.
+
+    Attributes:
+        scores: one tensor per scale.
+        features: what its layers gave on the way, in their order.
+    """
+
+    scores: tuple[Tensor, ...]
+    features: tuple[Tensor, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CriticScores:
     """What a critic said; each tuple has one tensor per scale.
 
@@ -230,11 +274,15 @@ class CriticScores:
         generator: scores of the generated sample, differentiable to the sample, not to the critic.
         fake: scores of the generated (or replayed) sample, differentiable to the critic only.
         real: scores of the real sample, differentiable to the critic only.
+        generator_features, real_features: of the generated and the real sample, one tensor per
+            layer, differentiable to the sample (and a condition), not to the critic.
     """
 
     generator: tuple[Tensor, ...]
     fake: tuple[Tensor, ...]
     real: tuple[Tensor, ...]
+    generator_features: tuple[Tensor, ...] = ()
+    real_features: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +297,8 @@ class Outputs:
         pose_image: (B, 1, H, W) the encoder's picture of the pose, range [-1, 1].
         drawn: (B, C, h, w) what the rasterizer drew from ``landmarks``, mostly at image size.
         render: (B, 3, H, W) the reconstruction of ``target``, in [0, 1] up to overshoot.
+        motion: from the source to the driving image.
+        deformed: (B, 3, H, W) the source moved by ``motion``, nothing painted.
         prior_landmarks: bottleneck's reading of the drawn prior poses.
         prior_drawn: (B, C, h, w) what the rasterizer drew from the prior poses.
         redrawn: (B, C, h, w) drawn from landmarks that only the bottleneck's own weights receive
@@ -256,8 +306,8 @@ class Outputs:
         prior_cycle: (B, 1, H, W) the pose image read back from a render of the prior poses.
         pose_critic: scores of ``pose_image`` against the drawn prior poses.
         image_critic: scores of rendered against real images.
-        states: (B, T, K, 5) predicted landmarks, as ``Batch.states``.
-        true_states: (B, T, K, 5) the same, read from the true frames.
+        states: (B, T, K, S) predicted landmarks, as ``Batch.states``.
+        true_states: (B, T, K, S) the same, read from the true frames.
         frames: (B, T, 3, H, W) predicted frames.
     """
 
@@ -268,6 +318,8 @@ class Outputs:
     pose_image: Tensor | None = None
     drawn: Tensor | None = None
     render: Tensor | None = None
+    motion: Motion | None = None
+    deformed: Tensor | None = None
     prior_landmarks: Landmarks | None = None
     prior_drawn: Tensor | None = None
     redrawn: Tensor | None = None
@@ -282,12 +334,13 @@ class Outputs:
         _check(
             self,
             {
-                "states": "B T K 5",
-                "true_states": "B T K 5",
+                "states": "B T K S",
+                "true_states": "B T K S",
                 "frames": "B T 3 H W",
                 "pose_image": "B 1 H W",
                 "drawn": "B C h w",
                 "render": "B 3 H W",
+                "deformed": "B 3 H W",
                 "prior_drawn": "B C h w",
                 "redrawn": "B C h w",
                 "prior_cycle": "B 1 H W",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,11 +17,34 @@ from registry.contract import (
     Encoding,
     Landmarks,
     Layers,
+    Motion,
     Outputs,
     Pose,
 )
 
 BATCH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A warp with the three methods of ``components.ops.tps.Spline``.
+
+    Attributes:
+        matrix: (B, 2, 2), of the map z -> A z.
+    """
+
+    matrix: Tensor
+
+    def __call__(self, xy: Tensor) -> Tensor:
+        return (self.matrix[:, None] * xy[..., None, :]).sum(dim=-1)
+
+    def slope(self, xy: Tensor) -> Tensor:
+        return self.matrix[:, None].expand(*xy.shape, 2)
+
+    def grid(self, height: int, width: int) -> Tensor:
+        y, x = torch.linspace(-0.9, 0.9, height), torch.linspace(-0.9, 0.9, width)
+        xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).to(self.matrix)
+        return self(xy.reshape(1, -1, 2)).reshape(-1, height, width, 2)
 
 
 def find(node: Any, key: str) -> Any:
@@ -60,6 +83,8 @@ class Example:
     def picture(self, kind: str) -> Tensor:
         if kind == "maps":
             return self.uniform(self.landmarks, self.height // 8, self.width // 8, low=-1)
+        if kind == "affine_maps":
+            return self.uniform(5 * self.landmarks, self.height // 8, self.width // 8, low=-1)
         if kind == "image":
             return self.uniform(3, self.height, self.width)
         return self.uniform(1, self.height, self.width, low=-1)
@@ -75,7 +100,19 @@ class Example:
         )
 
     def states(self) -> Tensor:
-        return 0.9 * self.uniform(3, self.landmarks, 5, low=-1)
+        return 0.9 * self.uniform(3, self.landmarks, getattr(self.part, "numbers", 5), low=-1)
+
+    def warp(self) -> Stretch:
+        return Stretch(torch.eye(2) + 0.1 * self.uniform(2, 2, low=-1))
+
+    def motion(self) -> Motion:
+        size = (self.height // 4, self.width // 4)
+        return Motion(
+            grid=0.9 * self.uniform(*size, 2, low=-1),
+            weights=self.uniform(self.landmarks + 1, *size) / (self.landmarks + 1),
+            visibility=self.uniform(1, *size),
+            drawn=self.uniform(self.landmarks, *size, low=-1),
+        )
 
     def mapped(self) -> Landmarks:
         logits = self.picture("maps")
@@ -89,7 +126,8 @@ class Example:
             driving=driving,
             target=driving,
             warped=self.picture("image"),
-            warped_grid=self.uniform(self.height, self.width, 2, low=-1),
+            warp=self.warp(),
+            flow=0.1 * self.uniform(2, self.height // 4, self.width // 4, low=-1),
             weight=self.uniform(1, self.height, self.width),
             poses=self.points().xy,
             keypoints=self.points().xy,
@@ -97,7 +135,7 @@ class Example:
             mask=self.uniform(1, self.height, self.width).round(),
             frames=self.uniform(3, 3, self.height, self.width),
             states=self.states(),
-            name=tuple(f"clip{i}/000000" for i in range(BATCH)),
+            name=tuple(f"clip/{i:06d}" for i in range(BATCH)),
         )
 
     def outputs(self) -> Outputs:
@@ -110,6 +148,8 @@ class Example:
                 generator=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
                 fake=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
                 real=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
+                generator_features=(self.uniform(2, 4, 4, low=-1), self.uniform(3, 2, 2, low=-1)),
+                real_features=(self.uniform(2, 4, 4, low=-1), self.uniform(3, 2, 2, low=-1)),
             )
             for field in ("pose_critic", "image_critic")
         }
@@ -121,6 +161,8 @@ class Example:
             states=self.uniform(1, self.landmarks, 5, low=-1),
             true_states=self.uniform(1, self.landmarks, 5, low=-1),
             render=self.picture("image"),
+            motion=self.motion(),
+            deformed=self.picture("image"),
             layers=Layers(
                 foreground=self.picture("image"),
                 background=self.picture("image"),
@@ -151,6 +193,8 @@ class Example:
         return self.uniform(self.landmarks, self.height, self.width)
 
     def decoded(self) -> tuple[Any, ...]:
+        if self.takes == "motion":
+            return self.picture("image"), self.motion()
         drawn, channels = self.drawn(), self.node.get("appearance_channels")
         if not channels:
             return (drawn,)
@@ -158,10 +202,15 @@ class Example:
         codes = self.uniform(self.landmarks, channels, low=-1)
         return drawn, Appearance(image=image, codes=codes)
 
-    def composed(self) -> tuple[Tensor, ...]:
+    def composed(self) -> tuple[Any, ...]:
+        if self.takes == "landmarks":
+            return self.picture("image"), self.points(), self.points()
         return self.picture("image"), self.drawn(), self.picture("image"), self.drawn()
 
     def judged(self) -> tuple[Tensor, ...]:
         image = self.uniform(self.node.get("in_channels", 3), self.height, self.width)
-        two = len(inspect.signature(self.part.forward).parameters) > 1
-        return (image, self.picture("image")) if two else (image,)
+        if len(inspect.signature(self.part.forward).parameters) == 1:
+            return (image,)
+        if (count := self.node.get("num_landmarks")) is not None:
+            return (image, self.uniform(count, self.height, self.width))[: 2 if count else 1]
+        return image, self.picture("image")

@@ -184,9 +184,13 @@ class Job:
 def lr_factor(points: Any, iteration: int) -> float:
     """Interpolate ``(iteration, factor)`` points linearly; constant beyond both ends.
 
+    Of two points at one iteration the second counts from there on: a step.
+
     Example:
         >>> lr_factor([(100, 1.0), (200, 0.0)], 150)
         0.5
+        >>> [lr_factor([(60, 1.0), (60, 0.1)], i) for i in (59, 60)]
+        [1.0, 0.1]
     """
     if not points:
         return 1.0

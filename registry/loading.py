@@ -121,7 +121,7 @@ def to_batch(
 
     Args:
         arrays: from :func:`collate`: images (B, H, W, 3) and frames (B, T, H, W, 3) uint8, mask
-            (B, H, W), points (B, J, 2), states (B, T, K, 5).
+            (B, H, W), flow (B, h, w, 2), points (B, J, 2), states (B, T, K, S).
         device: where the batch goes.
         transforms: applied in order, each (Batch, per-item seeds (B,)) -> Batch.
     """
@@ -133,6 +133,8 @@ def to_batch(
         if key in ("source", "target", "driving", "frames"):
             # NHWC in memory seen as NCHW: channels-last without a copy
             value = value.movedim(-1, -3).to(dtype) / 255
+        elif key == "flow":
+            value = value.movedim(-1, -3).to(dtype)
         elif key == "mask":
             value = value[:, None].to(dtype)
         elif isinstance(value, Tensor) and value.is_floating_point():

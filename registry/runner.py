@@ -182,6 +182,9 @@ def train(
     )
     if rank == 0:
         save_config(cfg, work_dir)
+        if settings.sync_batch_norm and ranks > 1 and not cuda:
+            job.progress.job = job
+            job.progress.say("train.sync_batch_norm needs GPUs: each process keeps its own here.")
     hooks = [
         job.progress,
         build({"type": "hooks/panels", "every": settings.panels_every}, "train"),
@@ -246,8 +249,11 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
     """Return mmengine's Runner around a job; hooks find the job as ``runner.job``."""
     settings = job.settings
     wrapper: dict[str, Any] = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
+    cfg: dict[str, Any] = {"model_wrapper_cfg": wrapper}
     if not torch.cuda.is_available():
         wrapper["device_ids"] = None
+    elif settings.sync_batch_norm:
+        cfg["sync_bn"] = "torch"  # mmengine converts when there are several processes
 
     def loop(runner: Any, dataloader: Any) -> Loop:
         # a closure: mmengine deep-copies the arguments in a loop's config, the model with them
@@ -264,7 +270,7 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
         default_hooks=dict.fromkeys(standard),
         custom_hooks=hooks,
         launcher="pytorch" if ranks > 1 else "none",
-        cfg=Config({"model_wrapper_cfg": wrapper}),
+        cfg=Config(cfg),
         randomness={"seed": settings.seed},
         log_level="WARNING",
         experiment_name=f"{job.work_dir.name}-{os.getpid()}-{id(job)}",

@@ -47,8 +47,11 @@ class Golden:
         return {k: v.float() if v.is_floating_point() else v for k, v in found.items()}
 
     def check(self, key: str, ours: torch.Tensor, slack: float = 0.0) -> None:
-        """Compare with the stored elements, within the stated tolerance or ``slack``."""
-        key = f"output{key}" if key.startswith("_train/") else f"output/{key}"
+        """Compare with the stored elements, within the stated tolerance or ``slack``.
+
+        Keys are below ``output/``; of ``output_train/`` and the like from that underscore on.
+        """
+        key = f"output{key}" if key.startswith("_") else f"output/{key}"
         stored = self.tensors[key].flatten()
         found = ours.detach().flatten()[:: self.step.get(key, 1)]
         assert found.numel() == stored.numel(), key

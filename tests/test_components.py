@@ -15,6 +15,8 @@ import registry
 from registry import ROLES, ConfigError
 from tests.test_bbc_pose import bbc_pose
 from tests.test_celeba import celeba
+from tests.test_deepfashion import deepfashion
+from tests.test_video_folder import video_folder
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(
@@ -32,14 +34,19 @@ TPS = dict(type="transforms/tps_gaussian")
 
 # One row per component: constructor arguments for registry.check, small enough for a CPU.
 EXAMPLES = {
+    "bottlenecks/affine": dict(num_landmarks=3),
     "bottlenecks/gaussian": {},
+    "bottlenecks/monkeynet": {},
     "bottlenecks/separable": {},
     "bottlenecks/skeleton_regressor": dict(encoder=LOGITS),
     "compositors/add": dict(first=2, background_widths=(4, 4, 4)),
+    "compositors/dense_motion": dict(num_landmarks=3, width=4, max_width=8, depth=2),
     "compositors/mask_blend": dict(
         num_landmarks=3, first=2, mask_widths=(4,), background_widths=(4, 4, 4)
     ),
+    "compositors/monkeynet_motion": dict(num_landmarks=3, width=4, max_width=8, depth=2),
     "critics/conditional_image": dict(width=4, image_size=64),
+    "critics/feature_patch": dict(widths=(4, 6), num_landmarks=3, spectral=True),
     "critics/multiscale_patch": dict(width=4, scales=2),
     "critics/pix2pix": dict(width=4),
     "datasets/bbc_pose": dict(root="bbc_pose", split="val", image_size=16),
@@ -47,20 +54,32 @@ EXAMPLES = {
     "datasets/clips": dict(
         frame_dataset=dict(type="datasets/standin", image_size=16, num_keypoints=4), length=3
     ),
+    "datasets/deepfashion": dict(root="deepfashion", image_size=16),
+    "datasets/first_source": dict(
+        frame_dataset=dict(type="datasets/standin", image_size=16, num_keypoints=4)
+    ),
+    "datasets/flow_pairs": dict(
+        frame_dataset=dict(type="datasets/puppets", image_size=32, clips=2, frames_per_clip=5)
+    ),
     "datasets/frames": dict(root="frames", image_size=16, annotations="points.csv"),
     "datasets/poses": dict(source="points.csv", format="csv", fit="box", edges=((0, 1),)),
     "datasets/puppets": dict(image_size=32, clips=3, frames_per_clip=4),
     "datasets/simple_h36m": dict(root="human_images", image_size=32),
     "datasets/standin": dict(image_size=16, num_keypoints=4, edges=EDGES, flip_pairs=((2, 3),)),
+    "datasets/video_folder": dict(root="videos", image_size=16),
     "decoders/conditional": dict(pose_encoder=POSE, appearance_channels=8, width=4),
     "decoders/imm": dict(num_landmarks=3, appearance_channels=8, width=4),
+    "decoders/monkeynet": dict(num_landmarks=3, width=4, max_width=8, depth=2, blocks=1),
     "decoders/multiscale_parts": dict(
         num_landmarks=6, appearance_channels=5, widths=((8, 8), (8, 6), (6, 4))
     ),
+    "decoders/occlusion_aware": dict(width=4, blocks=1),
     "decoders/spade": dict(num_landmarks=3, appearance_channels=5, width=2),
     "encoders/hourglass_appearance": dict(num_landmarks=3, features=8, out_channels=5),
     "encoders/image_to_skeleton": dict(width=4),
     "encoders/imm": dict(num_landmarks=3, width=4),
+    "encoders/keypoint_hourglass": dict(num_landmarks=3, width=4, max_width=8, depth=2),
+    "encoders/monkeynet": dict(num_landmarks=3, width=4, max_width=8, depth=2, stride=2),
     "encoders/part_appearance": dict(num_landmarks=3, features=6, out_channels=5, widths=(4,)),
     "encoders/residual_hourglass": dict(num_landmarks=3, stride=4, width=8),
     "encoders/stem": dict(width=4, out_channels=8),
@@ -74,15 +93,31 @@ EXAMPLES = {
     "losses/adversarial": {},
     "losses/critic": {},
     "losses/equivariance": {},
+    "losses/equivariance_jacobian": {},
+    "losses/equivariance_points": {},
+    "losses/feature_matching": dict(weights=(10.0, 1.0)),
+    "losses/flow_agreement": {},
+    "losses/flow_points": {},
     "losses/mask_entropy": {},
     "losses/part_window": {},
     "losses/perceptual": dict(weights="random", width=4, taps=("input", "conv1_2", "conv2_2")),
+    "losses/pixel": dict(of="deformed"),
     "losses/prior_cycle": {},
     "losses/prior_points": {},
     "losses/redraw": {},
     "losses/state": {},
     "metrics/containment": {},
+    "metrics/embedding_distance": dict(
+        encoder=dict(type="encoders/stem", width=4, out_channels=8), weights="own"
+    ),
+    "metrics/jitter": {},
+    "metrics/keypoint_distance": dict(
+        encoder=dict(type="encoders/unet", num_landmarks=3, first=2, widths=(8, 8, 4)),
+        bottleneck=dict(type="bottlenecks/gaussian"),
+        weights="judge.pth",
+    ),
     "metrics/keypoint_error": {},
+    "metrics/l1": {},
     "metrics/lpips": dict(trunk="random"),
     "metrics/mask_iou": {},
     "metrics/psnr": {},
@@ -120,7 +155,7 @@ EXAMPLES = {
         ),
         prior=dict(type="priors/unpaired_poses", critic=PATCH, image_size=32, history=4),
     ),
-    "predictors/gru": dict(num_landmarks=3, width=4),
+    "predictors/gru": dict(num_landmarks=3, width=4, state="covariance", delay=1),
     "predictors/lstm": dict(num_landmarks=3, width=4, depth=2),
     "priors/unpaired_poses": dict(critic=PATCH, image_size=32, history=4),
     "rasterizers/gaussian": dict(image_size=32),
@@ -128,6 +163,7 @@ EXAMPLES = {
     "transforms/appearance_pair": {},
     "transforms/color_jitter": {},
     "transforms/edge_weight": {},
+    "transforms/flip_pair": dict(time=False),  # the example batch has flow
     "transforms/second_view": dict(driving_transform=TPS),
     "transforms/tps_and_temporal": dict(source_transform=TPS),
     "transforms/tps_gaussian": {},
@@ -135,6 +171,7 @@ EXAMPLES = {
     "transforms/tps_pair": dict(source_transform=TPS, driving_transform=TPS),
     "transforms/tps_solved": {},
     "transforms/tps_uniform": {},
+    "transforms/zoom": {},
 }
 
 
@@ -156,8 +193,13 @@ def files(tmp_path, monkeypatch):
             cv2.imwrite(f"{folder}/BackgroudMask/Walking/{n}.png", np.full((32, 32), 255))
             points = np.full((32, 2), n / 10)
             scipy.io.savemat(f"{folder}/Landmarks/Walking/{n}.mat", {"keypoints_2d": points})
+    judge = registry.build(EXAMPLES["metrics/keypoint_distance"]["encoder"])
+    weights = {f"pipeline.encoder.{key}": value for key, value in judge.state_dict().items()}
+    torch.save({"model": weights}, "judge.pth")
     bbc_pose("bbc_pose", range(11, 16), frames=(1,))
     celeba("celeba", 14)
+    deepfashion("deepfashion")
+    video_folder("videos", ("train",))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -55,8 +55,9 @@ def config(name, **numbers):
 def stand_in(node, size, points, seed, length=4):
     """Noise in place of a data set, also of the one that clips are cut from."""
     if "frame_dataset" in node:
-        inner = stand_in(node["frame_dataset"], size, points, seed, node["length"])
-        return {**node, "frame_dataset": inner}
+        inner = stand_in(node["frame_dataset"], size, points, seed, node.get("length", length))
+        flow = {"flow": "dis", "gaps": [1]} if "flow" in node else {}
+        return {**node, **flow, "frame_dataset": inner}
     return {
         "type": "datasets/standin",
         "image_size": size,
@@ -71,6 +72,8 @@ def on_stand_ins(path):
     names = {node.targets[0].id for node in ast.parse(path.read_text()).body[1:]}
     # landmarks that are discovered may be any number; those of a skeleton may not
     small = SMALL if "edges" in names else SMALL | {"num_landmarks": 4}
+    if "pipelines/motion_transfer" in path.read_text():
+        small = small | {"image_size": 128}  # a quarter of it is halved five times
     cfg = load_config(path, {key: value for key, value in small.items() if key in names})
     metrics = list(cfg.get("evaluate", {}).get("metrics", {}).values())
     landmarks = cfg["num_landmarks"]
@@ -94,6 +97,8 @@ def on_stand_ins(path):
     for loss in cfg["losses"].values():
         if loss["type"] == "losses/perceptual":
             loss |= {"weights": "random", "width": 4}
+        if loss["type"] == "losses/flow_agreement" and loss.get("weights"):
+            loss |= {"weights": "random", "updates": 1}
     cfg["data"] |= {"val": None, "workers": 0}
     cfg["train"] |= {"init": {}, "iterations": 1, "batch_size": 2}
     return json.loads(json.dumps(cfg))
@@ -217,6 +222,19 @@ def test_one_step_and_one_evaluation(path, tmp_path):
         ("factorized_kth", FACTORIZED, 33_137_147 - 5_408_129 + 5_358_785),  # low-resolution mask
         ("factorized_kth", ["image_critic"], 2 * 2_764_737),
         ("factorized_bair", FACTORIZED, 33_137_147),
+        ("fomm_vox", ["encoder"], 14_215_368),
+        ("fomm_mgif", ["encoder"], 14_215_368 - 36 * (35 * 49 + 1)),  # one map of matrices
+        ("fomm_vox", ["motion"], 37_730_268),
+        ("fomm_vox", ["motion", "decoder"], 45_575_391),
+        ("fomm_fashion", ["image_critic"], 2_758_849),
+        ("fomm_vox_adv", ["image_critic"], 2_758_849 + 10 * 16 * 64),  # ten maps of landmarks
+        # the hourglass of FOMM's detector has 14 215 368 - 85 800 of its two heads
+        ("monkeynet_taichi", ["encoder"], 14_129_568 + 10 * (35 * 9 + 1)),
+        ("monkeynet_vox", ["encoder"], 14_132_728),
+        ("monkeynet_taichi", ["motion"], 14_129_568 + 41 * 64 * 9 + 2 * 308 + 13 * (76 * 9 + 1)),
+        ("monkeynet_taichi", ["decoder"], 14_129_568 + 992 * 90 + 4 * 36_720 + 3 * 46),
+        ("monkeynet_taichi", ["image_critic"], 1_719_489),
+        ("i2v_taichi", ["predictor"], 3_397_692),
     ],
 )
 def test_parameter_counts_of_the_published_sizes(name, parts, expected):

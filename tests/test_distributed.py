@@ -47,7 +47,9 @@ def test_two_ranks_equal_one_process_and_exit_cleanly(tmp_path):
     env = {**environment(), "PYTHONPATH": str(tmp_path)}
     short = ["--cfg-options", "train.iterations=6"]
     command = train_command(
-        config, tmp_path / "two", "--launcher", "pytorch", *short, "train.batch_size=2"
+        config,
+        tmp_path / "two",
+        *("--launcher", "pytorch", *short, "train.batch_size=2", "train.sync_batch_norm=true"),
     )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     two = subprocess.run(
@@ -80,3 +82,4 @@ def test_two_ranks_equal_one_process_and_exit_cleanly(tmp_path):
     assert moved > 0
     # the table is printed once, by the first process
     assert two.stdout.count("95 % interval") == 1
+    assert two.stdout.count("train.sync_batch_norm needs GPUs") == 1

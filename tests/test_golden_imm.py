@@ -24,7 +24,7 @@ def golden() -> Golden:
 def official_spline(coefficients: torch.Tensor) -> Spline:
     weight, constant, x, y = coefficients.split((100, 1, 1, 1), dim=1)
     affine = torch.cat((x, y, constant), dim=1).transpose(1, 2)
-    return Spline(control_grid(10), weight, affine)
+    return Spline(control_grid(10).expand_as(weight), weight, affine)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

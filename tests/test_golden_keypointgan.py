@@ -281,7 +281,7 @@ def official_spline(operators: Golden, canvas: float) -> Spline:
     coefficients = operators["input/tps_coefficients"]
     weight, constant, x, y = coefficients.split((100, 1, 1, 1), dim=1)
     affine = torch.cat((x, y, constant), dim=1).transpose(1, 2)
-    return Spline(control_grid(10), weight, affine, canvas=canvas)
+    return Spline(control_grid(10).expand_as(weight), weight, affine, canvas=canvas)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

@@ -5,6 +5,8 @@ Their repository does not parse, so there are no golden numbers of it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from components.layers.hourglass import Hourglass
 from components.losses.equivariance import areas, carried_moments
 from components.losses.part_window import part_window
 from components.ops.grid import plane
-from components.ops.tps import Spline
+from components.ops.tps import Spline, control_grid
 from components.ops.warp import warp
 from registry import build
 from registry.contract import (
@@ -174,10 +176,20 @@ def test_scaled_covariance_is_lorenz_precision():
 # losses
 
 
-def affine_grid(matrix, height, width):
-    """Where each pixel of a view comes from: (x, y) -> matrix (x, y, 1)."""
-    matrix = torch.as_tensor(matrix)
-    return (plane(height, width) @ matrix[:, :2].T + matrix[:, 2])[None]
+def affine_warp(matrix):
+    """A spline that bends nothing: (x, y) -> matrix (x, y, 1)."""
+    return Spline(control_grid(3)[None], torch.zeros(1, 9, 2), torch.tensor([matrix]))
+
+
+@dataclass
+class FixedGrid:
+    """A warp that is known at the pixels of one size alone."""
+
+    places: torch.Tensor
+
+    def grid(self, height, width):
+        assert (height, width) == self.places.shape[1:3]
+        return self.places
 
 
 def dots(xy, spread, places):
@@ -199,24 +211,25 @@ def test_equivariant_maps_cost_nothing():
     """The second view's maps are the first ones under a known affine map, made independently."""
     xy, spread = torch.tensor([[0.1, -0.2], [-0.3, 0.2]]), torch.tensor([[0.1, 0.15], [0.12, 0.08]])
     matrix = [[0.9, 0.2, 0.05], [-0.1, 1.1, -0.1]]
-    grid = affine_grid(matrix, 128, 128)
+    turn, shift = torch.tensor([[0.9, 0.2], [-0.1, 1.1]]), torch.tensor([0.05, -0.1])
+    batch = Batch(warp=affine_warp(matrix))
     first = dots(xy, spread, plane(64, 64))
     # the Gaussians of the first view, evaluated where the second view's pixels come from
-    second = dots(xy, spread, affine_grid(matrix, 64, 64)[0])
+    second = dots(xy, spread, plane(64, 64) @ turn.T + shift)
     loss = build(dict(type="losses/equivariance", covariance_weight=0.0), "l", "losses")
-    assert loss(both(first, second), Batch(warped_grid=grid)).item() < 1e-8
+    assert loss(both(first, second), batch).item() < 1e-8
     cov = build(dict(type="losses/equivariance", weight=0.0), "l", "losses")
-    assert cov(both(first, second), Batch(warped_grid=grid)).item() < 0.1 * 1.1e-3  # root of 1e-6
+    assert cov(both(first, second), batch).item() < 0.1 * 1.1e-3  # root of 1e-6
     # maps that stay where they are in the view are carried to the affine image of their points
-    moved = xy @ torch.tensor([[0.9, 0.2], [-0.1, 1.1]]).T + torch.tensor([0.05, -0.1])
+    moved = xy @ turn.T + shift
     expected = 5 * (moved - xy).square().mean().item()
-    assert loss(both(first, first), Batch(warped_grid=grid)).item() == pytest.approx(expected, 1e-3)
+    assert loss(both(first, first), batch).item() == pytest.approx(expected, 1e-3)
 
 
 def test_a_bent_view_counts_pixels_by_the_area_they_cover():
     """A map that is flat in a squeezed view is not flat where it comes from."""
-    u = plane(256, 256)[..., 0]
-    grid = torch.stack((u + 0.2 * (u.square() - 1), plane(256, 256)[..., 1]), dim=-1)[None]
+    u, v = plane(64, 64).unbind(dim=-1)
+    grid = torch.stack((u + 0.2 * (u.square() - 1), v), dim=-1)[None]
     flat = torch.full((1, 1, 64, 64), 1 / 64**2)
     mean, cov = carried_moments(flat, grid)
     # the carried density is even over [-1, 1]^2 again: mean 0, variance 1/3; were all pixels to
@@ -264,7 +277,7 @@ def test_loss_equals_numeric_integration():
         norms.append(np.sqrt(((cov - carried_cov) ** 2).sum() + 1e-6))
     expected = 5 * np.mean(values) + 0.1 * np.mean(norms)
     outputs = both(torch.from_numpy(first).float(), torch.from_numpy(second).float())
-    batch = Batch(warped_grid=torch.from_numpy(places[None]).float())
+    batch = Batch(warp=FixedGrid(torch.from_numpy(places[None]).float()))
     found = build(dict(type="losses/equivariance"), "l", "losses")(outputs, batch)
     assert found.item() == pytest.approx(expected, rel=1e-4)
     ratio = areas(torch.from_numpy(places[None]).movedim(-1, 1))[0, 0].numpy() / area
@@ -274,7 +287,7 @@ def test_loss_equals_numeric_integration():
 def test_equivariance_teaches_both_views():
     logits = torch.randn(2, 1, 3, 8, 8, requires_grad=True)
     first, second = logits.flatten(3).softmax(dim=-1).unflatten(3, (8, 8))
-    batch = Batch(warped_grid=plane(16, 16)[None])
+    batch = Batch(warp=FixedGrid(plane(8, 8)[None]))
     build(dict(type="losses/equivariance"), "l", "losses")(both(first, second), batch).backward()
     assert (logits.grad.abs().amax(dim=(1, 2, 3, 4)) > 0).all()
 
@@ -334,7 +347,7 @@ def test_second_view_is_the_driving_image_sampled_where_its_grid_says():
     out = build(node, "t")(batch, torch.tensor([3, 4]))
     assert out.driving is image
     assert out.target is image
-    pixels = (((out.warped_grid + 1) * 12 - 1) / 2).clamp(0, 11)
+    pixels = (((out.warp.grid(12, 12) + 1) * 12 - 1) / 2).clamp(0, 11)
     low = pixels.floor().long().clamp(max=10)
     part = (pixels - low)[..., None]
     for n in range(2):
@@ -444,7 +457,7 @@ def test_static_pairs_are_two_warps_of_one_image_with_two_colours():
         steps.append(batch)
     geometry, viewed, final = steps
     assert viewed.target is geometry.target
-    expected = warp(geometry.driving, viewed.warped_grid, padding="border")
+    expected = warp(geometry.driving, viewed.warp.grid(32, 32), padding="border")
     assert torch.allclose(viewed.warped, expected)
     colours = build(chain[2], "t")
     alone = colours(Batch(source=geometry.driving, driving=geometry.source), seeds)

@@ -177,7 +177,7 @@ def test_inverse_of_a_spline(canvas):
     torch.manual_seed(0)
     weight = 0.004 * torch.randn(2, 100, 2, dtype=torch.float64)
     affine = torch.eye(2, 3, dtype=torch.float64) + 0.1 * torch.randn(2, 2, 3, dtype=torch.float64)
-    spline = Spline(control_grid(10).double(), weight, affine, canvas=canvas)
+    spline = Spline(control_grid(10).double().expand_as(weight), weight, affine, canvas=canvas)
     points = torch.rand(2, 7, 2, dtype=torch.float64) * 1.6 - 0.8
     assert torch.allclose(spline(spline.invert(points)), points, atol=1e-10)
 
@@ -185,8 +185,24 @@ def test_inverse_of_a_spline(canvas):
 def test_canvas_scales_the_whole_map():
     """On a canvas of twice the size a shift of 0.1 is a shift of 0.2 of the image."""
     affine = torch.tensor([[[1.0, 0.0, 0.1], [0.0, 1.0, 0.0]]])
-    spline = Spline(control_grid(10), torch.zeros(1, 100, 2), affine, canvas=2.0)
+    spline = Spline(control_grid(10)[None], torch.zeros(1, 100, 2), affine, canvas=2.0)
     assert torch.allclose(spline(torch.tensor([[[0.3, 0.4]]])), torch.tensor([[[0.5, 0.4]]]))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "canvas"), [("r2_log_r2", 1.0), ("r2_log_r2", 2.0), ("l1", 1.0)]
+)
+def test_slope_of_a_spline_by_autograd(kernel, canvas):
+    torch.manual_seed(0)
+    weight = 0.05 * torch.randn(2, 25, 2, dtype=torch.float64)
+    affine = torch.eye(2, 3, dtype=torch.float64) + 0.1 * torch.randn(2, 2, 3, dtype=torch.float64)
+    control = torch.rand(2, 25, 2, dtype=torch.float64) * 2 - 1  # each item its own
+    spline = Spline(control, weight, affine, kernel, canvas)
+    xy = (torch.rand(2, 6, 2, dtype=torch.float64) * 2 - 1).requires_grad_()
+    slope = spline.slope(xy)
+    for i in range(2):
+        expected = torch.autograd.grad(spline(xy)[..., i].sum(), xy)[0]
+        assert torch.allclose(slope[..., i, :], expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("kernel", ["r2_log_r2", "l1"])
@@ -198,3 +214,11 @@ def test_slope_of_the_radial_basis_by_autograd(kernel):
     for n in range(9):
         expected = torch.autograd.grad(radial(xy, control, kernel)[..., n].sum(), xy)[0]
         assert torch.allclose(slope[:, :, n], expected, atol=1e-12)
+
+
+def test_a_warp_of_a_bfloat16_image_keeps_the_precision_of_its_grid():
+    image = (torch.arange(256) % 2).expand(1, 1, 4, 256).bfloat16()
+    half_a_pixel = plane(4, 256)[None] + torch.tensor((1 / 256, 0.0))
+    moved = warp(image, half_a_pixel)
+    assert moved.dtype == torch.bfloat16
+    assert (moved[..., 1:-1] == 0.5).all()

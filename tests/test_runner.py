@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from mmengine.model import convert_sync_batchnorm
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registry import ConfigError, checkpoint, load_config
+from components.layers.avgpool_hourglass import AvgpoolHourglass
+from registry import ConfigError, checkpoint, load_config, runner
+from registry.config import Train
 from registry.runner import train
 from registry.trainee import Stepper
 from tests.runs import write_config
@@ -79,3 +86,45 @@ def test_the_work_directory_holds_only_our_files(tmp_path):
     run(tmp_path, iterations=2)
     names = {path.name for path in (tmp_path / "work").iterdir()} - {"tensorboard"}
     assert names == {"config.json", "log.txt", "scalars.jsonl", "panels", "last.pth"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "cuda", "expected"), [(True, True, "torch"), (True, False, None), (False, True, None)]
+)
+def test_synchronised_batch_norm_is_asked_for_on_gpus_alone(
+    asked, cuda, expected, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(runner, "_Quiet", lambda **given: SimpleNamespace(rank=1, **given))
+    monkeypatch.setattr(runner, "make_optimizer", lambda *_: torch.optim.SGD([torch.zeros(1)]))
+    settings = Train(iterations=1, batch_size=1, lr=1.0, sync_batch_norm=asked)
+    pipeline = SimpleNamespace(pipeline=None)
+    job = SimpleNamespace(settings=settings, trainee=pipeline, work_dir=tmp_path)
+    made = runner.make_runner(job, loader=[], hooks=[], ranks=2)
+    assert made.launcher == "pytorch"
+    assert made.cfg.get("sync_bn") == expected
+
+
+def test_conversion_to_synchronised_batch_norm_keeps_what_was_made_before():
+    """The order of a run: averaged weights, then optimizer, then mmengine's conversion."""
+    torch.manual_seed(0)
+    net = AvgpoolHourglass(inputs=3, width=2, max_width=4, depth=2)
+    average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.75))
+    parameters, names = list(net.parameters()), list(net.state_dict())
+    net = convert_sync_batchnorm(net, "torch")
+    norms = [type(m) for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert norms == [nn.SyncBatchNorm] * 4
+    assert list(net.state_dict()) == names
+    assert all(a is b for a, b in zip(parameters, net.parameters()))
+    average.update_parameters(net)
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    with torch.no_grad():
+        for value in net.state_dict().values():
+            value += 1
+    average.update_parameters(net)
+    for name, value in average.module.named_parameters():
+        assert torch.allclose(value, before[name] + 0.25, atol=1e-6)
+    fresh = AvgpoolHourglass(inputs=3, width=2, max_width=4, depth=2)
+    fresh.load_state_dict(net.state_dict())
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.allclose(fresh.eval()(x), net.eval()(x))

@@ -85,7 +85,7 @@ def test_l1_sampler_adds_the_same_to_x_and_y():
     spline = sampler("tps_l1")(torch.arange(3), 0, torch.device("cpu"))
     assert torch.equal(spline.weight[..., 0], spline.weight[..., 1])
     assert spline.kernel == "l1"
-    assert spline.control.shape == (25, 2)
+    assert spline.control.shape == (3, 25, 2)
 
 
 def test_uniform_sampler_stays_in_its_ranges():

@@ -91,11 +91,11 @@ def splines(device: str) -> dict[str, Callable]:
     images = torch.rand(16, 3, 128, 128, device=device)
     weight = 0.005 * torch.randn(16, 100, 2, device=device)
     affine = torch.eye(2, 3, device=device).repeat(16, 1, 1)
-    control = control_grid(10).to(device)
+    control = control_grid(10).to(device).expand_as(weight)
 
     def one_by_one() -> None:
         for i in range(16):
-            grid = Spline(control, weight[i : i + 1], affine[i : i + 1]).grid(128, 128)
+            grid = Spline(control[:1], weight[i : i + 1], affine[i : i + 1]).grid(128, 128)
             warp(images[i : i + 1], grid)
 
     return {

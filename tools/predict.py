@@ -115,12 +115,9 @@ def stream(pipeline: object, cfg: dict, frames: Iterator, batch_size: int) -> It
     import numpy as np
     import torch
 
-    from components.io.fit import fit_image, to_pixels
+    from components.io.fit import fit_image, fit_options, to_pixels
 
-    data = cfg.get("data", {})
-    shown = data.get("test") or data.get("train") or {}
-    shown = shown.get("frame_dataset", shown)  # of clips
-    options = {k: shown[k] for k in ("fit", "crop") if k in shown}
+    options = fit_options(cfg)
     device = next(pipeline.parameters()).device
     while batch := list(islice(frames, max(batch_size, 1))):
         fitted = [fit_image(frame, cfg["image_size"], **options) for frame in batch]

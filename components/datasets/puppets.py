@@ -214,6 +214,30 @@ class Puppets:
             parts[y0:y1, x0:x1][alpha[:, :, 0] > 127] = p + 1
         return image, parts
 
+    def flow(self, index: int, other: int) -> np.ndarray:
+        """Return how far each pixel of frame `index` is from where its point is in frame `other`.
+
+        Exact for what the pixel shows mostly (see `parts`), hidden in the other frame or not.
+
+        Shapes: (H, H, 2) float32, differences (x, y) of contract coordinates.
+        Raises: ValueError if the two are frames of different clips.
+        """
+        (clip, frame), (same, there) = self._locate(index), self._locate(other)
+        if clip != same:
+            raise ValueError(f"datasets/puppets: frames {index} and {other} are of two clips.")
+        before, after = self.transforms(clip, frame), self.transforms(clip, there)
+        moves = np.zeros((1 + len(before), 2, 3))  # z -> displacement; the background's first
+        turn = after[:, :, :2] @ np.linalg.inv(before[:, :, :2])
+        moves[1:, :, :2] = turn - np.eye(2)
+        moves[1:, :, 2:] = after[:, :, 2:] - turn @ before[:, :, 2:]
+        if self.background == "moving":
+            drift = self._look(clip).drift
+            moves[0, :, 2] = drift[frame] - drift[there]
+        z = (2 * np.arange(self.image_size) + 1) / self.image_size - 1
+        seen = moves[self.parts(clip, frame)[1]]  # (H, H, 2, 3)
+        flow = seen[..., 0] * z[:, None] + seen[..., 1] * z[:, None, None] + seen[..., 2]
+        return flow.astype(np.float32)
+
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(f"datasets/puppets: no frame {index}; there are {len(self)}.")

@@ -79,7 +79,7 @@ def overlay(
 
 
 def panel(batch: Any, outputs: Any, edges: Sequence[Sequence[int]]) -> np.ndarray:
-    """Return rows of source, driving, landmarks, pose image, drawn pose, mask, layers and render.
+    """Return rows of source, driving, landmarks, what the model made on the way, and the render.
 
     Args:
         batch: source, driving.
@@ -87,14 +87,16 @@ def panel(batch: Any, outputs: Any, edges: Sequence[Sequence[int]]) -> np.ndarra
         edges: limbs drawn over the image.
     """
     scale = max(1, 160 // batch.driving.shape[-1])
-    drawn = outputs.drawn
-    # one picture in [-1, 1], or one map in (0, 1] per landmark
-    later = [(drawn + 1) / 2 if drawn.shape[1] == 1 else drawn.amax(dim=1, keepdim=True)]
+    later = []
+    if (drawn := outputs.drawn) is not None:
+        # one picture in [-1, 1], or one map in (0, 1] per landmark
+        later.append((drawn + 1) / 2 if drawn.shape[1] == 1 else drawn.amax(dim=1, keepdim=True))
+    if outputs.motion is not None:
+        later += [outputs.motion.visibility, outputs.deformed]
     if outputs.pose_image is not None:
         later.insert(0, (outputs.pose_image + 1) / 2)
     if (layers := outputs.layers) is not None:
-        shown = (layers.mask, layers.foreground, layers.background)
-        later += [layer for layer in shown if layer is not None]
+        later += [layers.mask, layers.foreground, layers.background]
     rows = []
     for i in range(len(batch.driving)):
         found = overlay(batch.driving[i], outputs.landmarks.xy[i], edges, scale)
@@ -103,6 +105,7 @@ def panel(batch: Any, outputs: Any, edges: Sequence[Sequence[int]]) -> np.ndarra
         after = [
             enlarge(image[i], scale * batch.driving.shape[-1] // image.shape[-1])
             for image in (*later, outputs.render)
+            if image is not None
         ]
         rows.append(np.concatenate([*before, found, *after], axis=1))
     return np.concatenate(rows, axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -45,6 +46,14 @@ def fit_image(
     resized = cv2.resize(inside, smaller, interpolation=cv2.INTER_AREA)
     resized = cv2.resize(resized, (image_size, image_size), interpolation=cv2.INTER_LINEAR)
     return resized, fit_affine((width, height), fit, crop)
+
+
+def fit_options(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the data set of a config passes to `fit_image`: that of test, else of train."""
+    data = cfg.get("data", {})
+    shown = data.get("test") or data.get("train") or {}
+    shown = shown.get("frame_dataset", shown)  # of clips
+    return {key: shown[key] for key in ("fit", "crop") if key in shown}
 
 
 def fit_affine(size: tuple[int, int], fit: str = "stretch", crop: Crop | None = None) -> Array:

@@ -26,7 +26,7 @@ class StateClips:
     """Windows of landmark states, by the same draws as `datasets/clips` takes its frames.
 
     Args:
-        states: (F, K, 5) of all clips, one after the other.
+        states: (F, K, S) of all clips, one after the other.
         clips: name and number of frames of each.
         length: frames of a window.
     """
@@ -42,20 +42,20 @@ class StateClips:
         return len(self.clips)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the states (length, K, 5) of a window of clip `index`; `rng` picks its start."""
+        """Return the states (length, K, S) of a window of clip `index`; `rng` picks its start."""
         name, states = self.clips[index]
         part = window(len(states), self.length, rng)
         return {"states": states[part].copy(), "name": f"{name}/{part.start:06d}"}
 
 
 def save_states(path: Path, states: Array, fingerprint: str) -> None:
-    """Write states (F, K, 5) of what `fingerprint` stands for: all of the file or none of it."""
+    """Write states (F, K, S) of what `fingerprint` stands for: all of the file or none of it."""
     with replacing(path) as temporary:
         save_file({"states": states}, temporary, metadata={"fingerprint": fingerprint})
 
 
 def load_states(path: Path, fingerprint: str) -> Array | None:
-    """Return the states (F, K, 5) of a file; None if it is missing, broken, or of other origin."""
+    """Return the states (F, K, S) of a file; None if it is missing, broken, or of other origin."""
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("fingerprint") != fingerprint:

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".gif")
@@ -141,6 +141,12 @@ class VideoReader:
         fps = self._open().get(cv2.CAP_PROP_FPS)
         return float(fps) if 0 < fps < 1000 else 25.0
 
+    @property
+    def stated_length(self) -> int:
+        """Number of frames by the header, which may be wrong; 0 where the file does not say."""
+        count = self._open().get(cv2.CAP_PROP_FRAME_COUNT)
+        return int(count) if 0 < count < 2**31 else 0
+
     def read(self, index: int) -> Frame:
         """Return frame `index`, counted from 0.
 
@@ -259,16 +265,15 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float)
         ValueError: there is no frame, or frames differ in size.
     """
     _, frames = _peek(path, frames)
-    images = [Image.fromarray(frame) for frame in frames]
-    with replacing(path) as temporary:
-        images[0].save(
-            temporary,
-            "GIF",
-            save_all=True,
-            append_images=images[1:],
-            loop=0,
-            duration=round(1000 / fps),
-        )
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        # Pillow's own writer would hold all frames: here each is written, with its own colours
+        for number, frame in enumerate(frames):
+            image = Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE)
+            if number == 0:
+                file.writelines(GifImagePlugin.getheader(image, info={"loop": 0})[0])
+            options = {"include_color_table": True, "duration": round(1000 / fps)}
+            file.writelines(GifImagePlugin.getdata(image, **options))
+        file.write(b";")  # the end of a GIF
 
 
 def _peek(path: str | os.PathLike[str], frames: Iterable[Frame]) -> tuple[Frame, Iterator[Frame]]:

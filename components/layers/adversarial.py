@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from registry.contract import CriticScores
+from registry.contract import CriticScores, Judgement
 
 
 def frozen_call(module: nn.Module, *args: Any) -> Any:
@@ -25,20 +25,31 @@ def critic_scores(
     """Score a generated and a real batch for both players at once.
 
     Args:
-        critic: image, then conditions, to a tuple of scores.
+        critic: image, then conditions, to a tuple of scores or a Judgement.
         fake: generated batch, with its graph.
         real: real batch.
-        condition: further inputs of the critic, the same for both.
+        condition: further inputs of the critic, the same for both; the critic's own scores send
+            no gradient to them.
         replay: a pool of earlier fakes that the critic's own fake scores are drawn from.
 
     Shapes:
         fake, real (B, C, H, W)
     """
     old = fake.detach() if replay is None else replay(fake.detach())
+    fixed = [value.detach() for value in condition]
+    generator = frozen_call(critic, fake, *condition)
+    if not isinstance(generator, Judgement):
+        return CriticScores(
+            generator=generator, fake=critic(old, *fixed), real=critic(real.detach(), *fixed)
+        )
+    # in this order: spectral normalisation makes one step per call
+    wanted = frozen_call(critic, real, *condition)
     return CriticScores(
-        generator=frozen_call(critic, fake, *condition),
-        fake=critic(old, *condition),
-        real=critic(real.detach(), *condition),
+        generator=generator.scores,
+        generator_features=generator.features,
+        real_features=wanted.features,
+        fake=critic(old, *fixed).scores,
+        real=critic(real.detach(), *fixed).scores,
     )
 
 

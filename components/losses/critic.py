@@ -13,10 +13,11 @@ from registry.roles import LOSSES
 
 @LOSSES.register_module("losses/critic")
 class Critic(nn.Module):
-    """mean over scales of (mean (real - 1)^2 + mean fake^2) / 2.
+    """weight * mean over scales of (mean (real - 1)^2 + mean fake^2) / 2.
 
     Args:
         scores: which critic's scores of the outputs.
+        weight: factor; 2 in FOMM and Monkey-Net, which do not halve.
         reduction: over scales; the factorized model takes their sum.
 
     Source: keypointgan eq 5; factorized sec D
@@ -27,13 +28,14 @@ class Critic(nn.Module):
         self,
         *,
         scores: Literal["pose_critic", "image_critic"] = "pose_critic",
+        weight: float = 1.0,
         reduction: Literal["mean", "sum"] = "mean",
     ) -> None:
         super().__init__()
-        self.scores, self.reduction = scores, reduction
+        self.scores, self.weight, self.reduction = scores, weight, reduction
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
         real, fake = map(at_least_float32, scores.real), map(at_least_float32, scores.fake)
         terms = [((r - 1).square().mean() + f.square().mean()) / 2 for r, f in zip(real, fake)]
-        return sum(terms) / (len(terms) if self.reduction == "mean" else 1)
+        return self.weight * sum(terms) / (len(terms) if self.reduction == "mean" else 1)

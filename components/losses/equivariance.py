@@ -34,10 +34,11 @@ class Equivariance(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         view = need(outputs, "warped_landmarks", "transforms/second_view")
-        grid = need(batch, "warped_grid", "transforms/second_view")
+        warp = need(batch, "warp", "transforms/second_view")
         maps = "a bottleneck that reads maps"
         mean, cov = moments(need(outputs.landmarks, "prob", maps))
-        carried_mean, carried_cov = carried_moments(need(view, "prob", maps), grid)
+        prob = need(view, "prob", maps)
+        carried_mean, carried_cov = carried_moments(prob, warp.grid(*prob.shape[-2:]))
         # 1e-6 keeps the root's slope finite where both covariances are the same
         frobenius = ((cov - carried_cov).square().sum(dim=(-2, -1)) + 1e-6).sqrt()
         values = (mean - carried_mean).square().mean()
@@ -48,13 +49,11 @@ def carried_moments(prob: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and covariance of maps of a warped view, in the image that ``grid`` points into.
 
     Shapes:
-        prob (B, K, h, w), grid (B, H, W, 2) -> (B, K, 2), (B, K, 2, 2)
+        prob (B, K, h, w), grid (B, h, w, 2) -> (B, K, 2), (B, K, 2, 2)
     Source: lorenz sec 3
     """
     prob = at_least_float32(prob)
     places = at_least_float32(grid).movedim(-1, 1)
-    # bilinear at the centres of the maps' pixels
-    places = F.interpolate(places, size=prob.shape[-2:], mode="bilinear", align_corners=False)
     density = prob * areas(places)
     density = density / density.sum(dim=(-2, -1), keepdim=True)
     x, y = places.split(1, dim=1)  # (B, 1, h, w)

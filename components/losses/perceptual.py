@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.layers.vgg import CONVS, Backbone, load_weights
+from components.ops.antialias import reduce
 from components.ops.grid import at_least_float32
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
@@ -26,9 +27,10 @@ _INPUT = {
 
 @LOSSES.register_module("losses/perceptual")
 class Perceptual(nn.Module):
-    """weight * sum or mean over taps of w_tap * mean squared feature difference.
+    """weight * sum or mean over taps of w_tap * mean squared or absolute feature difference.
 
-    Squared differences are multiplied by ``batch.weight`` where there is one.
+    Each is summed over a pyramid of reduced images, and multiplied by ``batch.weight`` where there
+    is one.
 
     Args:
         weights: ``torchvision`` (downloads once), a file (torchvision's ``.pth`` or
@@ -43,6 +45,8 @@ class Perceptual(nn.Module):
         input_range: what VGG is fed: ``imagenet`` mean and std, ``caffe`` 0..255 minus the mean,
             ``signed`` [-1, 1]; ``grey`` the mean of the channels minus 114.451 / 255 (the
             colourisation network of IMM), with ``input`` the colours 0..255.
+        distance: ``l2`` squares the differences, ``l1`` (FOMM) takes them as they are.
+        scales: of the pyramid; 1 is the image itself, 0.5 half its size.
         weight: factor; 10 in KeypointGAN, 6000 in IMM (its sum of six taps times 1000).
         width: channels of the first convolution, 64 in VGG; smaller only with random filters.
 
@@ -50,7 +54,7 @@ class Perceptual(nn.Module):
         outputs.render and batch.target (B, 3, H, W) in [0, 1] -> scalar
     Raises:
         ConfigError: weights cannot be had, with what to do; random ones are never a fallback.
-    Source: keypointgan eq 4; factorized sec 3; imm sec 3
+    Source: keypointgan eq 4; factorized sec 3; imm sec 3; fomm sec 3.3
     Differs: the running mean has decay 0.99 and takes no gradient (as the official KeypointGAN; the
         gradient it has in IMM's takes about 1 % off each tap's); the official factorized code also
         zeroes the render where the target is exactly 0 in [-1, 1], which no 8-bit value is
@@ -66,6 +70,8 @@ class Perceptual(nn.Module):
         tap_weights: Sequence[float] | None = None,
         running_start: Sequence[float] | None = None,
         input_range: Literal["imagenet", "caffe", "signed", "grey"] = "imagenet",
+        distance: Literal["l2", "l1"] = "l2",
+        scales: Sequence[float] = (1,),
         weight: float = 1.0,
         width: int = 64,
     ) -> None:
@@ -80,7 +86,10 @@ class Perceptual(nn.Module):
                 f"no tap {sorted(unknown)[0]!r} in {backbone.upper()}; taps are input, "
                 f"{', '.join(convs)}."
             )
-        self.taps = list(taps)
+        self.factors = [round(1 / scale) for scale in scales]
+        if any(scale * factor != 1 for scale, factor in zip(scales, self.factors)):
+            raise ValueError(f"scales must be 1, 1/2, 1/3, 1/4 and so on, not {tuple(scales)}.")
+        self.taps, self.distance = list(taps), distance
         self.relu = relu
         self.weight = weight
         last = max((convs.index(tap) for tap in taps if tap != "input"), default=-1)
@@ -113,19 +122,32 @@ class Perceptual(nn.Module):
         Shapes:
             (B, 3, H, W), (B, 3, H, W), (B, 1, H, W) or None -> scalar
         """
-        with torch.no_grad():
-            wanted = self.features(target)
         errors = torch.stack(
             [
-                mean_squared(at_least_float32(a), at_least_float32(b), weight)
-                for a, b in zip(self.features(image), wanted)
+                self.errors(reduce(image, factor), reduce(target, factor), weight)
+                for factor in self.factors
             ]
-        )
+        ).sum(dim=0)
         if self.tap_weights is not None:
             return (self.tap_weights * errors).sum()
         if self.training:
             self._update_running(errors.detach())
         return (errors / (self.running + 1e-8)).mean()
+
+    def errors(self, image: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Return the mean feature difference at each tap.
+
+        Shapes:
+            (B, 3, H, W), (B, 3, H, W), (B, 1, H, W) or None -> (taps,)
+        """
+        with torch.no_grad():
+            wanted = self.features(target)
+        return torch.stack(
+            [
+                mean_error(at_least_float32(a), at_least_float32(b), weight, self.distance)
+                for a, b in zip(self.features(image), wanted)
+            ]
+        )
 
     @torch.no_grad()
     def _update_running(self, errors: Tensor) -> None:
@@ -150,14 +172,17 @@ class Perceptual(nn.Module):
         return [found[tap] for tap in self.taps]
 
 
-def mean_squared(a: Tensor, b: Tensor, weight: Tensor | None) -> Tensor:
-    """Return the mean over all elements of weight * (a - b)^2.
+def mean_error(
+    a: Tensor, b: Tensor, weight: Tensor | None, distance: Literal["l2", "l1"]
+) -> Tensor:
+    """Return the mean over all elements of weight * (a - b)^2, or of weight * |a - b|.
 
     Shapes:
         (B, C, h, w), (B, C, h, w), (B, 1, H, W) or None -> scalar
     """
     if weight is None:
-        return F.mse_loss(a, b)
+        return F.mse_loss(a, b) if distance == "l2" else F.l1_loss(a, b)
     # nearest: every s-th pixel, which is what TensorFlow 1 makes of bilinear by a whole factor s
     weight = F.interpolate(at_least_float32(weight), a.shape[-2:], mode="nearest")
-    return (weight * (a - b).square()).mean()
+    error = (a - b).square() if distance == "l2" else (a - b).abs()
+    return (weight * error).mean()

@@ -46,15 +46,23 @@ def moments(prob: Tensor, grid: Grid = "half_pixel") -> tuple[Tensor, Tensor]:
     return mean, cov
 
 
+def smaller_eigenvalue(cov: Tensor) -> Tensor:
+    """Return the smaller eigenvalue of symmetric matrices.
+
+    Shapes:
+        (..., 2, 2) -> (...)
+    """
+    a, b, d = cov[..., 0, 0], cov[..., 0, 1], cov[..., 1, 1]
+    return (a + d) / 2 - (((a - d) / 2).square() + b.square() + 1e-20).sqrt()
+
+
 def positive_definite(cov: Tensor, floor: float = 1e-6) -> Tensor:
     """Raise the smaller eigenvalue to ``floor`` where it is below; others are returned as they are.
 
     Shapes:
         (..., 2, 2) -> (..., 2, 2)
     """
-    a, b, d = cov[..., 0, 0], cov[..., 0, 1], cov[..., 1, 1]
-    gap = (((a - d) / 2).square() + b.square() + 1e-20).sqrt()
-    lift = (floor - ((a + d) / 2 - gap)).clamp_min(0)
+    lift = (floor - smaller_eigenvalue(cov)).clamp_min(0)
     return cov + lift[..., None, None] * torch.eye(2, dtype=cov.dtype, device=cov.device)
 
 
@@ -102,3 +110,12 @@ def draw_gaussians(
     """
     m = mahalanobis(xy, cov, height, width, grid)
     return 1 / (1 + m) if kernel == "rational" else torch.exp(-m)
+
+
+def normalise(maps: Tensor, by: float | Literal["sum"]) -> Tensor:
+    """Divide maps by a number, or each by its sum.
+
+    Shapes:
+        (B, K, H, W) -> (B, K, H, W)
+    """
+    return maps / (maps.sum(dim=(-2, -1), keepdim=True).clamp_min(1e-12) if by == "sum" else by)

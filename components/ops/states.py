@@ -1,15 +1,24 @@
-"""Landmark states: a Gaussian as mean (x, y) and lower Cholesky factor (l11, l21, l22).
+"""Landmark states: a point and its shape as five or six numbers.
 
-Legend: B batch, T time, K landmarks.
+``cholesky``: mean (x, y) and the lower Cholesky factor (l11, l21, l22) of the covariance;
+``covariance`` and ``affine``: mean and that matrix, row by row.
+
+Legend: B batch, T time, K landmarks, S numbers.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from components.ops.gaussians import positive_definite
 from components.ops.grid import at_least_float32
+from registry.contract import Landmarks
 
+Kind = Literal["cholesky", "covariance", "affine"]
+NUMBERS: dict[Kind, int] = {"cholesky": 5, "covariance": 6, "affine": 6}
 FLOOR = 1e-6  # least eigenvalue of a covariance, as in ops/gaussians.positive_definite
 
 
@@ -42,11 +51,39 @@ def from_states(states: Tensor) -> tuple[Tensor, Tensor]:
     return states[..., :2], torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
 
 
+def encode(landmarks: Landmarks, kind: Kind) -> Tensor:
+    """Return landmarks as states.
+
+    Shapes:
+        Landmarks of B images -> (B, K, S)
+    """
+    if kind == "cholesky":
+        return to_states(landmarks.xy, landmarks.cov)
+    matrix = landmarks.cov if kind == "covariance" else landmarks.affine
+    return at_least_float32(torch.cat((landmarks.xy, matrix.flatten(-2)), dim=-1))
+
+
+def decode(states: Tensor, kind: Kind) -> Landmarks:
+    """Return states as landmarks; covariances are made positive definite where they are not.
+
+    Shapes:
+        (B, K, S) -> Landmarks of B images
+    """
+    if kind == "cholesky":
+        xy, cov = from_states(states)
+        return Landmarks(xy=xy, cov=cov)
+    xy, rows = at_least_float32(states).split((2, 4), dim=-1)
+    matrix = rows.unflatten(-1, (2, 2))
+    if kind == "affine":
+        return Landmarks(xy=xy, affine=matrix)
+    return Landmarks(xy=xy, cov=positive_definite(matrix))
+
+
 def constant_velocity(states: Tensor, steps: int) -> Tensor:
     """Repeat the last change: of each seen state, and ``steps`` times after the last one.
 
     Shapes:
-        (B, T, K, 5) -> (B, T - 1 + steps, K, 5), the predictions of states 2 ... T + steps
+        (B, T, K, S) -> (B, T - 1 + steps, K, S), the predictions of states 2 ... T + steps
     """
     change = torch.diff(states, dim=1, prepend=states[:, :1])
     ahead = change[:, -1:].expand(-1, steps, -1, -1).cumsum(dim=1)

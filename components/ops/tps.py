@@ -1,7 +1,7 @@
 """Thin-plate splines: one form for every parameterisation, evaluated for a whole batch at once.
 
 A spline maps a point z of the *warped* image to the point of the original it shows,
-T(z) = A (z, 1) + sum_n w_n U(|z - c_n|).  Control points c_n are shared by the batch.
+T(z) = A (z, 1) + sum_n w_n U(|z - c_n|).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Spline:
     """A batch of splines.
 
     Attributes:
-        control: (N, 2) control points.
+        control: (B, N, 2) control points.
         weight: (B, N, 2) coefficients w.
         affine: (B, 2, 3) matrix A.
         kernel: ``r2_log_r2`` of the Euclidean distance, or ``l1``: r^2 log(r + 1e-6) of the L1
@@ -58,6 +58,16 @@ class Spline:
         xy = plane(height, width, grid, self.weight).flatten(0, 1)[None]
         return self(xy).unflatten(1, (height, width))
 
+    def slope(self, xy: Tensor) -> Tensor:
+        """Return the derivative dT/dp; row i holds those of coordinate i.
+
+        Shapes:
+            (B, P, 2) -> (B, P, 2, 2)
+        Source: fomm sec 3.3
+        """
+        bent = radial_slope(xy / self.canvas, self.control, self.kernel)
+        return self.affine[..., None, :, :2] + torch.einsum("bpnj,bni->bpij", bent, self.weight)
+
     def invert(self, xy: Tensor, steps: int = 8) -> Tensor:
         """Return the points that T maps onto ``xy``: where keypoints of the original end up.
 
@@ -70,12 +80,8 @@ class Spline:
         straight = torch.linalg.inv(self.affine[..., :2]).transpose(-1, -2)
         guess = (xy - self.canvas * self.affine[..., None, :, 2]) @ straight
         for _ in range(steps):
-            z = guess / self.canvas
-            slope = self.affine[..., None, :, :2] + torch.einsum(
-                "bpnj,bni->bpij", radial_slope(z, self.control, self.kernel), self.weight
-            )
             error = self(guess) - xy
-            guess = guess - torch.linalg.solve(slope, error[..., None])[..., 0]
+            guess = guess - torch.linalg.solve(self.slope(guess), error[..., None])[..., 0]
         return guess
 
 
@@ -83,9 +89,9 @@ def radial(xy: Tensor, control: Tensor, kernel: Kernel) -> Tensor:
     """Evaluate the radial basis.
 
     Shapes:
-        xy (B, P, 2), control (N, 2) -> (B, P, N)
+        xy (B, P, 2), control (B, N, 2) or (N, 2) -> (B, P, N)
     """
-    difference = xy[..., :, None, :] - control
+    difference = xy[..., :, None, :] - control[..., None, :, :]
     if kernel == "l1":
         r = difference.abs().sum(dim=-1)
         return r * r * (r + 1e-6).log()
@@ -97,9 +103,9 @@ def radial_slope(xy: Tensor, control: Tensor, kernel: Kernel) -> Tensor:
     """Return the derivative of :func:`radial` with respect to x and y.
 
     Shapes:
-        xy (B, P, 2), control (N, 2) -> (B, P, N, 2)
+        xy (B, P, 2), control (B, N, 2) or (N, 2) -> (B, P, N, 2)
     """
-    difference = xy[..., :, None, :] - control
+    difference = xy[..., :, None, :] - control[..., None, :, :]
     if kernel == "l1":
         r = difference.abs().sum(dim=-1, keepdim=True)
         return difference.sign() * (2 * r * (r + 1e-6).log() + r * r / (r + 1e-6))
@@ -123,7 +129,7 @@ def fit(control: Tensor, moved: Tensor) -> Spline:
     # float64: the system of a 10 x 10 grid is too ill-conditioned for float32
     solution = torch.linalg.solve(system.double(), right.double()).to(moved.dtype)
     affine = solution[:, n:].transpose(1, 2)[..., [1, 2, 0]]
-    return Spline(control, solution[:, :n], affine)
+    return Spline(control.expand_as(moved), solution[:, :n], affine)
 
 
 def control_grid(side: int, extent: float = 1.0) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
+from components.ops.grid import at_least_float32
+
 
 def warp(
     image: Tensor,
@@ -25,10 +27,13 @@ def warp(
     Shapes:
         -> (B, C, h, w)
     """
-    return F.grid_sample(
-        image,
-        grid.to(image.dtype),
+    # in bfloat16 a grid would have eight bits: steps of a whole pixel in an image of 256
+    wide = at_least_float32(image)
+    moved = F.grid_sample(
+        wide,
+        grid.to(wide.dtype),
         mode="bilinear",
         padding_mode=padding,
         align_corners=align_corners,
     )
+    return moved.to(image.dtype)

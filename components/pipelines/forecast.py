@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from components.io.states import StateClips, load_states, save_states
-from components.ops.states import constant_velocity, from_states, to_states
-from registry.contract import Batch, Landmarks, Outputs, need
+from components.ops.states import Kind, constant_velocity, decode, encode
+from registry.contract import Batch, Outputs, need
 from registry.loading import frames_of, to_batch
 from registry.roles import PIPELINES
 
 IMAGES = 16  # read at a time: many would fragment the memory of the CPU
+# of each kind of state: what landmarks must have, and the bottlenecks that give it
+SHAPES = {
+    "cholesky": ("cov", "covariances", "bottlenecks/gaussian or bottlenecks/monkeynet"),
+    "covariance": ("cov", "covariances", "bottlenecks/gaussian or bottlenecks/monkeynet"),
+    "affine": ("affine", "affine maps", "bottlenecks/affine"),
+}
 
 
 @PIPELINES.register_module("pipelines/forecast")
@@ -26,14 +32,15 @@ class Forecast(nn.Module):
     """States of the seen frames -> predictor -> states to come -> images with the last look.
 
     Args:
-        image_pipeline: trained; reads landmarks with covariances off images and redraws an image
-            with other landmarks; frozen.
-        predictor: states and number of steps to the predictions (predictors/lstm).
+        image_pipeline: trained; reads landmarks off images and redraws an image with other
+            landmarks; frozen.
+        predictor: states and number of steps to the predictions; an attribute ``state`` says what
+            of the landmarks a state holds (components/ops/states.py), ``cholesky`` without it.
         seen: true states that the predictor follows in training.
         steps: states after them that it predicts from its own predictions in training.
         given: frames that it sees when it predicts; None for as many as in training.
 
-    Source: factorized sec D; factorized fig 8
+    Source: factorized sec D; factorized fig 8; monkeynet sec 3.5
     """
 
     def __init__(
@@ -48,6 +55,7 @@ class Forecast(nn.Module):
         super().__init__()
         self.image_pipeline = image_pipeline.requires_grad_(False).eval()
         self.predictor = predictor
+        self.state: Kind = getattr(predictor, "state", "cholesky")
         self.seen, self.steps, self.given = seen, steps, given or seen
 
     def train(self, mode: bool = True) -> Forecast:
@@ -79,20 +87,21 @@ class Forecast(nn.Module):
         """Return the landmark states of clips.
 
         Shapes:
-            (B, T, 3, H, W) -> (B, T, K, 5)
+            (B, T, 3, H, W) -> (B, T, K, S)
 
         Raises:
-            ValueError: the landmarks have no covariances.
+            ValueError: the landmarks have no covariances, or no affine maps.
         """
         states = []
         for images in frames.unbind(dim=1):
             found = self.image_pipeline.predict(images).landmarks
-            if found.cov is None:
+            field, words, bottlenecks = SHAPES[self.state]
+            if getattr(found, field) is None:
                 raise ValueError(
-                    "pipelines/forecast: the image_pipeline's landmarks have no covariances; its "
-                    "bottleneck must be bottlenecks/gaussian."
+                    f"pipelines/forecast: the image_pipeline's landmarks have no {words}; its "
+                    f"bottleneck must be {bottlenecks}."
                 )
-            states.append(to_states(found.xy, found.cov))
+            states.append(encode(found, self.state))
         return torch.stack(states, dim=1)
 
     @torch.no_grad()
@@ -100,11 +109,11 @@ class Forecast(nn.Module):
         """Redraw the last seen frame in each predicted state; its looks and background stay.
 
         Shapes:
-            (B, 3, H, W), (B, T, K, 5) -> (B, T, 3, H, W) in [0, 1]
+            (B, 3, H, W), (B, T, K, S) -> (B, T, 3, H, W) in [0, 1]
         Source: factorized sec D
         """
-        path = [from_states(state) for state in states.unbind(dim=1)]
-        frames = self.image_pipeline.animate(last, [Landmarks(xy=xy, cov=cov) for xy, cov in path])
+        path = [decode(state, self.state) for state in states.unbind(dim=1)]
+        frames = self.image_pipeline.animate(last, path)
         return torch.stack(frames, dim=1).clamp(0, 1)
 
     @torch.no_grad()
@@ -200,7 +209,7 @@ class Forecast(nn.Module):
     def _read_all(
         self, clips: Any, workers: int, say: Callable[[str, float], None]
     ) -> NDArray[np.float32]:
-        """Return the states (F, K, 5) of all frames of all clips, one after the other."""
+        """Return the states (F, K, S) of all frames of all clips, one after the other."""
         numbers = [number for _, frames in clips.clips for number in frames]
         total, done = len(numbers), 0
         states = np.empty((0,), np.float32)
@@ -217,8 +226,8 @@ class Forecast(nn.Module):
         return states
 
     def _fingerprint(self, source: str) -> str:
-        """Return a hash of the weights that read the states, and of where they were read."""
-        found = hashlib.sha256(source.encode())
+        """Return a hash of the weights that read the states, of their kind and of their origin."""
+        found = hashlib.sha256(f"{self.state} {source}".encode())
         for name, value in sorted(self.image_pipeline.state_dict().items()):
             found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
             found.update(value.cpu().contiguous().numpy().tobytes())

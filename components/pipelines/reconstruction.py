@@ -5,7 +5,7 @@ KeypointGAN, the factorized model and every row of their ablations are configs o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from components.layers.adversarial import critic_scores, frozen_call
 from components.ops.flips import nearer_flip
+from components.ops.transfer import follow, repeated
 from registry.contract import Appearance, Batch, Encoding, Landmarks, Layers, Outputs, Pose, need
 from registry.roles import PIPELINES
 
@@ -263,10 +264,41 @@ class Reconstruction(nn.Module):
         """
         return self.infer(Batch(source=source, driving=driving)).render
 
-    def transfer(self, source: Tensor, driving_frames: Tensor) -> Tensor:
-        """Animate one source image by the frames of a clip.
+    @torch.no_grad()
+    def animator(self, source: Tensor, initial: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """Return what moves one source image, read once, as the driving frames given to it move.
+
+        Args:
+            source: (3, H, W).
+            initial: (3, H, W) driving frame whose pose is the source's: the source then moves as
+                the driving frames do relative to it; None copies the driving poses themselves.
 
         Shapes:
-            (3, H, W), (T, 3, H, W) -> (T, 3, H, W)
+            -> function of (T, 3, H, W) to (T, 3, H, W)
         """
-        return self.reconstruct(source.expand_as(driving_frames), driving_frames)
+        image = source[None]
+        pose = self._source_pose(image)
+        appearance = self._appearance(image, pose)
+        start = None if initial is None else self.predict(initial[None]).landmarks
+        own = None if initial is None else self.predict(image).landmarks
+
+        @torch.no_grad()
+        def move(frames: Tensor) -> Tensor:
+            found = self.predict(frames)
+            drawn = found.drawn if self.through_bottleneck else found.pose_image
+            if start is not None:
+                drawn = self.rasterizer(follow(own, found.landmarks, start))
+            still = repeated((appearance, image, pose), len(frames))
+            return self._render(drawn, *still)[0]
+
+        return move
+
+    def transfer(
+        self, source: Tensor, driving_frames: Tensor, initial: Tensor | None = None
+    ) -> Tensor:
+        """Animate one source image by the frames of a clip: ``animator`` for all of them at once.
+
+        Shapes:
+            (3, H, W), (T, 3, H, W), (3, H, W) -> (T, 3, H, W)
+        """
+        return self.animator(source, initial)(driving_frames)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from components.ops.grid import at_least_float32
+from components.ops.states import NUMBERS, Kind
 from registry.roles import PREDICTORS
 
 
@@ -16,24 +17,37 @@ class Gru(nn.Module):
     Args:
         num_landmarks: K.
         width: channels of the GRU.
+        state: what a state is: mean and ``cholesky`` factor, mean and ``covariance`` (predicted as
+            A^T A), or mean and ``affine`` map.
+        delay: zeros that it reads before its first prediction of what it has not seen; 1 in the
+            official code.
 
     Shapes:
-        states (B, T, K, 5), steps -> (B, T - 1 + steps, K, 5), the predictions of states
-        2 ... T + steps
+        states (B, T, K, S), steps -> (B, T - 1 + steps, K, S), the predictions of states
+        2 ... T + steps; S = 5 for ``cholesky``, else 6
     Range:
         means in (-1, 1)
-    Source: lee sec 4.2
-    Differs: the code of Monkey-Net, where the network comes from, is given one state, not T, and
-        predicts a free 2 x 2 matrix A of the covariance A^T A, not its Cholesky factor
+    Source: monkeynet sec 3.5; lee sec 4.2
+    Differs: the official code of Monkey-Net sees one state, not T; it has no Cholesky factors and
+        no affine maps
     """
 
-    def __init__(self, *, num_landmarks: int, width: int = 1024) -> None:
+    def __init__(
+        self, *, num_landmarks: int, width: int = 1024, state: Kind = "cholesky", delay: int = 0
+    ) -> None:
         super().__init__()
-        self.gru = nn.GRU(5 * num_landmarks, width, batch_first=True)
-        self.linear = nn.Linear(width, 5 * num_landmarks)
+        self.state, self.numbers, self.delay = state, NUMBERS[state], delay
+        self.gru = nn.GRU(self.numbers * num_landmarks, width, batch_first=True)
+        self.linear = nn.Linear(width, self.numbers * num_landmarks)
 
     def forward(self, states: Tensor, steps: int) -> Tensor:
-        seen = at_least_float32(states).flatten(2)  # (B, T, 5 K)
-        fed = nn.functional.pad(seen, (0, 0, 0, steps - 1))
-        found = self.linear(self.gru(fed)[0]).unflatten(2, states.shape[2:])
-        return torch.cat((found[..., :2].tanh(), found[..., 2:]), dim=-1).to(seen.dtype)
+        seen = at_least_float32(states).flatten(2)  # (B, T, S K)
+        last = states.shape[1] - 1
+        fed = nn.functional.pad(seen, (0, 0, 0, steps - 1 + self.delay))
+        out = self.linear(self.gru(fed)[0]).to(seen.dtype)
+        out = torch.cat((out[:, :last], out[:, last + self.delay :]), dim=1)
+        mean, shape = out.unflatten(2, states.shape[2:]).tensor_split((2,), dim=-1)
+        if self.state == "covariance":
+            a = shape.unflatten(-1, (2, 2))
+            shape = (a[..., :, None] * a[..., None, :]).sum(dim=-3).flatten(-2)  # A^T A
+        return torch.cat((mean.tanh(), shape), dim=-1)

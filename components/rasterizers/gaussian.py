@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from components.ops.gaussians import circular, draw_gaussians
+from components.ops.gaussians import circular, draw_gaussians, normalise
 from components.ops.grid import Grid
 from registry.contract import Landmarks
 from registry.roles import RASTERIZERS
@@ -22,14 +22,15 @@ class Gaussian(nn.Module):
         kernel: ``rational`` 1 / (1 + m) (factorized, Lorenz) or ``exponential`` exp(-m), m the
             squared Mahalanobis distance.
         variance: of landmarks without a covariance, in every direction.
-        scale: factor of the covariance; 1 / 0.64 in Lorenz et al.
+        scale: factor of the covariance; 1 / 0.64 in Lorenz et al., 2 in Monkey-Net.
         grid: convention of the maps' coordinates; ``left_edge`` in the official code.
+        normaliser: the maps are divided by it: 100, or each by its ``sum``, in Monkey-Net.
 
     Shapes:
         Landmarks with xy (B, K, 2) and maybe cov (B, K, 2, 2) -> (B, K, h, w), h = H / stride
     Range:
-        (0, 1]
-    Source: factorized eq 2; lorenz sec 3; imm eq 4
+        (0, 1], divided by the normaliser
+    Source: factorized eq 2; lorenz sec 3; imm eq 4; monkeynet eq 2
     """
 
     def __init__(
@@ -41,13 +42,16 @@ class Gaussian(nn.Module):
         variance: float = 0.01,
         scale: float = 1.0,
         grid: Grid = "half_pixel",
+        normaliser: float | Literal["sum"] = 1.0,
     ) -> None:
         super().__init__()
         self.size, self.kernel = image_size // stride, kernel
         self.variance, self.scale, self.grid = variance, scale, grid
+        self.normaliser = normaliser
 
     def forward(self, landmarks: Landmarks) -> Tensor:
         cov, size = landmarks.cov, self.size
         if cov is None:
             cov = circular(landmarks.xy, self.variance)
-        return draw_gaussians(landmarks.xy, self.scale * cov, size, size, self.kernel, self.grid)
+        drawn = draw_gaussians(landmarks.xy, self.scale * cov, size, size, self.kernel, self.grid)
+        return normalise(drawn, self.normaliser)

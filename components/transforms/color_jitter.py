@@ -1,4 +1,4 @@
-"""Colour jitter of the image the pose is read from: appearance cannot travel with the pose."""
+"""Colour jitter: of the image the pose is read from, so that appearance cannot travel with it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ class ColorJitter:
     Args:
         brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x].
         hue: shift is drawn from [-hue, hue], in turns.
+        pair: change source and target, too, by the same draw: more data, nothing to see through.
 
     Shapes:
         Batch, seeds (B,) -> Batch
     Source: factorized sec 3
-    Differs: always in this order, where torchvision shuffles the four
+    Differs: always in this order, where torchvision and FOMM shuffle the four
     """
 
     def __init__(
@@ -34,23 +35,40 @@ class ColorJitter:
         contrast: float = 0.4,
         saturation: float = 0.4,
         hue: float = 0.3,
+        pair: bool = False,
     ) -> None:
         self.ranges = (brightness, contrast, saturation, hue)
+        self.pair = pair
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         image = need(batch, "driving", "the training dataset (data.train)")
         random = ItemRandom(seeds, 3, image.device)
-        brightness, contrast, saturation, hue = (
-            random.uniform(-r, r, 1, 1, 1) for r in self.ranges
+        draw = [random.uniform(-r, r, 1, 1, 1) for r in self.ranges]
+        driving, target = jitter(image, draw), image if batch.target is None else batch.target
+        if not self.pair:
+            return replace(batch, driving=driving, target=target)
+        return replace(
+            batch,
+            driving=driving,
+            target=driving if target is image else jitter(target, draw),
+            source=jitter(need(batch, "source", "the training dataset (data.train)"), draw),
         )
-        grey = F.rgb_to_grayscale
-        jittered = (image * (1 + brightness)).clamp(0, 1)
-        middle = grey(jittered).mean(dim=(-2, -1), keepdim=True)
-        jittered = (middle + (jittered - middle) * (1 + contrast)).clamp(0, 1)
-        flat = grey(jittered)
-        jittered = (flat + (jittered - flat) * (1 + saturation)).clamp(0, 1)
-        target = batch.driving if batch.target is None else batch.target
-        return replace(batch, driving=shift_hue(jittered, hue), target=target)
+
+
+def jitter(image: Tensor, draw: list[Tensor]) -> Tensor:
+    """Change brightness, contrast, saturation and hue of each image, in this order.
+
+    Shapes:
+        (B, 3, H, W) in [0, 1], four (B, 1, 1, 1) -> (B, 3, H, W)
+    """
+    brightness, contrast, saturation, hue = draw
+    grey = F.rgb_to_grayscale
+    image = (image * (1 + brightness)).clamp(0, 1)
+    middle = grey(image).mean(dim=(-2, -1), keepdim=True)
+    image = (middle + (image - middle) * (1 + contrast)).clamp(0, 1)
+    flat = grey(image)
+    image = (flat + (image - flat) * (1 + saturation)).clamp(0, 1)
+    return shift_hue(image, hue)
 
 
 def shift_hue(image: Tensor, turns: Tensor) -> Tensor:

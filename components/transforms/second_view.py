@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from components.ops.grid import Grid
 from components.ops.tps import Spline
 from components.ops.warp import warp
 from registry.contract import Batch, need
@@ -16,10 +18,13 @@ from registry.roles import TRANSFORMS
 
 @TRANSFORMS.register_module("transforms/second_view")
 class SecondView:
-    """Set ``warped``, the driving image under one spline per item, and ``warped_grid``.
+    """Set ``warped``, the driving image under one spline per item, and ``warp``, that spline.
 
     Args:
         driving_transform: sampler of the splines.
+        padding: what lies outside the image; FOMM reflects it.
+        grid: coordinates the spline lives in; FOMM's are ``corners``.
+        align_corners: of the sampling; True is FOMM under torch before 1.3.
 
     Shapes:
         Batch, seeds (B,) -> Batch
@@ -28,10 +33,20 @@ class SecondView:
         is the first view, and the spline leads from the first to the second
     """
 
-    def __init__(self, *, driving_transform: Callable[[Tensor, int, torch.device], Spline]) -> None:
+    def __init__(
+        self,
+        *,
+        driving_transform: Callable[[Tensor, int, torch.device], Spline],
+        padding: Literal["border", "reflection"] = "border",
+        grid: Grid = "half_pixel",
+        align_corners: bool = False,
+    ) -> None:
         self.driving_transform = driving_transform
+        self.padding, self.grid, self.align_corners = padding, grid, align_corners
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         image = need(batch, "driving", "the training dataset (data.train)")
-        grid = self.driving_transform(seeds, 4, image.device).grid(*image.shape[-2:])
-        return replace(batch, warped=warp(image, grid, padding="border"), warped_grid=grid)
+        spline = self.driving_transform(seeds, 4, image.device)
+        places = spline.grid(*image.shape[-2:], self.grid)
+        warped = warp(image, places, self.padding, self.align_corners)
+        return replace(batch, warped=warped, warp=spline)

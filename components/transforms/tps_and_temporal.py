@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -39,10 +39,13 @@ class TpsAndTemporal:
         # the target, because driving may be jittered
         image = driving if batch.target is None else batch.target
         grid = self.source_transform(seeds, 2, image.device).grid(*image.shape[-2:])
-        twice: dict[str, Any] = {f.name: _twice(getattr(batch, f.name)) for f in fields(batch)}
-        twice["source"] = torch.cat((warp(image, grid, padding="border"), source))
-        return replace(batch, **twice)
+        twice: Batch = _twice(batch)
+        return replace(twice, source=torch.cat((warp(image, grid, padding="border"), source)))
 
 
-def _twice(value: Tensor | tuple[str, ...] | None) -> Tensor | tuple[str, ...] | None:
-    return torch.cat((value, value)) if isinstance(value, Tensor) else value and 2 * value
+def _twice(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):  # the batch, and a spline in it
+        return replace(value, **{f.name: _twice(getattr(value, f.name)) for f in fields(value)})
+    if isinstance(value, tuple):
+        return 2 * value
+    return torch.cat((value, value)) if isinstance(value, Tensor) else value

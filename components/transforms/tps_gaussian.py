@@ -50,5 +50,5 @@ class TpsGaussian:
         weight = (
             random.normal(100, 2) * self.warp_sd[0] + half * random.normal(100, 2) * self.warp_sd[1]
         )
-        control = control_grid(10).to(device)
+        control = control_grid(10).to(device).expand_as(weight)
         return Spline(control, weight, affine_matrix(angle, scale, shift), canvas=self.canvas)

@@ -30,4 +30,5 @@ class TpsL1:
         random = ItemRandom(seeds, stream, device)
         affine = torch.eye(2, 3, device=device) + random.normal(2, 3) * self.affine_sd
         weight = (random.normal(25, 1) * self.warp_sd).expand(-1, -1, 2)
-        return Spline(control_grid(5).to(device), weight, affine, kernel="l1")
+        control = control_grid(5).to(device).expand_as(weight)
+        return Spline(control, weight, affine, kernel="l1")

@@ -31,6 +31,7 @@ WHOLE = {
     "keypointgan_operators": r"output/edges/",
     "factorized_operators": r"output/tps/warped_coordinates",
     "factorized_train": r"output/step1/grad_l2/",
+    "fomm_forward": r"output/train/prediction",
 }
 NOTHING = r"(?!)"
 
@@ -80,9 +81,9 @@ def cut(source: Path, name: str, about: dict) -> tuple[dict, dict[str, int], dic
             if re.search(left_out, key):
                 continue
             tensor = file.get_tensor(key)
-            if key.endswith("/grad_l2/model"):
+            if "/grad_l2/" in key:
                 # from the order of the parameters to that of their names
-                tensor = tensor[by_name(about["weights"])]
+                tensor = tensor[by_name(about["weights"], key.rpartition("/")[2])]
             if key.startswith("output"):
                 size[key] = tensor.numel()
                 if not re.match(whole, key) and size[key] > kept:
@@ -93,12 +94,11 @@ def cut(source: Path, name: str, about: dict) -> tuple[dict, dict[str, int], dic
     return tensors, size, step
 
 
-def by_name(weights: dict) -> list[int]:
-    """Return the positions of the parameters in the order of their names."""
+def by_name(weights: dict, network: str) -> list[int]:
+    """Return the positions of a network's parameters in the order of their names."""
+    buffers = ("weight_u", "weight_v", "running_mean", "running_var", "tracked", "down.weight")
     parameters = [
-        key.removeprefix("model/")
-        for key in weights
-        if key.startswith("model/") and not key.endswith(("weight_u", "weight_v"))
+        key for key in weights if key.startswith(f"{network}/") and not key.endswith(buffers)
     ]
     return sorted(range(len(parameters)), key=parameters.__getitem__)
 

@@ -1,0 +1,46 @@
+"""Monkey-Net's bottleneck: each map becomes the Gaussian with its moments, never too thin."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from components.ops.gaussians import moments, smaller_eigenvalue, spatial_softmax
+from components.ops.grid import Grid
+from registry.contract import Landmarks
+from registry.roles import BOTTLENECKS
+
+LIFT = 1e-7  # of every cell of a map, whose sum is then not quite 1
+
+
+@BOTTLENECKS.register_module("bottlenecks/monkeynet")
+class MonkeyNet(nn.Module):
+    """Softmax, then mean and covariance, which grows as a whole where its smaller axis is short.
+
+    Args:
+        temperature: of the softmax.
+        floor: least eigenvalue of a covariance.
+        grid: convention of the map's coordinates; ``corners`` in the official code.
+
+    Shapes:
+        logits (B, K, h, w) -> Landmarks with xy, cov and prob (B, K, h, w)
+    Range:
+        eigenvalues of covariances are at least ``floor``
+    Source: monkeynet eq 1; monkeynet sec 3.1
+    Differs: as the official code, 1e-7 is added to the maps
+    """
+
+    def __init__(
+        self, *, temperature: float = 0.1, floor: float = 0.001, grid: Grid = "half_pixel"
+    ) -> None:
+        super().__init__()
+        self.temperature, self.floor, self.grid = temperature, floor, grid
+
+    def forward(self, logits: Tensor) -> Landmarks:
+        prob = spatial_softmax(logits, self.temperature)
+        xy, cov = moments(prob + LIFT, self.grid)
+        # moments takes the mean's square off once, as if the sum were 1
+        excess = LIFT * prob.shape[-2] * prob.shape[-1]
+        cov = cov + excess * xy[..., :, None] * xy[..., None, :]
+        least = smaller_eigenvalue(cov).clamp_min(1e-8)
+        cov = cov * (least.clamp_min(self.floor) / least)[..., None, None]
+        return Landmarks(xy=xy, cov=cov, prob=prob)

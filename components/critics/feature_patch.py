@@ -1,0 +1,62 @@
+"""The patch critic of FOMM and Monkey-Net, which also shows what its blocks saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.layers.spectral import spectral_norm
+from registry.contract import Judgement
+from registry.roles import CRITICS
+
+
+@CRITICS.register_module("critics/feature_patch")
+class FeaturePatch(nn.Module):
+    """Blocks of convolution 4x4 without padding, instance norm, leaky ReLU, pooling by 2.
+
+    Args:
+        widths: channels of the blocks.
+        num_landmarks: K drawn maps that it sees beside the image; 0 for none.
+        pool_last: pool after the last block too (Monkey-Net).
+        spectral: spectral normalisation of all convolutions.
+
+    Shapes:
+        image (B, 3, H, W), drawn (B, K, H, W) if K > 0
+        -> Judgement with one score (B, 1, h, w), features: one (B, width, i, j) per block;
+        256 -> 126, 61, 29, 26 with four blocks
+    Range:
+        input [0, 1]; output linear (least squares)
+    Source: fomm sec B; monkeynet sec 3
+    Differs: as both official codes, no norm in the first block
+    """
+
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        num_landmarks: int = 0,
+        pool_last: bool = False,
+        spectral: bool = False,
+    ) -> None:
+        super().__init__()
+        convs = [nn.Conv2d(a, b, 4) for a, b in pairwise((3 + num_landmarks, *widths))]
+        last = nn.Conv2d(widths[-1], 1, 1)
+        self.convs = nn.ModuleList(spectral_norm(c) if spectral else c for c in convs)
+        norms = [nn.InstanceNorm2d(w, affine=True) for w in widths[1:]]
+        self.norms = nn.ModuleList([nn.Identity(), *norms])
+        self.last = spectral_norm(last) if spectral else last
+        self.pools = len(widths) if pool_last else len(widths) - 1
+
+    def forward(self, image: Tensor, drawn: Tensor | None = None) -> Judgement:
+        x = image if drawn is None else torch.cat((image, drawn), dim=1)
+        features = []
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms)):
+            x = F.leaky_relu(norm(conv(x)), 0.2)
+            if i < self.pools:
+                x = F.avg_pool2d(x, 2)
+            features.append(x)
+        return Judgement(scores=(self.last(x),), features=tuple(features))

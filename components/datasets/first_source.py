@@ -1,0 +1,63 @@
+"""Reconstruction from the first frame: every source becomes the first frame of its clip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.roles import DATASETS
+
+
+@DATASETS.register_module("datasets/first_source")
+class FirstSource:
+    """The frames of another data set, each with the first frame of its clip as source.
+
+    The other data set also reads the source that is replaced; of datasets/video_folder take
+    pair="first" instead.
+
+    Args:
+        frame_dataset: any data set with `clip_ranges()`, whose clips are those of its names, and
+            `image(number)`, such as datasets/puppets or datasets/frames.
+
+    Source: fomm sec 4; monkeynet sec 4
+    """
+
+    def __init__(self, *, frame_dataset: Any) -> None:
+        self.frame_dataset = frame_dataset
+        self.keypoint_names = frame_dataset.keypoint_names
+        self.edges, self.flip_pairs = frame_dataset.edges, frame_dataset.flip_pairs
+        self.random_target = getattr(frame_dataset, "random_target", False)
+        self._first = {name: frames.start for name, frames in frame_dataset.clip_ranges()}
+
+    def __len__(self) -> int:
+        return len(self.frame_dataset)
+
+    def clip_ranges(self) -> list[tuple[str, range]]:
+        """Return the name of each clip and the numbers of its frames, for `image`."""
+        return self.frame_dataset.clip_ranges()  # type: ignore[no-any-return]
+
+    def image(self, number: int) -> NDArray[np.uint8]:
+        """Return one frame (H, W, 3)."""
+        return self.frame_dataset.image(number)  # type: ignore[no-any-return]
+
+    def keypoints(self, index: int) -> NDArray[np.float32] | None:
+        """Return the target's keypoints (J, 2), or None."""
+        return self.frame_dataset.keypoints(index)  # type: ignore[no-any-return]
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """Return sample `index` of the other data set, its source replaced.
+
+        Raises:
+            ValueError: its clip is none of `clip_ranges()`.
+        """
+        sample = self.frame_dataset.sample(index, rng)
+        clip = sample["name"].rpartition("/")[0]
+        if clip not in self._first:
+            raise ValueError(
+                f"datasets/first_source: '{sample['name']}' is of none of the clips of "
+                "frame_dataset, so its first frame is not known. Use a data set whose names begin "
+                "with those of clip_ranges()."
+            )
+        return {**sample, "source": self.image(self._first[clip])}

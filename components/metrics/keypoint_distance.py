@@ -1,0 +1,120 @@
+"""Distance of the keypoints that a detector finds in renders and in their targets (AKD, MKR)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from components.io.scored import frame_scores, names_of
+from components.ops.statistics import summary
+from registry.checkpoint import load, load_part
+from registry.contract import Batch, Encoding, Outputs
+from registry.errors import ConfigError
+from registry.roles import METRICS
+
+Detector = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@METRICS.register_module("metrics/keypoint_distance")
+class KeypointDistance:
+    """Average keypoint distance in pixels, as the official script has it, and the missing rate.
+
+    The mean absolute difference of coordinates, over the points found in both images, then over
+    frames. Beside it: the Euclidean distance that the name promises; the missing rate, the share of
+    the points found in the target but not in the render, mean over frames; and how many frames are
+    left out, with no point in the render, or in the target. The baseline copies the source.
+    The judge must be given, and figures of different judges cannot be compared.
+
+    Args:
+        detector: the judge: images (B, 3, H, W) in [0, 1] to points (B, J, 2) and whether each was
+            found (B, J); a part of a plugin.
+        encoder, bottleneck: instead of it, those of a pipeline trained here.
+        weights: the checkpoint of that pipeline, which finds all its points in every image.
+
+    Raises:
+        ConfigError: neither or both are given, or the checkpoint does not fit.
+    Source: fomm sec 4; monkeynet sec 4; lee table 1
+    Differs: a target without points is left out (the official script stops there)
+    """
+
+    needs_render = True
+    baseline = "copy_source"
+
+    def __init__(
+        self,
+        *,
+        detector: Detector | None = None,
+        encoder: nn.Module | None = None,
+        bottleneck: nn.Module | None = None,
+        weights: str | None = None,
+    ) -> None:
+        parts = {"encoder": encoder, "bottleneck": bottleneck}
+        given = [value is not None for value in (*parts.values(), weights)]
+        if any(given) is (detector is not None) or any(given) is not all(given):
+            raise ConfigError("give a detector, or encoder, bottleneck and weights of a run.")
+        self.detector = detector or _Trained(parts, str(weights))
+        self.scores: list[np.ndarray] = []
+        self.names: list[str] = []
+
+    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
+        """Add a batch."""
+        scores, _ = frame_scores(self._compare, outputs, batch, mean_of)  # (B, T, 3)
+        self.scores.append(scores)
+        self.names += names_of(batch, len(scores))
+
+    @torch.no_grad()
+    def _compare(self, image: Tensor, target: Tensor) -> Tensor:
+        """Return coordinate difference, distance and missing rate of each image (B, 3)."""
+        detector = self.detector
+        if isinstance(detector, nn.Module):
+            detector = detector.to(image.device).eval()
+        (xy, found), (true_xy, wanted) = detector(image.float()), detector(target.float())
+        side = xy.new_tensor(image.shape[:-3:-1])  # width, height
+        offset = (xy - true_xy).double() * side / 2
+        both, wanted = found.bool() & wanted.bool(), wanted.bool()
+        values = torch.stack((offset.abs().mean(dim=-1), offset.norm(dim=-1)), dim=-1)
+        values = values.where(both[..., None], 0.0).sum(dim=1) / both.sum(dim=1, keepdim=True)
+        missing = (wanted & ~both).sum(dim=1) / wanted.sum(dim=1).double()
+        return torch.cat((values, missing[:, None]), dim=1)  # NaN: no point to compare
+
+    def compute(self) -> dict[str, Any]:
+        """Return metric, unit, value, interval, n, and further figures under ``extra``."""
+        table = np.concatenate(self.scores)
+        names = np.repeat(self.names, table.shape[1])
+        difference, distance, missing = table.reshape(-1, 3).T
+        there, compared = np.isfinite(missing), np.isfinite(difference)
+        if not there.any():
+            raise ValueError(
+                "metrics/keypoint_distance: the detector finds no point in any true frame; "
+                "evaluate on images of what it knows, or give another detector."
+            )
+        nothing = {"value": float("nan"), "interval": [float("nan")] * 2, "n": 0, "extra": {}}
+        row = summary(difference[compared], names[compared]) if compared.any() else nothing
+        if compared.any():
+            row["extra"]["Euclidean"] = float(distance[compared].mean())
+        row["extra"] |= {
+            "missing rate": float(missing[there].mean()),
+            "frames without points in the render": float((there & ~compared).sum()),
+            "frames without points in the target": float((~there).sum()),
+        }
+        return {"metric": "keypoint_distance", "unit": "px", **row}
+
+
+class _Trained(nn.Module):
+    """The landmarks of a trained pipeline as a detector."""
+
+    def __init__(self, parts: dict[str, Any], weights: str) -> None:
+        super().__init__()
+        state = load(weights)
+        for name, part in parts.items():
+            load_part(part, state, name, weights)
+        self.encoder, self.bottleneck = parts["encoder"], parts["bottleneck"]
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.encoder(images)
+        xy = self.bottleneck(found.pose if isinstance(found, Encoding) else found).xy
+        return xy, torch.ones_like(xy[..., 0], dtype=torch.bool)

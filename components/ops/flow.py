@@ -1,0 +1,63 @@
+"""Optical flow: fields of displacements, and their means around points.
+
+Legend: B batch, K points, h w size of the field. A displacement is (x, y) in contract units.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from components.ops.gaussians import circular, mahalanobis
+from components.ops.grid import at_least_float32
+
+
+def to_contract(flow: Tensor) -> Tensor:
+    """Turn displacements in pixels of the field itself into contract units: the image is 2 wide.
+
+    Shapes:
+        (B, 2, h, w) -> (B, 2, h, w)
+    """
+    return flow * _pixel(flow)
+
+
+def to_pixels(flow: Tensor) -> Tensor:
+    """Turn displacements in contract units into pixels of the field itself.
+
+    Shapes:
+        (B, 2, h, w) -> (B, 2, h, w)
+    """
+    return flow / _pixel(flow)
+
+
+def _pixel(flow: Tensor) -> Tensor:
+    """Return the width and height of a pixel (2, 1, 1)."""
+    height, width = flow.shape[-2:]
+    return torch.tensor([2 / width, 2 / height]).to(flow)[:, None, None]
+
+
+def windows(xy: Tensor, variance: float, height: int, width: int) -> Tensor:
+    """Return exp(-0.5 |z - xy|^2 / variance) of every pixel z, divided by its sum.
+
+    Finite for any point, also far outside of the map.
+
+    Shapes:
+        (B, K, 2) -> (B, K, height, width)
+    Source: lee eq 6
+    """
+    xy = at_least_float32(xy)
+    distance = mahalanobis(xy, circular(xy, variance), height, width, "half_pixel")
+    return (-0.5 * distance).flatten(2).softmax(dim=-1).view_as(distance)
+
+
+def sample(flow: Tensor, xy: Tensor, variance: float) -> Tensor:
+    """Return the mean flow in a Gaussian window around each point.
+
+    Shapes:
+        flow (B, 2, h, w), xy (B, K, 2) -> (B, K, 2)
+    Source: lee eq 6
+    """
+    flow = at_least_float32(flow)
+    window = windows(xy, variance, *flow.shape[-2:])
+    # no matrix product: autocast would run it in bfloat16
+    return (window[:, :, None] * flow[:, None]).sum(dim=(-2, -1))

@@ -1,0 +1,96 @@
+"""Relative motion transfer: the source's landmarks move as those of the driving frames do."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import cv2
+import torch
+from torch import Tensor
+
+from components.ops.affine import inverse, product
+from components.ops.grid import at_least_float32
+from components.ops.states import to_states
+from registry.contract import Landmarks
+
+
+def follow(
+    source: Landmarks, driving: Landmarks, initial: Landmarks, adapt_scale: bool = True
+) -> Landmarks:
+    """Move the source's landmarks as the driving ones moved since their initial frame.
+
+    Affine maps are multiplied by A = driving inverse(initial). Covariances C become A C A^T, where
+    A = L(driving) inverse(L(initial)) takes the initial Gaussian to the driving one (L: Cholesky
+    factor): they stay symmetric and positive definite, and at the initial frame the source's own.
+
+    Args:
+        source: of one image.
+        driving: of T frames.
+        initial: of one frame, whose pose is taken to be the source's.
+        adapt_scale: movements grow with the source: by the root of the ratio of the areas of the
+            convex hulls of the source's landmarks and the initial ones; not where one is empty.
+
+    Shapes:
+        Landmarks of 1, T and 1 images -> of T
+    Source: fomm eq 12; fomm sec 3.4
+    Differs: the covariances' rule is ours
+    """
+    start, now, since = (at_least_float32(part.xy) for part in (source, driving, initial))
+    areas = _hull_area(start), _hull_area(since)
+    scale = (areas[0] / areas[1]) ** 0.5 if adapt_scale and min(areas) > 0 else 1.0
+    cov = affine = None
+    if driving.cov is not None:
+        change = product(_factor(driving), inverse(_factor(initial)))
+        cov = product(product(change, at_least_float32(source.cov)), change.mT)
+    if driving.affine is not None:
+        parts = (driving, initial, source)
+        after, before, own = (at_least_float32(part.affine) for part in parts)
+        affine = product(product(after, inverse(before)), own)
+    xy = start + scale * (now - since)
+    return Landmarks(xy=xy, cov=cov, affine=affine, score=driving.score)
+
+
+def _hull_area(xy: Tensor) -> float:
+    """Return the area; 0 of fewer than three landmarks, and of some on one line."""
+    hull = cv2.convexHull(xy[0].detach().float().cpu().numpy())
+    return float(cv2.contourArea(hull))
+
+
+def _factor(landmarks: Landmarks) -> Tensor:
+    """Return the lower Cholesky factors of the covariances."""
+    l11, l21, l22 = to_states(landmarks.xy, landmarks.cov)[..., 2:].unbind(-1)
+    rows = (l11, torch.zeros_like(l11), l21, l22)
+    return torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
+
+
+def pose_distance(landmarks: Landmarks, other: Landmarks) -> Tensor:
+    """Return how much poses differ, wherever in the image and however large they are.
+
+    It is the mean squared distance of landmarks, about their mean and in units of their spread.
+
+    Shapes:
+        Landmarks of T images, and of 1 or T -> (T,)
+    """
+    shapes = []
+    for xy in (at_least_float32(landmarks.xy), at_least_float32(other.xy)):
+        offset = xy - xy.mean(dim=1, keepdim=True)
+        spread = offset.square().sum(dim=-1).mean(dim=1).sqrt()
+        shapes.append(offset / spread.clamp_min(1e-6)[:, None, None])
+    return (shapes[0] - shapes[1]).square().sum(dim=-1).mean(dim=-1)
+
+
+def repeated(one: Any, times: int) -> Any:
+    """Return what belongs to one image for a batch, without copying: tensors and all that has them.
+
+    Shapes:
+        (1, ...) -> (times, ...)
+    """
+    if isinstance(one, Tensor):
+        return one.expand(times, *one.shape[1:])
+    if isinstance(one, (list, tuple)):
+        return type(one)(repeated(part, times) for part in one)
+    if is_dataclass(one):
+        parts = {f.name: repeated(getattr(one, f.name), times) for f in fields(one)}
+        return type(one)(**parts)  # type: ignore[operator]
+    return one

@@ -1,0 +1,213 @@
+"""Motion transfer: the source image is moved the way its landmarks move, then repaired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from components.layers.adversarial import critic_scores
+from components.ops.transfer import follow, repeated
+from registry.contract import Batch, Encoding, Landmarks, Outputs, need
+from registry.roles import PIPELINES
+
+
+@PIPELINES.register_module("pipelines/motion_transfer")
+class MotionTransfer(nn.Module):
+    """Landmarks of both images -> dense motion -> the source's features moved and decoded.
+
+    Args:
+        encoder: an image to the maps of its landmarks.
+        bottleneck: maps to landmarks.
+        motion: source image and both landmarks to the motion between the images.
+        decoder: source image and motion to the driving image.
+        rasterizer: draws the driving landmarks for the critic.
+        image_critic: judges renders against their targets, given drawn landmarks if there is a
+            rasterizer.
+        through_critic: the landmarks also learn from the critic that sees them (Monkey-Net).
+        joint: in training, both images are one batch to the encoder, which then share its batch
+            statistics (Monkey-Net).
+
+    Source: fomm fig 2; monkeynet fig 2; lee fig 1
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: nn.Module,
+        bottleneck: nn.Module,
+        motion: nn.Module,
+        decoder: nn.Module,
+        rasterizer: nn.Module | None = None,
+        image_critic: nn.Module | None = None,
+        through_critic: bool = False,
+        joint: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.bottleneck = bottleneck
+        self.motion = motion
+        self.decoder = decoder
+        self.rasterizer = rasterizer
+        self.image_critic = image_critic
+        self.through_critic = through_critic
+        self.joint = joint
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Everything the losses read."""
+        data = "the training dataset (data.train)"
+        driving, source = need(batch, "driving", data), need(batch, "source", data)
+
+        if self.joint:
+            source_landmarks, landmarks = _halves(self._landmarks(torch.cat((source, driving))))
+        else:
+            source_landmarks = self._landmarks(source)
+            landmarks = self._landmarks(driving)
+        motion = self.motion(source, landmarks, source_landmarks)  # T_{S <- D}
+        render = self.decoder(source, motion)
+
+        outputs: dict[str, Any] = {}
+        if batch.warped is not None:
+            outputs["warped_landmarks"] = self._landmarks(batch.warped)
+        if self.image_critic is not None:
+            target = need(batch, "target", data)
+            drawn = self._drawn(landmarks)
+            outputs["image_critic"] = critic_scores(self.image_critic, render, target, *drawn)
+        return Outputs(
+            landmarks=landmarks,
+            source_landmarks=source_landmarks,
+            motion=motion,
+            deformed=self.decoder.deform(source, motion),
+            render=render,
+            **outputs,
+        )
+
+    def _landmarks(self, image: Tensor) -> Landmarks:
+        found = self.encoder(image)
+        return self.bottleneck(  # type: ignore[no-any-return]
+            found.pose if isinstance(found, Encoding) else found
+        )
+
+    def _drawn(self, landmarks: Landmarks) -> tuple[Tensor, ...]:
+        """Return what the critic sees beside the image."""
+        if self.rasterizer is None:
+            return ()
+        drawn = self.rasterizer(landmarks)
+        return (drawn if self.through_critic else drawn.detach(),)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trained parameters: one group per network, as the official optimizers."""
+        groups = {
+            "detector": (self.encoder, self.bottleneck),
+            "generator": (self.motion, self.decoder),
+            "image_critic": (self.image_critic,),
+        }
+        found = {
+            name: [p for part in parts if part is not None for p in part.parameters()]
+            for name, parts in groups.items()
+        }
+        return {name: [p for p in part if p.requires_grad] for name, part in found.items() if part}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Outputs:
+        """Find the landmarks of images.
+
+        Shapes:
+            (B, 3, H, W) in [0, 1] -> Outputs with landmarks
+        """
+        return Outputs(landmarks=self._landmarks(images))
+
+    @torch.no_grad()
+    def infer(self, batch: Batch) -> Outputs:
+        """Return what metrics read: landmarks of driving, and its redrawing if there is a source.
+
+        Shapes:
+            Batch with driving (B, 3, H, W) -> Outputs with landmarks
+            and with source (B, 3, H, W) -> also source_landmarks, motion, deformed, render
+        """
+        if batch.source is None:
+            return self.predict(batch.driving)
+        landmarks, source_landmarks = self._landmarks(batch.driving), self._landmarks(batch.source)
+        motion = self.motion(batch.source, landmarks, source_landmarks)
+        return Outputs(
+            landmarks=landmarks,
+            source_landmarks=source_landmarks,
+            motion=motion,
+            deformed=self.decoder.deform(batch.source, motion),
+            render=self.decoder(batch.source, motion),
+        )
+
+    @torch.no_grad()
+    def animate(self, image: Tensor, path: Sequence[Landmarks]) -> list[Tensor]:
+        """Redraw ``image`` once per step of a path of landmarks; its look is read once.
+
+        Shapes:
+            image (B, 3, H, W), T Landmarks -> T of (B, 3, H, W)
+        """
+        own, features = self._landmarks(image), self.decoder.encode(image)
+        return [
+            self.decoder.decode(features, self.motion(image, landmarks, own)) for landmarks in path
+        ]
+
+    def edit(self, image: Tensor, landmarks: Landmarks) -> Tensor:
+        """Redraw ``image`` with its landmarks moved to ``landmarks``.
+
+        Shapes:
+            (B, 3, H, W), Landmarks -> (B, 3, H, W)
+        """
+        return self.animate(image, [landmarks])[0]
+
+    def reconstruct(self, source: Tensor, driving: Tensor) -> Tensor:
+        """Draw ``source`` in ``driving``'s pose.
+
+        Shapes:
+            (B, 3, H, W), (B, 3, H, W) -> (B, 3, H, W)
+        """
+        return self.infer(Batch(source=source, driving=driving)).render
+
+    @torch.no_grad()
+    def animator(self, source: Tensor, initial: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        """Return what moves one source image, read once, as the driving frames given to it move.
+
+        Args:
+            source: (3, H, W).
+            initial: (3, H, W) driving frame whose pose is the source's: the source then moves as
+                the driving frames do relative to it; None copies the driving poses themselves.
+
+        Shapes:
+            -> function of (T, 3, H, W) to (T, 3, H, W)
+        Source: fomm eq 12; fomm sec 3.4
+        """
+        image = source[None]
+        own, features = self._landmarks(image), self.decoder.encode(image)
+        start = None if initial is None else self._landmarks(initial[None])
+
+        @torch.no_grad()
+        def move(frames: Tensor) -> Tensor:
+            landmarks = self._landmarks(frames)
+            if start is not None:
+                landmarks = follow(own, landmarks, start)
+            still = repeated((image, own, features), len(frames))
+            motion = self.motion(still[0], landmarks, still[1])
+            return self.decoder.decode(still[2], motion)  # type: ignore[no-any-return]
+
+        return move
+
+    def transfer(
+        self, source: Tensor, driving_frames: Tensor, initial: Tensor | None = None
+    ) -> Tensor:
+        """Animate one source image by the frames of a clip: ``animator`` for all of them at once.
+
+        Shapes:
+            (3, H, W), (T, 3, H, W), (3, H, W) -> (T, 3, H, W)
+        """
+        return self.animator(source, initial)(driving_frames)
+
+
+def _halves(both: Landmarks) -> list[Landmarks]:
+    """Return the landmarks of each half of a batch."""
+    split = {f.name: v.chunk(2) for f in fields(both) if (v := getattr(both, f.name)) is not None}
+    return [Landmarks(**{name: parts[i] for name, parts in split.items()}) for i in (0, 1)]

@@ -1,0 +1,53 @@
+"""The first order motion model, small, on generated puppets; no download.
+
+Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It reports
+nothing on puppets. About ten minutes on 2 CPU cores; fomm_vox.py has the published size.
+Unlike the paper: contract coordinates, a padded detector head, random filters in the perceptual
+loss, one pyramid level less, motion at half the image's size.
+"""
+
+# fmt: off
+image_size = 64
+num_landmarks = 10
+width = 16
+
+model = dict(
+    type="pipelines/motion_transfer",
+    encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=2,
+                 width=24, max_width=192, depth=4, padding=3),
+    bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.1),
+    motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
+                width=width, max_width=8 * width, depth=4, variance=0.01),
+    decoder=dict(type="decoders/occlusion_aware", width=width, max_width=4 * width, downs=1,
+                 blocks=3, blend=True),
+)
+losses = dict(
+    perceptual=dict(
+        type="losses/perceptual", weights="random", width=16, relu=True, distance="l1",
+        taps=("input", "conv1_1", "conv2_1", "conv3_1"), tap_weights=(10, 10, 10, 10),
+        scales=(1, 0.5, 0.25)),
+    deformed=dict(type="losses/pixel", of="deformed", weight=10.0),
+    equivariance=dict(type="losses/equivariance_points", weight=10.0),
+    jacobian=dict(type="losses/equivariance_jacobian", weight=10.0),
+)
+data = dict(
+    train=dict(type="datasets/puppets", split="train", pair_range=(8, 31), image_size=image_size),
+    fit=dict(type="datasets/puppets", split="train", image_size=image_size),
+    val=dict(type="datasets/puppets", split="test", seed=1, clips=8, image_size=image_size),
+    test=dict(type="datasets/first_source", frame_dataset=dict(
+        type="datasets/puppets", split="test", clips=64, image_size=image_size)),
+    transforms=[
+        dict(type="transforms/second_view", padding="reflection",
+             driving_transform=dict(type="transforms/tps_l1")),
+    ],
+)
+train = dict(
+    iterations=1200, batch_size=8, lr=1e-3, betas=(0.5, 0.999), amp=True, ema=0.99,
+    lr_factors=((800, 1.0), (1200, 0.02)), panels_every=250, checkpoint_every=250,
+)
+evaluate = dict(
+    metrics=dict(
+        l1=dict(type="metrics/l1"),
+        regression=dict(type="metrics/regression")),
+    max_items=640, fit_items=1000,
+)

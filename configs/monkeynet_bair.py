@@ -1,0 +1,55 @@
+"""Monkey-Net on BAIR robot pushing.
+
+Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
+It reports an L1 of 0.025 for reconstruction from the first frame.
+Data: the BAIR clips in data/bair256/{train,test}, one film strip, video or folder of frames each.
+15 epochs of 40 960 clips. Unlike on other data, drawn landmarks are normalised by their sum, the
+moved source is compared with the target, too, and no pair is flipped in time.
+Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
+images through the detector at once, landmarks that learn through the critic.
+Hardware: one GPU; the authors' README says four hours.
+"""
+
+# fmt: off
+image_size = 64
+num_landmarks = 10
+width = 32
+critic_width = 32
+
+model = dict(
+    type="pipelines/motion_transfer", through_critic=True, joint=True,
+    encoder=dict(type="encoders/monkeynet", num_landmarks=num_landmarks, width=width,
+                 max_width=512, depth=5),
+    bottleneck=dict(type="bottlenecks/monkeynet", temperature=0.1, floor=0.001, grid="corners"),
+    motion=dict(type="compositors/monkeynet_motion", num_landmarks=num_landmarks, width=width,
+                max_width=512, depth=5, normaliser="sum", grid="corners",
+                align_corners=True),
+    decoder=dict(type="decoders/monkeynet", num_landmarks=num_landmarks, width=width,
+                 max_width=512, depth=5, blocks=4, resize="nearest", align_corners=True),
+    rasterizer=dict(type="rasterizers/gaussian", image_size=image_size, kernel="exponential",
+                    scale=2.0, grid="corners", normaliser="sum"),
+    image_critic=dict(
+        type="critics/feature_patch", num_landmarks=num_landmarks, pool_last=True,
+        widths=(2 * critic_width, 4 * critic_width, 8 * critic_width, 8 * critic_width)),
+)
+losses = dict(
+    pixel=dict(type="losses/pixel", weight=10.0),
+    deformed=dict(type="losses/pixel", of="deformed", weight=10.0),
+    features=dict(type="losses/feature_matching", weights=(10.0, 10.0, 10.0, 1.0)),
+    adversarial=dict(type="losses/adversarial", scores="image_critic"),
+    critic=dict(type="losses/critic", scores="image_critic", weight=2.0),
+)
+data = dict(
+    train=dict(
+        type="datasets/video_folder", root="data/bair256", split="train", image_size=image_size),
+    test=dict(
+        type="datasets/video_folder", root="data/bair256", split="test", pair="first",
+        image_size=image_size),
+    transforms=[dict(type="transforms/flip_pair", time=False)],
+    workers=8,
+)
+train = dict(
+    iterations=19_200, batch_size=32, lr=2e-4, betas=(0.5, 0.999),
+    lr_factors=((12_800, 1.0), (12_800, 0.1)),
+)
+evaluate = dict(metrics=dict(l1=dict(type="metrics/l1")), crop="none")

@@ -1,0 +1,85 @@
+"""Official checkpoints of Monkey-Net -> weights of pipelines/motion_transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from registry.errors import ConfigError
+from zoo.convert.official import State, read, rename
+
+NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
+
+RULES: dict[str, dict[str, str | None]] = {
+    "kp_detector": {
+        r"predictor\.encoder\.down_blocks\.": "encoder.hourglass.downs.",
+        r"predictor\.decoder\.up_blocks\.": "encoder.hourglass.ups.",
+        r"predictor\.decoder\.conv\.": "encoder.head.",
+    },
+    "generator": {
+        r"dense_motion_module\.hourglass\.encoder\.down_blocks\.": "motion.hourglass.downs.",
+        r"dense_motion_module\.hourglass\.decoder\.up_blocks\.": "motion.hourglass.ups.",
+        r"dense_motion_module\.hourglass\.decoder\.conv\.": "motion.head.",
+        r"dense_motion_module\.group_blocks\.(\d+)\.conv\.": r"motion.groups.\1.0.",
+        r"dense_motion_module\.group_blocks\.(\d+)\.norm\.": r"motion.groups.\1.1.",
+        r"appearance_encoder\.down_blocks\.": "decoder.unet.downs.",
+        r"video_decoder\.up_blocks\.": "decoder.unet.ups.",
+        r"refinement_module\.r(\d+)\.": r"decoder.refine.\1.",
+        r"refinement_module\.conv-last\.": "decoder.last.",
+    },
+    "discriminator": {
+        r"down_blocks\.(\d+)\.(conv|norm)\.": r"image_critic.\2s.\1.",
+        r"conv\.": "image_critic.last.",
+    },
+}
+
+
+def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
+    """Rename every entry; kernels over one frame lose that dimension.
+
+    Args:
+        states: state dicts ``kp_detector`` and ``generator``, and ``discriminator`` if there is
+            one; others are left out.
+
+    Raises:
+        ConfigError: a network is missing, or is another model's.
+    """
+    ours: State = {}
+    for network, rules in RULES.items():
+        if network in states:
+            ours |= rename(states[network], rules, network)
+        elif network in NETWORKS:
+            raise ConfigError(f"no '{network}' among {', '.join(states)}.")
+    return {key: value.squeeze(2) if value.ndim == 5 else value for key, value in ours.items()}
+
+
+def convert_predictor(state: Mapping[str, Tensor]) -> State:
+    """Rename the recurrent network's weights to those of predictors/gru.
+
+    It reads the means of all landmarks, then all their covariances; ours landmark by landmark.
+
+    Args:
+        state: state dict with ``rnn`` and ``linear``; the released checkpoints have none.
+
+    Raises:
+        ConfigError: it is another model's.
+    """
+    ours = rename(state, {r"rnn\.": "gru.", r"linear\.": "linear."}, "predictor")
+    weight = ours["gru.weight_ih_l0"]
+    count = weight.shape[1] // 6
+    means = weight[:, : 2 * count].reshape(-1, count, 2)
+    shapes = weight[:, 2 * count :].reshape(-1, count, 4)
+    ours["gru.weight_ih_l0"] = torch.cat((means, shapes), dim=2).flatten(1)
+    return ours
+
+
+def load(path: str | Path) -> State:
+    """Read an official ``.pth.tar`` and convert it.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds another model.
+    """
+    return convert(read(path, NETWORKS))
