@@ -7,12 +7,13 @@ and about equally large in the picture, seen from about the same side by a still
 the animal first if it is small. More videos, individuals and minutes give steadier landmarks. Other
 videos in data/video/test are redrawn from their first frames and scored by L1; without any:
 --cfg-options data.test=none evaluate={}
-It finds ten landmarks per frame, each with the local affine map (turn, stretch) of the part around
-it, for the clustering of behaviour: tools/predict.py. Make one animal move as another does:
-tools/animate.py. If left and right must not be mixed up, take transforms/flip_pair out.
+It finds ten landmarks per frame, for the clustering of behaviour: tools/predict.py writes them as a
+table; model.predict(frames).landmarks.affine also has how the part around each turns and stretches.
+Make one animal move as another does: tools/animate.py.
+If left and right must not be mixed up, take transforms/flip_pair out.
 Sharper pictures, after a download of VGG19:
 --cfg-options losses.perceptual.weights=torchvision losses.perceptual.width=64
-Hardware: 2 CPU cores, about half an hour (1.5 seconds of one core per iteration); a GPU is far faster.
+Hardware: 2 CPU cores, about half an hour (1.5 seconds of one core per iteration); or a GPU.
 """
 
 # fmt: off

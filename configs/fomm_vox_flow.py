@@ -7,7 +7,7 @@ Data: as fomm_vox.py, but videos as folders of frames: files are decoded at ever
 them. The flow of real frames comes first, about 16 KB per frame and gap:
 tools/prepare.py flow configs/fomm_vox_flow.py --estimator raft_small --weights torchvision
 Without RAFT: --estimator dis, and --cfg-options losses.flow.weights=None, which compares the
-motion field instead. Hardware: that of fomm_vox.py and, for RAFT in the loss, about as much again.
+motion field instead. Hardware: that of fomm_vox.py; what RAFT adds to a step was not measured.
 """
 
 # fmt: off

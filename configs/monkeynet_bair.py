@@ -2,11 +2,13 @@
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
 It reports an L1 of 0.025 for reconstruction from the first frame.
-Data: the BAIR clips in data/bair256/{train,test}, one film strip, video or folder of frames each.
-15 epochs of 40 960 clips. Unlike on other data, drawn landmarks are normalised by their sum, the
-moved source is compared with the target, too, and no pair is flipped in time.
+Data: the BAIR clips in data/bair/{train,test}, one film strip, video or folder of frames each.
+15 epochs of 40 960 clips (that number is from memory, none of our sources has it). Unlike on other
+data, drawn landmarks are normalised by their sum, the moved source is compared with the target,
+too, and no pair is flipped in time.
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
+Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_bair.py --out FILE.
 Hardware: one GPU; the authors' README says four hours.
 """
 
@@ -41,9 +43,9 @@ losses = dict(
 )
 data = dict(
     train=dict(
-        type="datasets/video_folder", root="data/bair256", split="train", image_size=image_size),
+        type="datasets/video_folder", root="data/bair", split="train", image_size=image_size),
     test=dict(
-        type="datasets/video_folder", root="data/bair256", split="test", pair="first",
+        type="datasets/video_folder", root="data/bair", split="test", pair="first",
         image_size=image_size),
     transforms=[dict(type="transforms/flip_pair", time=False)],
     workers=8,

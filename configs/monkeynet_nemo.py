@@ -3,9 +3,10 @@
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
 It reports an L1 of 0.017, AKD 0.37 and AED 0.072 for reconstruction from the first frame.
 Data: the preprocessed UvA-NEMO clips in data/nemo/{train,test}, one film strip, video or folder of
-frames each. 750 epochs of 1 110 clips.
+frames each. 750 epochs of 1 110 clips (that number is from memory, none of our sources has it).
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
+Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_nemo.py --out FILE.
 Hardware: one GPU; the authors' README says six hours.
 """
 

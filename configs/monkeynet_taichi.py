@@ -3,9 +3,11 @@
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
 It reports an L1 of 0.050, AKD 2.53, MKR 17.4 %, AED 0.21 for reconstruction from the first frame.
 Data: the Tai-Chi clips of MoCoGAN at 64 pixels in data/taichi64/{train,test}, one film strip, video
-or folder of frames each; to be asked for from their authors. 750 epochs of 3 288 clips.
+or folder of frames each; to be asked for from their authors. 750 epochs of 3 288 clips (that
+number is from memory, none of our sources has it).
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
+Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_taichi.py --out FILE.
 Hardware: one GPU; the authors' README says ten hours.
 """
 

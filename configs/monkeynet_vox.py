@@ -3,11 +3,12 @@
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
 Lee et al. report for it an L1 of 0.049, AKD 1.878 and AED 0.199 (table 1); its own paper has no
 VoxCeleb.
-Data: VoxCeleb crops in data/vox/{train,test} as fomm_vox.py has them. 20 epochs of 19 522 clips,
-the number of the first order motion model's authors, at a constant rate.
+Data: VoxCeleb crops in data/vox/{train,test} as fomm_vox.py has them. 20 epochs of 19 522 clips
+(that number is from memory, none of our sources has it), at a constant rate.
 Landmarks and motion at a quarter of the image's size; the generator has seven levels.
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
+Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_vox.py --out FILE.
 Hardware: one GPU of 16 GB or more.
 """
 

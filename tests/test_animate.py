@@ -18,7 +18,7 @@ from PIL import Image
 
 from components.io import video
 from components.io.fit import fit_options
-from components.ops.transfer import follow, pose_distance, repeated
+from components.layers.transfer import follow, pose_distance, repeated
 from registry import build, checkpoint, load_config
 from registry.contract import Encoding, Landmarks, Pose
 from tests.golden_file import Golden
@@ -230,12 +230,12 @@ def test_progress_elsewhere_and_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setitem(
         watched.__globals__, "time", type("", (), {"monotonic": lambda: next(clock)})
     )
-    assert list(watched("abcd", 5, "x")) == list("abcd")
+    assert list(watched("abcde", 6, "x", 2)) == list("abcde")
     assert (
-        capsys.readouterr().err == "x: 2 of 5, 0:00:18 left\nx: 4 of 5, 0:00:06 left\nx: 4 frames\n"
+        capsys.readouterr().err == "x: 2 of 6, 0:00:24 left\nx: 4 of 6, 0:00:12 left\nx: 5 frames\n"
     )
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert list(watched("ab", 0, "x")) == list("ab")  # a header without a length
+    assert list(watched("ab", 0, "x", 1)) == list("ab")  # a header without a length
     assert capsys.readouterr().err == "\r\x1b[Kx: 1\r\x1b[Kx: 2\r\x1b[Kx: 2 frames\n"
 
 
@@ -382,7 +382,7 @@ def test_an_interrupted_run_leaves_nothing(folder, command, monkeypatch):
     for out in ("old.mp4", "new.gif"):
         code, text = command("run", "face.png", "talk.mp4", "--out", out, "--batch-size", 2)
         assert code == 130
-        assert text == f"\ninterrupted; {out} was not written\n"
+        assert text == f"interrupted; {out} was not written\n"
     assert Path("old.mp4").read_bytes() == b"old"
     assert sorted(folder.rglob("*")) == sorted([*before, folder / "old.mp4"])
 

@@ -31,6 +31,7 @@ REGRESSOR = dict(type="bottlenecks/skeleton_regressor", encoder=LOGITS)
 POSE = dict(type="encoders/stem", takes="pose_image", out_channels=8, width=4)
 PATCH = dict(type="critics/multiscale_patch", width=4, scales=1)
 TPS = dict(type="transforms/tps_gaussian")
+HOURGLASS = dict(width=4, max_width=8, depth=2)
 
 # One row per component: constructor arguments for registry.check, small enough for a CPU.
 EXAMPLES = {
@@ -142,6 +143,16 @@ EXAMPLES = {
         predictor=dict(type="predictors/lstm", num_landmarks=3, width=4, depth=2),
         seen=2,
         steps=1,
+    ),
+    "pipelines/motion_transfer": dict(
+        encoder=dict(type="encoders/monkeynet", num_landmarks=3, **HOURGLASS),
+        bottleneck=dict(type="bottlenecks/monkeynet"),
+        motion=dict(type="compositors/monkeynet_motion", num_landmarks=3, **HOURGLASS),
+        decoder=dict(type="decoders/monkeynet", num_landmarks=3, blocks=1, **HOURGLASS),
+        rasterizer=dict(type="rasterizers/gaussian", image_size=32, normaliser="sum"),
+        image_critic=dict(type="critics/feature_patch", widths=(4, 6), num_landmarks=3),
+        through_critic=True,
+        joint=True,
     ),
     "pipelines/pose_autoencoder": dict(rasterizer=SKELETON, bottleneck=REGRESSOR),
     "pipelines/reconstruction": dict(

@@ -52,10 +52,10 @@ def carried(points, others, at):
 
 @pytest.mark.parametrize("skeleton", ["human", "animal"])
 def test_flow_at_the_middle_of_limbs_is_that_of_their_joints(skeleton):
-    puppets = Puppets(clips=8, skeleton=skeleton)
+    puppets = Puppets(clips=4, skeleton=skeleton)
     drawn = [bone.joint for bone in puppets._drawn]
     seen = 0
-    for clip in range(8):
+    for clip in range(4):
         for before, after in PAIR:
             i, j = 32 * clip + before, 32 * clip + after
             flow = puppets.flow(i, j)
@@ -73,15 +73,15 @@ def test_flow_at_the_middle_of_limbs_is_that_of_their_joints(skeleton):
                 found = warp(images_of(flow), torch.tensor(middle).view(1, 1, 1, 2))
                 np.testing.assert_allclose(found.flatten(), moved - middle, atol=1e-5)
                 seen += 1
-    assert seen > 60
+    assert seen > 30
 
 
 @pytest.mark.parametrize("background", ["static", "moving"])
 def test_flow_finds_each_visible_pixel_in_the_other_frame(background):
-    puppets = Puppets(clips=6, image_size=128, background=background)
+    puppets = Puppets(clips=3, image_size=128, background=background)
     square = np.ones((5, 5), np.uint8)
     still, errors = [], []
-    for clip in range(6):
+    for clip in range(3):
         for before, after in PAIR:
             flow = puppets.flow(32 * clip + before, 32 * clip + after)
             (a, parts), (b, others) = (puppets.parts(clip, t) for t in (before, after))

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from components.compositors.dense_motion import local_motions
 from components.layers.avgpool_hourglass import AvgpoolHourglass, Down, Residual, Up
 from components.layers.vgg import CONVS
-from components.ops.affine import local_motions
 from components.ops.antialias import reduce
 from components.ops.gaussians import circular, draw_gaussians, moments
 from components.ops.grid import plane

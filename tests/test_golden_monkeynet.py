@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.layers.adversarial import critic_scores
+from components.layers.transfer import repeated
 from components.ops.affine import inverse
 from components.ops.gaussians import circular, draw_gaussians, smaller_eigenvalue
-from components.ops.states import encode
-from components.ops.transfer import repeated
+from components.ops.states import to_states
 from registry import build
 from registry.contract import Batch, Landmarks, Outputs
 from tests.golden_file import Golden
@@ -202,15 +202,13 @@ def test_a_training_pass(forward, align_corners):
 
 
 def test_predictor(forward):
-    sequence = Landmarks(
-        xy=forward["input/sequence_mean"][0], cov=forward["input/sequence_variance"][0]
-    )
-    states = encode(sequence, "covariance")[None]
+    given = forward["input/sequence_mean"], forward["input/sequence_variance"]
+    states = to_states(*given, "covariance")
     weights = convert_predictor(forward.weights("predictor"))
 
     def predictor(delay: int) -> nn.Module:
-        given = dict(num_landmarks=5, width=32, state="covariance", delay=delay)
-        model = build(dict(type="predictors/gru", **given), "predictor", "predictors")
+        sizes = dict(num_landmarks=5, width=32, state="covariance", delay=delay)
+        model = build(dict(type="predictors/gru", **sizes), "predictor", "predictors")
         model.load_state_dict(weights)
         return model
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from components.ops.gaussians import draw_gaussians
 from components.ops.grid import plane
-from components.ops.states import constant_velocity, decode, encode
+from components.ops.states import constant_velocity, from_states, to_states
 from registry import ConfigError, build
 from registry.contract import Batch, Landmarks, MissingFieldError, Motion, Outputs
 from zoo.convert.monkeynet import convert, convert_predictor, load
@@ -217,37 +217,27 @@ def test_landmarks_learn_from_the_critic_where_they_should(through_critic):
 
 # states and predictors
 
-MATRIX = torch.tensor([[4.0, 2.0], [2.0, 10.0]])  # L L^T with L = [[2, 0], [1, 3]]
-LANDMARKS = Landmarks(
-    xy=torch.tensor([[[0.5, -0.5]]]),
-    cov=MATRIX[None, None],
-    affine=torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]),
-)
+XY = torch.tensor([[0.5, -0.5]])
+COV = torch.tensor([[[4.0, 2.0], [2.0, 10.0]]])  # L L^T with L = [[2, 0], [1, 3]]
+AFFINE_MAP = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
 
 
 def test_states_by_hand():
-    assert encode(LANDMARKS, "cholesky").tolist() == [[[0.5, -0.5, 2, 1, 3]]]
-    assert encode(LANDMARKS, "covariance").tolist() == [[[0.5, -0.5, 4, 2, 2, 10]]]
-    assert encode(LANDMARKS, "affine").tolist() == [[[0.5, -0.5, 1, 2, 3, 4]]]
+    assert to_states(XY, COV).tolist() == [[0.5, -0.5, 2, 1, 3]]
+    assert to_states(XY, COV, "covariance").tolist() == [[0.5, -0.5, 4, 2, 2, 10]]
+    assert to_states(XY, AFFINE_MAP, "affine").tolist() == [[0.5, -0.5, 1, 2, 3, 4]]
 
 
-@pytest.mark.parametrize(("kind", "field"), [("covariance", "cov"), ("affine", "affine")])
-def test_states_become_the_landmarks_they_were(kind, field):
-    found = decode(encode(LANDMARKS, kind), kind)
-    assert torch.equal(found.xy, LANDMARKS.xy)
-    assert torch.equal(getattr(found, field), getattr(LANDMARKS, field))
-    assert (found.cov is None) == (field == "affine")
-    assert (found.affine is None) == (field == "cov")
-
-
-def test_the_cholesky_factor_becomes_its_covariance():
-    found = decode(encode(LANDMARKS, "cholesky"), "cholesky")
-    torch.testing.assert_close(found.cov, LANDMARKS.cov + 1e-6 * torch.eye(2))
+@pytest.mark.parametrize(("kind", "matrix"), [("covariance", COV), ("affine", AFFINE_MAP)])
+def test_states_become_what_they_were(kind, matrix):
+    found = from_states(to_states(XY, matrix, kind), kind)
+    assert torch.equal(found[0], XY)
+    assert torch.equal(found[1], matrix)
 
 
 def test_a_predicted_covariance_is_made_positive_definite():
-    flat = torch.tensor([[[0.0, 0.0, 1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]])
-    assert torch.linalg.eigvalsh(decode(flat, "covariance").cov.double()).min() > 0.9e-6
+    flat = torch.tensor([[0.0, 0.0, 1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    assert torch.linalg.eigvalsh(from_states(flat, "covariance")[1].double()).min() > 0.9e-6
 
 
 def test_after_one_state_nothing_changes():
@@ -325,21 +315,23 @@ AFFINE = dict(
 
 
 @pytest.mark.parametrize(
-    ("state", "model", "numbers"),
-    [("cholesky", {}, 5), ("covariance", {}, 6), ("affine", AFFINE, 6)],
+    ("state", "model", "field", "numbers"),
+    [("cholesky", {}, "cov", 5), ("covariance", {}, "cov", 6), ("affine", AFFINE, "affine", 6)],
 )
-def test_a_video_from_one_frame(state, model, numbers):
+def test_a_video_from_one_frame(state, model, field, numbers):
     pipeline = forecast(state, **model)
     frames = noise(2, 4, 3, 16, 16)
     found = pipeline.infer(Batch(frames=frames))
     assert found.states.shape == found.true_states.shape == (2, 3, 3, numbers)
     assert found.frames.shape == (2, 3, 3, 16, 16)
     image = pipeline.image_pipeline
-    seen = [encode(image.predict(frames[:, t]).landmarks, state) for t in range(4)]
+    read = [image.predict(frames[:, t]).landmarks for t in range(4)]
+    seen = [to_states(points.xy, getattr(points, field), state) for points in read]
     torch.testing.assert_close(found.true_states, torch.stack(seen[1:], dim=1))
     predicted = pipeline.predictor(seen[0][:, None], 3)
     torch.testing.assert_close(found.states, predicted)
-    path = [decode(predicted[:, t], state) for t in range(3)]
+    path = [from_states(predicted[:, t], state) for t in range(3)]
+    path = [Landmarks(xy=xy, **{field: matrix}) for xy, matrix in path]
     wanted = image.animate(frames[:, 0], path)
     torch.testing.assert_close(found.frames, torch.stack(wanted, dim=1).clamp(0, 1))
     torch.testing.assert_close(pipeline.forecast(frames[:, :1], 3), found.frames)

@@ -25,6 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from registry import ConfigError, load_config
 
+# only a terminal shows progress in place, and other lines come below it
+NEXT_LINE = "\n" if sys.stderr.isatty() else ""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -48,6 +51,8 @@ def main() -> int:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--checkpoint", metavar="FILE")
     args = parser.parse_args()
+    if args.batch_size < 1:
+        parser.error("--batch-size must be at least 1")
     if args.absolute and args.best_frame:
         parser.error("--best-frame chooses where relative motion starts; leave out --absolute")
     try:
@@ -55,10 +60,10 @@ def main() -> int:
         cfg, pipeline = resolve(args.ref, args.checkpoint)
         animate(pipeline, cfg, args)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; {args.out} was not written", file=sys.stderr)
+        print(f"{NEXT_LINE}interrupted; {args.out} was not written", file=sys.stderr)
         return 130
     except (ConfigError, OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{NEXT_LINE}error: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -121,7 +126,9 @@ def animate(pipeline: object, cfg: dict, args: argparse.Namespace) -> None:
         fps, total = reader.fps, reader.stated_length
     initial = None
     if args.best_frame:
-        frames = watched(map(fitted, frames_of(args.driving)), total, "comparing poses")
+        frames = watched(
+            map(fitted, frames_of(args.driving)), total, "comparing poses", args.batch_size
+        )
         number, initial = best_frame(pipeline, source, frames, args.batch_size)
         print(f"{args.driving}: frame {number} is the most like {args.source}", file=sys.stderr)
     elif not args.absolute:
@@ -132,7 +139,7 @@ def animate(pipeline: object, cfg: dict, args: argparse.Namespace) -> None:
         pictures = (np.concatenate((source, *pair), axis=1) for pair in pairs)
     else:
         pictures = (picture for _, picture in pairs)
-    pictures = watched(pictures, total, str(args.out))
+    pictures = watched(pictures, total, str(args.out), args.batch_size)
     if args.out.suffix.lower() == ".gif":
         write_gif(args.out, pictures, fps)
         return
@@ -148,14 +155,14 @@ def batches(frames: Iterable, size: int, device: object) -> Iterator:
     import torch
 
     frames = iter(frames)
-    while batch := list(islice(frames, max(size, 1))):
+    while batch := list(islice(frames, size)):
         images = torch.from_numpy(np.stack(batch)).to(device)
         yield batch, images.permute(0, 3, 1, 2).float() / 255
 
 
 def best_frame(pipeline: object, source: object, frames: Iterable, batch_size: int) -> tuple:
     """Return number and pixels of the frame with the landmarks most like the source's."""
-    from components.ops.transfer import pose_distance
+    from components.layers.transfer import pose_distance
 
     device = next(pipeline.parameters()).device
     ((_, image),) = batches([source], 1, device)
@@ -181,8 +188,11 @@ def moved(
         yield from zip(batch, pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def watched(frames: Iterable, total: int, what: str) -> Iterator:
-    """Pass frames on and show progress: in place on a terminal, a line in ten seconds elsewhere."""
+def watched(frames: Iterable, total: int, what: str, size: int) -> Iterator:
+    """Pass frames on, which come in batches, and show progress and the time left after each batch.
+
+    In place on a terminal; elsewhere a line, at most one in ten seconds.
+    """
     terminal = sys.stderr.isatty()
     start, ends = ("\r\x1b[K", "") if terminal else ("", "\n")
     since = shown = time.monotonic()
@@ -190,7 +200,7 @@ def watched(frames: Iterable, total: int, what: str) -> Iterator:
     for done, frame in enumerate(frames, 1):
         yield frame
         now = time.monotonic()
-        if now - shown >= (0.2 if terminal else 10):
+        if done % size == 0 and now - shown >= (0.2 if terminal else 10):
             shown, left = now, max(total - done, 0) * (now - since) / done
             rest = f" of {total}, {timedelta(seconds=round(left))} left" if total >= done else ""
             print(f"{start}{what}: {done}{rest}", end=ends, file=sys.stderr, flush=True)

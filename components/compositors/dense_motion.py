@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.layers.avgpool_hourglass import AvgpoolHourglass
-from components.ops.affine import local_motions
+from components.ops.affine import inverse, product
 from components.ops.antialias import reduce
 from components.ops.gaussians import circular, draw_gaussians
-from components.ops.grid import Grid, at_least_float32
+from components.ops.grid import Grid, at_least_float32, axis, plane
 from components.ops.warp import warp
 from registry.contract import Landmarks, Motion
 from registry.roles import COMPOSITORS
@@ -86,3 +86,28 @@ class DenseMotion(nn.Module):
     def _draw(self, landmarks: Landmarks, like: Tensor) -> Tensor:
         spread = circular(landmarks.xy, 2 * self.variance)
         return draw_gaussians(landmarks.xy, spread, *like.shape[-2:], "exponential", self.grid)
+
+
+def local_motions(
+    landmarks: Landmarks, source_landmarks: Landmarks, height: int, width: int, grid: Grid
+) -> Tensor:
+    """Return where each pixel comes from by the motion of nothing, then of each landmark.
+
+    T_k(z) = p_k^S + J_k^S (J_k^D)^-1 (z - p_k^D), D driving, S source; without affine maps a shift.
+
+    Shapes:
+        -> (B, K + 1, height, width, 2)
+    Source: fomm eq 4
+    """
+    xy, source_xy = at_least_float32(landmarks.xy), at_least_float32(source_landmarks.xy)
+    dx = axis(width, grid, xy) - xy[..., 0, None, None]  # (B, K, 1, w)
+    dy = axis(height, grid, xy)[:, None] - xy[..., 1, None, None]  # (B, K, h, 1)
+    if landmarks.affine is None or source_landmarks.affine is None:
+        offsets = torch.stack(torch.broadcast_tensors(dx, dy), dim=-1)
+    else:
+        m = product(source_landmarks.affine, inverse(landmarks.affine))[..., None, None]
+        rows = [m[:, :, i, 0] * dx + m[:, :, i, 1] * dy for i in (0, 1)]
+        offsets = torch.stack(rows, dim=-1)
+    moved = source_xy[:, :, None, None] + offsets
+    still = plane(height, width, grid, xy).expand(len(xy), 1, -1, -1, -1)
+    return torch.cat((still, moved), dim=1)

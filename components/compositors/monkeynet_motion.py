@@ -70,8 +70,8 @@ class MonkeyNetMotion(nn.Module):
         )
         self.head = nn.Conv2d(self.hourglass.channels, count + 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
-        with torch.no_grad():
-            self.head.bias.copy_(2.0 * (torch.arange(count + 2) == 0))
+        nn.init.zeros_(self.head.bias)
+        nn.init.constant_(self.head.bias[:1], 2.0)  # the background first
 
     def forward(self, source: Tensor, landmarks: Landmarks, source_landmarks: Landmarks) -> Motion:
         small = source[..., :: self.stride, :: self.stride]

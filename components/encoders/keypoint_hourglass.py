@@ -23,11 +23,11 @@ class KeypointHourglass(nn.Module):
         max_width: most channels of a level.
         depth: levels of the hourglass.
         padding: of the last convolution; 3 keeps the size, 0, as published, loses 6 pixels.
-        jacobian: local affine maps for each landmark, a single map for all, or none.
+        jacobian: local affine maps for each landmark, a single map for all, or None for none.
 
     Shapes:
         (B, 3, H, W) -> (B, K + M, H / stride - 6 + 2 padding, W / stride - 6 + 2 padding)
-        with M = 4 K for ``each``, 4 for ``single``, 0 for ``none``
+        with M = 4 K for ``each``, 4 for ``single``, 0 for None
     Range:
         input [0, 1]; output K maps of logits, then the matrices row by row, the identity at first
     Source: fomm sec 3.1; fomm sec B
@@ -42,12 +42,12 @@ class KeypointHourglass(nn.Module):
         max_width: int = 1024,
         depth: int = 5,
         padding: int = 0,
-        jacobian: Literal["each", "single", "none"] = "each",
+        jacobian: Literal["each", "single"] | None = "each",
     ) -> None:
         super().__init__()
         self.stride = stride
         self.hourglass = AvgpoolHourglass(inputs=3, width=width, max_width=max_width, depth=depth)
-        matrices = {"each": num_landmarks, "single": 1, "none": 0}[jacobian]
+        matrices = {"each": num_landmarks, "single": 1, None: 0}[jacobian]
         self.head = nn.Conv2d(
             self.hourglass.channels, num_landmarks + 4 * matrices, 7, padding=padding
         )

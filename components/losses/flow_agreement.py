@@ -78,5 +78,6 @@ class FlowAgreement(nn.Module):
             return self.raft(render, need(batch, "source", "the training dataset (data.train)"))
         motion = need(outputs, "motion", "pipelines/motion_transfer")
         places = at_least_float32(motion.grid)
-        still = plane(*places.shape[1:3], self.grid, places)
+        height, width = places.shape[1:3]
+        still = plane(height, width, self.grid, places)
         return (places - still).movedim(-1, 1)

@@ -1,12 +1,11 @@
-"""Local affine maps of landmarks: 2x2 matrices, without matrix products, which autocast rounds."""
+"""2x2 matrices, the local affine maps of landmarks, without matrix products: autocast rounds."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from components.ops.grid import Grid, at_least_float32, axis, plane
-from registry.contract import Landmarks
+from components.ops.grid import at_least_float32
 
 
 def inverse(matrix: Tensor) -> Tensor:
@@ -33,28 +32,3 @@ def product(first: Tensor, second: Tensor) -> Tensor:
     """
     first, second = at_least_float32(first), at_least_float32(second)
     return (first[..., None] * second[..., None, :, :]).sum(dim=-2)
-
-
-def local_motions(
-    landmarks: Landmarks, source_landmarks: Landmarks, height: int, width: int, grid: Grid
-) -> Tensor:
-    """Return where each pixel comes from by the motion of nothing, then of each landmark.
-
-    T_k(z) = p_k^S + J_k^S (J_k^D)^-1 (z - p_k^D), D driving, S source; without affine maps a shift.
-
-    Shapes:
-        -> (B, K + 1, height, width, 2)
-    Source: fomm eq 4
-    """
-    xy, source_xy = at_least_float32(landmarks.xy), at_least_float32(source_landmarks.xy)
-    dx = axis(width, grid, xy) - xy[..., 0, None, None]  # (B, K, 1, w)
-    dy = axis(height, grid, xy)[:, None] - xy[..., 1, None, None]  # (B, K, h, 1)
-    if landmarks.affine is None or source_landmarks.affine is None:
-        offsets = torch.stack(torch.broadcast_tensors(dx, dy), dim=-1)
-    else:
-        m = product(source_landmarks.affine, inverse(landmarks.affine))[..., None, None]
-        rows = [m[:, :, i, 0] * dx + m[:, :, i, 1] * dy for i in (0, 1)]
-        offsets = torch.stack(rows, dim=-1)
-    moved = source_xy[:, :, None, None] + offsets
-    still = plane(height, width, grid, xy).expand(len(xy), 1, -1, -1, -1)
-    return torch.cat((still, moved), dim=1)

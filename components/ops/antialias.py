@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.ops.grid import at_least_float32
+from components.ops.grid import at_least_float32, axis
 
 
 def reduce(image: Tensor, factor: int) -> Tensor:
@@ -23,7 +23,7 @@ def reduce(image: Tensor, factor: int) -> Tensor:
     sigma = (factor - 1) / 2
     reach = round(4 * sigma)
     image = at_least_float32(image)
-    offsets = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
+    offsets = reach * axis(2 * reach + 1, "corners", image)
     kernel = torch.exp(-offsets.square() / (2 * sigma**2))
     kernel = kernel / kernel.sum()
     # both axes one after the other, and only where a pixel is kept; not in bfloat16: eight bits

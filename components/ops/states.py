@@ -15,68 +15,46 @@ from torch import Tensor
 
 from components.ops.gaussians import positive_definite
 from components.ops.grid import at_least_float32
-from registry.contract import Landmarks
 
 Kind = Literal["cholesky", "covariance", "affine"]
 NUMBERS: dict[Kind, int] = {"cholesky": 5, "covariance": 6, "affine": 6}
 FLOOR = 1e-6  # least eigenvalue of a covariance, as in ops/gaussians.positive_definite
 
 
-def to_states(xy: Tensor, cov: Tensor) -> Tensor:
-    """Return mean and lower Cholesky factor of Gaussians as five numbers.
+def to_states(xy: Tensor, matrix: Tensor, kind: Kind = "cholesky") -> Tensor:
+    """Return points and their covariances (or affine maps) as states.
 
     Shapes:
-        xy (..., 2), cov (..., 2, 2) -> (..., 5)
-    Source: factorized sec D
-    Differs: the closed form of a 2 x 2 matrix, which a nearly singular one does not stop
+        xy (..., 2), matrix (..., 2, 2) -> (..., S)
+    Source: factorized sec D; monkeynet sec 3.5
+    Differs: of a Cholesky factor the closed form, which a nearly singular matrix does not stop
     """
-    xy, cov = at_least_float32(xy), at_least_float32(cov)
-    l11 = cov[..., 0, 0].clamp_min(FLOOR).sqrt()
-    l21 = cov[..., 0, 1] / l11
-    l22 = (cov[..., 1, 1] - l21.square()).clamp_min(FLOOR**2).sqrt()
+    xy, matrix = at_least_float32(xy), at_least_float32(matrix)
+    if kind != "cholesky":
+        return torch.cat((xy, matrix.flatten(-2)), dim=-1)
+    l11 = matrix[..., 0, 0].clamp_min(FLOOR).sqrt()
+    l21 = matrix[..., 0, 1] / l11
+    l22 = (matrix[..., 1, 1] - l21.square()).clamp_min(FLOOR**2).sqrt()
     return torch.cat((xy, torch.stack((l11, l21, l22), dim=-1)), dim=-1)
 
 
-def from_states(states: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and covariance L L^T + FLOOR I: positive definite, whatever L was predicted.
+def from_states(states: Tensor, kind: Kind = "cholesky") -> tuple[Tensor, Tensor]:
+    """Return points and matrices; covariances are positive definite, whatever was predicted.
+
+    Of a Cholesky factor L it is L L^T + FLOOR I.
 
     Shapes:
-        (..., 5) -> (..., 2), (..., 2, 2)
-    Source: factorized sec D
+        (..., S) -> (..., 2), (..., 2, 2)
+    Source: factorized sec D; monkeynet sec 3.5
     """
     states = at_least_float32(states)
+    if kind != "cholesky":
+        matrix = states[..., 2:].unflatten(-1, (2, 2))
+        return states[..., :2], matrix if kind == "affine" else positive_definite(matrix, FLOOR)
     l11, l21, l22 = states[..., 2:].unbind(-1)
     cross = l11 * l21
     rows = (l11.square() + FLOOR, cross, cross, l21.square() + l22.square() + FLOOR)
     return states[..., :2], torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
-
-
-def encode(landmarks: Landmarks, kind: Kind) -> Tensor:
-    """Return landmarks as states.
-
-    Shapes:
-        Landmarks of B images -> (B, K, S)
-    """
-    if kind == "cholesky":
-        return to_states(landmarks.xy, landmarks.cov)
-    matrix = landmarks.cov if kind == "covariance" else landmarks.affine
-    return at_least_float32(torch.cat((landmarks.xy, matrix.flatten(-2)), dim=-1))
-
-
-def decode(states: Tensor, kind: Kind) -> Landmarks:
-    """Return states as landmarks; covariances are made positive definite where they are not.
-
-    Shapes:
-        (B, K, S) -> Landmarks of B images
-    """
-    if kind == "cholesky":
-        xy, cov = from_states(states)
-        return Landmarks(xy=xy, cov=cov)
-    xy, rows = at_least_float32(states).split((2, 4), dim=-1)
-    matrix = rows.unflatten(-1, (2, 2))
-    if kind == "affine":
-        return Landmarks(xy=xy, affine=matrix)
-    return Landmarks(xy=xy, cov=positive_definite(matrix))
 
 
 def constant_velocity(states: Tensor, steps: int) -> Tensor:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from components.io.states import StateClips, load_states, save_states
-from components.ops.states import Kind, constant_velocity, decode, encode
-from registry.contract import Batch, Outputs, need
+from components.ops.states import Kind, constant_velocity, from_states, to_states
+from registry.contract import Batch, Landmarks, Outputs, need
 from registry.loading import frames_of, to_batch
 from registry.roles import PIPELINES
 
@@ -96,12 +96,13 @@ class Forecast(nn.Module):
         for images in frames.unbind(dim=1):
             found = self.image_pipeline.predict(images).landmarks
             field, words, bottlenecks = SHAPES[self.state]
-            if getattr(found, field) is None:
+            matrix = getattr(found, field)
+            if matrix is None:
                 raise ValueError(
                     f"pipelines/forecast: the image_pipeline's landmarks have no {words}; its "
                     f"bottleneck must be {bottlenecks}."
                 )
-            states.append(encode(found, self.state))
+            states.append(to_states(found.xy, matrix, self.state))
         return torch.stack(states, dim=1)
 
     @torch.no_grad()
@@ -112,7 +113,10 @@ class Forecast(nn.Module):
             (B, 3, H, W), (B, T, K, S) -> (B, T, 3, H, W) in [0, 1]
         Source: factorized sec D
         """
-        path = [decode(state, self.state) for state in states.unbind(dim=1)]
+        field, path = SHAPES[self.state][0], []
+        for state in states.unbind(dim=1):
+            xy, matrix = from_states(state, self.state)
+            path.append(Landmarks(xy=xy, **{field: matrix}))
         frames = self.image_pipeline.animate(last, path)
         return torch.stack(frames, dim=1).clamp(0, 1)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from components.layers.adversarial import critic_scores
-from components.ops.transfer import follow, repeated
+from components.layers.transfer import follow, repeated
 from registry.contract import Batch, Encoding, Landmarks, Outputs, need
 from registry.roles import PIPELINES
 

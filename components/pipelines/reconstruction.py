@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from components.layers.adversarial import critic_scores, frozen_call
+from components.layers.transfer import follow, repeated
 from components.ops.flips import nearer_flip
-from components.ops.transfer import follow, repeated
 from registry.contract import Appearance, Batch, Encoding, Landmarks, Layers, Outputs, Pose, need
 from registry.roles import PIPELINES
 

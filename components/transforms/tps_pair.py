@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,14 +57,18 @@ class TpsPair:
             spline = self.source_transform(seeds, 2, image.device)
         if spline is None:
             return batch
-        return replace(batch, source=warp(source, spline.grid(*image.shape[-2:]), padding="border"))
+        moved = warp(source, spline.grid(*image.shape[-2:]), padding="border")
+        return replace(batch, source=moved, flow=None)
 
 
 def warp_driving(batch: Batch, spline: Spline) -> Batch:
-    """Warp driving, target, mask, weight and keypoints of a batch by one spline per item."""
+    """Warp driving, target, mask, weight and keypoints of a batch by one spline per item.
+
+    Flow and a second view of the driving image, which no longer belong to it, are left out.
+    """
     grid = spline.grid(*batch.driving.shape[-2:])
     same = batch.target is batch.driving
-    changed = {"driving": warp(batch.driving, grid, padding="border")}
+    changed: dict[str, Any] = {"driving": warp(batch.driving, grid, padding="border")}
     if batch.target is not None:
         changed["target"] = (
             changed["driving"] if same else warp(batch.target, grid, padding="border")
@@ -77,4 +82,4 @@ def warp_driving(batch: Batch, spline: Spline) -> Batch:
         inside = (moved.abs() <= 1).all(dim=-1).float()
         changed["keypoints"] = moved
         changed["visible"] = inside if batch.visible is None else batch.visible * inside
-    return replace(batch, **changed)
+    return replace(batch, **changed, flow=None, warped=None, warp=None)
