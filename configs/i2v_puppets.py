@@ -19,11 +19,10 @@ model = dict(
         type="pipelines/motion_transfer",
         encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=2,
                      width=24, max_width=192, depth=4, padding=3),
-        bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.1),
+        bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
         motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
                     width=width, max_width=8 * width, depth=4, variance=0.01),
-        decoder=dict(type="decoders/occlusion_aware", width=width, max_width=4 * width, downs=1,
-                     blocks=3, blend=True),
+        decoder=dict(type="decoders/occlusion_aware", width=12, max_width=48, downs=2, blocks=2, blend=True),
     ),
     predictor=dict(type="predictors/gru", num_landmarks=num_landmarks, width=1024, state="affine",
                    delay=1),
@@ -36,7 +35,7 @@ data = dict(
         frame_dataset=dict(type="datasets/puppets", split="train", image_size=image_size)),
     test=dict(
         type="datasets/clips", length=32,
-        frame_dataset=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size)),
+        frame_dataset=dict(type="datasets/puppets", split="test", clips=32, image_size=image_size)),
 )
 train = dict(
     init=dict(image_pipeline="fomm_puppets:pipeline"),
