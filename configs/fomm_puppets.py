@@ -20,7 +20,8 @@ model = dict(
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
     motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
                 width=width, max_width=8 * width, depth=4, variance=0.01),
-    decoder=dict(type="decoders/occlusion_aware", width=12, max_width=48, downs=2, blocks=2, blend=True),
+    decoder=dict(type="decoders/occlusion_aware", width=12, max_width=48, downs=2, blocks=2,
+                 blend=True),
 )
 losses = dict(
     perceptual=dict(
@@ -32,7 +33,8 @@ losses = dict(
     jacobian=dict(type="losses/equivariance_jacobian", weight=10.0),
 )
 data = dict(
-    train=dict(type="datasets/puppets", split="train", pair_range=(1, 8), image_size=image_size),
+    train=dict(type="datasets/puppets", split="train", pair_range=(1, 8),
+               image_size=image_size),
     fit=dict(type="datasets/puppets", split="train", image_size=image_size),
     val=dict(type="datasets/puppets", split="test", seed=1, clips=8, image_size=image_size),
     test=dict(type="datasets/first_source", frame_dataset=dict(

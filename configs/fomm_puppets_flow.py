@@ -20,7 +20,8 @@ model = dict(
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
     motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
                 width=width, max_width=8 * width, depth=4, variance=0.01),
-    decoder=dict(type="decoders/occlusion_aware", width=12, max_width=48, downs=2, blocks=2, blend=True),
+    decoder=dict(type="decoders/occlusion_aware", width=12, max_width=48, downs=2, blocks=2,
+                 blend=True),
 )
 losses = dict(
     perceptual=dict(

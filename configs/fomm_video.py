@@ -23,24 +23,26 @@ width = 16
 
 model = dict(
     type="pipelines/motion_transfer",
-    encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=2,
-                 width=width, max_width=8 * width, depth=4, padding=3),
-    bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.1),
+    encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=4,
+                 width=24, max_width=192, depth=4, padding=3),
+    bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
     motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=4,
                 width=width, max_width=8 * width, depth=4, variance=0.01),
-    decoder=dict(type="decoders/occlusion_aware", width=2 * width, max_width=8 * width, downs=2,
-                 blocks=3),
+    decoder=dict(type="decoders/occlusion_aware", width=width, max_width=4 * width, downs=2,
+                 blocks=3, blend=True),
 )
 losses = dict(
     perceptual=dict(
         type="losses/perceptual", weights="random", width=16, relu=True, distance="l1",
         taps=("input", "conv1_1", "conv2_1", "conv3_1"), tap_weights=(10, 10, 10, 10),
         scales=(1, 0.5, 0.25)),
+    deformed=dict(type="losses/pixel", of="deformed", weight=10.0),
     equivariance=dict(type="losses/equivariance_points", weight=10.0),
     jacobian=dict(type="losses/equivariance_jacobian", weight=10.0),
 )
 data = dict(
-    train=dict(type="datasets/frames", root="data/video/train", image_size=image_size),
+    train=dict(type="datasets/frames", root="data/video/train", pair_range=(1, 16),
+               image_size=image_size),
     test=dict(type="datasets/first_source", frame_dataset=dict(
         type="datasets/frames", root="data/video/test", image_size=image_size)),
     transforms=[
@@ -52,7 +54,7 @@ data = dict(
     ],
 )
 train = dict(
-    iterations=2000, batch_size=8, lr=1e-3, betas=(0.5, 0.999), amp=True, ema=0.99,
-    lr_factors=((1300, 1.0), (2000, 0.02)), panels_every=250, checkpoint_every=250,
+    iterations=1200, batch_size=8, lr=1e-3, betas=(0.5, 0.999), amp=True, ema=0.99,
+    lr_factors=((800, 1.0), (1200, 0.02)), panels_every=250, checkpoint_every=250,
 )
 evaluate = dict(metrics=dict(l1=dict(type="metrics/l1")), max_items=640)

@@ -2,7 +2,8 @@
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. It reports
 nothing on puppets. About ten minutes on 2 CPU cores; monkeynet_taichi.py has the published size.
-Unlike the paper: contract coordinates, one level less, a higher learning rate that falls.
+Unlike the paper: contract coordinates, one level less, a softer softmax, near frames as pairs, a
+higher learning rate that falls.
 """
 
 # fmt: off
@@ -15,7 +16,7 @@ model = dict(
     type="pipelines/motion_transfer", through_critic=True, joint=True,
     encoder=dict(type="encoders/monkeynet", num_landmarks=num_landmarks, width=width,
                  max_width=8 * width, depth=4),
-    bottleneck=dict(type="bottlenecks/monkeynet", temperature=0.1, floor=0.001),
+    bottleneck=dict(type="bottlenecks/monkeynet", temperature=0.5, floor=0.001),
     motion=dict(type="compositors/monkeynet_motion", num_landmarks=num_landmarks, width=width,
                 max_width=8 * width, depth=4, normaliser=100.0),
     decoder=dict(type="decoders/monkeynet", num_landmarks=num_landmarks, width=width,
@@ -33,7 +34,8 @@ losses = dict(
     critic=dict(type="losses/critic", scores="image_critic", weight=2.0),
 )
 data = dict(
-    train=dict(type="datasets/puppets", split="train", image_size=image_size),
+    train=dict(type="datasets/puppets", split="train", pair_range=(1, 8),
+               image_size=image_size),
     fit=dict(type="datasets/puppets", split="train", image_size=image_size),
     val=dict(type="datasets/puppets", split="test", seed=1, clips=8, image_size=image_size),
     test=dict(type="datasets/first_source", frame_dataset=dict(

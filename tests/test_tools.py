@@ -143,7 +143,7 @@ def test_train_writes_its_folder(run):
         assert picture.size == (6 * 160, 6 * 160)  # 6 cells a row, 6 rows, 32 pixels 5 times
         assert picture.convert("RGB").getextrema() != ((0, 0),) * 3
     with Image.open(work / "held_out.gif") as animation:
-        assert animation.size == (256, 256)
+        assert animation.size == (3 * 256, 256)  # the last picture, landmarks, it in their pose
         assert animation.n_frames > 1
 
     state = checkpoint.load(work / "last.pth")

@@ -129,8 +129,13 @@ def report(job: object) -> None:
 
 
 def held_out(job: object, frames: int = 48) -> Iterator:
-    """Yield the first test frames with their landmarks, or the first clips with forecasts."""
-    from components.io.draw import forecast_pictures, limbs, overlay
+    """Yield the first test frames with their landmarks and the last test picture in their pose.
+
+    Of a pipeline that forecasts: the first clips with their forecasts.
+    """
+    import numpy as np
+
+    from components.io.draw import enlarge, forecast_pictures, limbs, overlay
     from registry.loading import frames_of, to_batch
 
     dataset, pipeline = job.datasets("test"), job.evaluated()
@@ -140,12 +145,19 @@ def held_out(job: object, frames: int = 48) -> Iterator:
             batch = to_batch(arrays, device)
             yield from forecast_pictures(batch.frames[0], pipeline.infer(batch).frames[0])
         return
+    last = to_batch(next(iter(frames_of(dataset, [len(dataset) - 1], batch_size=1))), device)
+    moves = hasattr(pipeline, "animator") and last.source is not None
+    move = pipeline.animator(last.source[0]) if moves else None
     for arrays in frames_of(dataset, range(min(frames, len(dataset))), batch_size=16):
         images = to_batch(arrays, device).driving
         points = pipeline.predict(images).landmarks.xy
         scale = max(1, 256 // images.shape[-1])
-        for image, xy in zip(images, points):
-            yield overlay(image, xy, limbs(job.cfg), scale)
+        pictures = [overlay(*two, limbs(job.cfg), scale) for two in zip(images, points)]
+        if move is not None:
+            others = [enlarge(image, scale) for image in move(images)]
+            still = enlarge(last.source[0], scale)
+            pictures = [np.hstack((still, *both)) for both in zip(pictures, others)]
+        yield from pictures
 
 
 def fail(error: Exception) -> int:
