@@ -10,17 +10,19 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
+from components.compositors.dense_motion import local_motions
 from components.ops.segments import nearest_squared_distance, squared_distances
 from components.ops.tps import Spline, control_grid
 from components.ops.warp import warp
 from registry import build, load_config
-from registry.contract import Batch
+from registry.contract import Batch, Landmarks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,6 +47,8 @@ def main() -> int:
             steps(device, "keypointgan_h36m"),
         ),
         ("factorized full size, 128 px, batch 4, training step", steps(device, "factorized_bbc")),
+        ("FOMM full size, 128 px, batch 4, training step", steps(device, "fomm_vox")),
+        ("11 motions of 16 images of 64 px, forward and backward", motions(device)),
         ("KeypointGAN full size, 128 px, batch 8, landmarks of images", predictions(device)),
     ):
         compare(title, variants, args.rounds, device)
@@ -106,6 +110,33 @@ def splines(device: str) -> dict[str, Callable]:
     }
 
 
+def motions(device: str) -> dict[str, Callable]:
+    images = torch.rand(16, 3, 64, 64, device=device)
+    points = [
+        Landmarks(
+            xy=torch.rand(16, 10, 2, device=device) * 2 - 1,
+            affine=torch.eye(2, device=device) + 0.1 * torch.randn(16, 10, 2, 2, device=device),
+        )
+        for _ in range(2)
+    ]
+
+    def run(sample: Callable) -> Callable:
+        def step() -> None:
+            landmarks = replace(points[0], xy=points[0].xy.clone().requires_grad_())
+            sample(local_motions(landmarks, points[1], 64, 64, "half_pixel")).sum().backward()
+
+        return step
+
+    def copied(grids: torch.Tensor) -> torch.Tensor:
+        copies = images[:, None].expand(-1, 11, -1, -1, -1).flatten(0, 1)
+        return warp(copies, grids.flatten(0, 1))
+
+    return {
+        "source copied 11 times": run(copied),
+        "grids stacked in height (ours)": run(lambda grids: warp(images, grids.flatten(1, 2))),
+    }
+
+
 def published(
     device: str, layout: torch.memory_format, name: str
 ) -> tuple[torch.nn.Module, Callable, Batch]:
@@ -115,6 +146,9 @@ def published(
     image = torch.rand(4, 3, 128, 128, device=device).contiguous(memory_format=layout)
     poses = torch.rand(4, 32, 2, device=device) * 2 - 1
     batch = Batch(source=image, driving=image, target=image, poses=poses)
+    for transform in cfg["data"].get("transforms", ()):
+        if transform["type"] == "transforms/second_view":
+            batch = build(transform, "transform")(batch, torch.arange(4, device=device))
     return pipeline, lambda outputs: sum(loss(outputs, batch) for loss in losses.values()), batch
 
 

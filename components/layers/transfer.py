@@ -33,7 +33,7 @@ def follow(
 
     Shapes:
         Landmarks of 1, T and 1 images -> of T
-    Source: fomm eq 12; fomm sec 3.4
+    Source: fomm sec 3.4
     Differs: the covariances' rule is ours
     """
     start, now, since = (at_least_float32(part.xy) for part in (source, driving, initial))

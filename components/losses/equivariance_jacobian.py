@@ -21,7 +21,7 @@ class EquivarianceJacobian(nn.Module):
     Args:
         weight: factor.
 
-    Source: fomm sec 3.3
+    Source: fomm eq 12; fomm sec 3.3
     """
 
     def __init__(self, *, weight: float = 10.0) -> None:

@@ -179,7 +179,7 @@ class MotionTransfer(nn.Module):
 
         Shapes:
             -> function of (T, 3, H, W) to (T, 3, H, W)
-        Source: fomm eq 12; fomm sec 3.4
+        Source: fomm sec 3.4
         """
         image = source[None]
         own, features = self._landmarks(image), self.decoder.encode(image)
