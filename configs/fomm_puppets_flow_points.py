@@ -2,10 +2,12 @@
 
 Paper: Lee et al., Unsupervised Landmark Detection for Video Generation. It reports nothing on
 puppets, and has neither code nor settings. Flow adds less than 1 ms per image.
-fomm_puppets.py plus one loss, on the landmarks themselves: those of source and target are as far
-apart as the true flow says, which puppets know; the paper's aim, in the form of Zhang et al. 2018.
-Sources are 2, 4 or 8 frames before their targets. With estimated flow:
+fomm_puppets.py on other pairs (sources are 2, 4 or 8 frames before their targets) plus one loss on
+the landmarks themselves: those of source and target are as far apart as the true flow says, which
+puppets know; the paper's aim, in the form of Zhang et al. 2018. With estimated flow, and without
+the loss on the same pairs:
 --cfg-options data.train.flow=dis
+--cfg-options losses.flow.weight=0.0
 """
 
 # fmt: off

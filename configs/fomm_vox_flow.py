@@ -35,7 +35,7 @@ losses = dict(
     equivariance=dict(type="losses/equivariance_points", weight=10.0),
     jacobian=dict(type="losses/equivariance_jacobian", weight=10.0),
     flow=dict(type="losses/flow_agreement", weights="torchvision", network="raft_small",
-              weight=1.0, warmup=5000, grid="corners"),
+              weight=1.0, warmup=5000),
 )
 data = dict(
     train=dict(

@@ -24,7 +24,7 @@ from components.layers.raft import Raft
 from components.layers.warmup import Warmup
 from components.losses.flow_agreement import FlowAgreement
 from components.losses.flow_points import FlowPoints
-from components.ops.flow import sample, to_contract, to_pixels, windows
+from components.ops.flow import sample, to_contract, windows
 from components.ops.grid import plane
 from components.ops.warp import warp
 from registry import ConfigError, load_config
@@ -161,7 +161,6 @@ def test_units():
     flow = torch.ones(1, 2, 8, 4)  # one pixel of 4 columns, one of 8 rows
     expected = torch.tensor([0.5, 0.25]).view(1, 2, 1, 1).expand(1, 2, 8, 4)
     assert torch.equal(to_contract(flow), expected)
-    assert torch.equal(to_pixels(expected), flow)
 
 
 def test_a_window_has_the_weights_of_its_gaussian():
@@ -280,12 +279,14 @@ def test_motion_counts_by_its_window():
     assert points.grad is None
 
 
-def test_motion_in_the_coordinates_of_the_official_code():
-    points = torch.full((1, 1, 2), 0.8)
-    outputs = moved(points, points, plane(5, 5, "corners")[None])  # nothing moves
+def test_no_motion_is_what_the_sampler_leaves_in_place():
+    points, image = torch.full((1, 1, 2), 0.8), torch.rand(1, 3, 5, 5)
     batch = Batch(flow=constant(0.0, 0.0, 5, 5))
-    assert FlowAgreement(grid="corners")(outputs, batch) < 1e-6
-    assert FlowAgreement(grid="half_pixel")(outputs, batch) > 0.01
+    still, spread = plane(5, 5)[None], plane(5, 5, "corners")[None]
+    assert torch.allclose(warp(image, still), image, atol=1e-6)
+    assert not torch.allclose(warp(image, spread), image, atol=0.01)
+    assert FlowAgreement()(moved(points, points, still), batch) < 1e-6
+    assert FlowAgreement()(moved(points, points, spread), batch) > 0.01
 
 
 def test_missing_parts_are_named():

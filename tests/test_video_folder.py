@@ -281,7 +281,7 @@ def options(**changed):
         (
             options(split="test"),
             FileNotFoundError,
-            "no folder 'half/test' beside 'half/train'. Put videos of the test set there, or",
+            "no folder 'half/test', only that of the other split. Put videos there, or",
         ),
         (options(root="empty"), FileNotFoundError, "no video in 'empty'. Put mp4, gif or mov"),
         (

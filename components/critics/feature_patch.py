@@ -50,8 +50,15 @@ class FeaturePatch(nn.Module):
         self.norms = nn.ModuleList([nn.Identity(), *norms])
         self.last = spectral_norm(last) if spectral else last
         self.pools = len(widths) if pool_last else len(widths) - 1
+        self.num_landmarks = num_landmarks
 
     def forward(self, image: Tensor, drawn: Tensor | None = None) -> Judgement:
+        given = 0 if drawn is None else drawn.shape[1]
+        if given != self.num_landmarks:
+            raise ValueError(
+                f"critics/feature_patch: {given} drawn landmarks, but num_landmarks is "
+                f"{self.num_landmarks}. The pipeline's rasterizer draws them: give both or neither."
+            )
         x = image if drawn is None else torch.cat((image, drawn), dim=1)
         features = []
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms)):

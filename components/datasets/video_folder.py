@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
@@ -132,13 +133,14 @@ class VideoFolder:
     def _clip(self, video: int) -> Clip:
         path = self.videos[video]
         if path.is_dir():  # listed anew: the paths of thousands of videos would fill the memory
-            frames = sorted(filter(is_image, path.iterdir()), key=natural)
-            if not frames:
+            # bare names: sorting whole paths takes longer than decoding a frame
+            names = sorted((n for n in os.listdir(path) if is_image(Path(n))), key=natural)
+            if not names:
                 raise FileNotFoundError(
                     f"datasets/video_folder: no image in folder '{path}'. Put the frames of one "
                     "video there, or remove it."
                 )
-            return Clip(path.name, frames)
+            return Clip(path.name, [path / name for name in names])
         if video not in self._files:
             self._files[video] = Clip(path.name, [path], strip=is_image(path))
         return self._files[video]
@@ -228,12 +230,12 @@ def _videos(root: Path, split: str) -> list[Path]:
             f"datasets/video_folder: no folder '{root}'. Give root= a folder with train/ and "
             "test/, or one of videos."
         )
-    halves = (root / "train").is_dir()
+    halves = any((root / name).is_dir() for name in ("train", "test"))
     folder = root / split if halves else root
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"datasets/video_folder: no folder '{folder}' beside '{root / 'train'}'. Put videos of "
-            "the test set there, or all videos into root= for a random split."
+            f"datasets/video_folder: no folder '{folder}', only that of the other split. Put "
+            "videos there, or all videos into root= for a random split."
         )
     found = [
         path

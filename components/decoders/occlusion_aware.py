@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from components.layers.avgpool_hourglass import Down, Residual, Up
 from components.ops.grid import at_least_float32
 from components.ops.warp import warp
-from registry.contract import Motion
+from registry.contract import Motion, need
 from registry.roles import DECODERS
 
 
@@ -85,7 +85,8 @@ class OcclusionAware(nn.Module):
         painted = at_least_float32(x).sigmoid()
         if not self.blend:
             return painted
-        shown = _resize(motion.visibility, painted)
+        visibility = need(motion, "visibility", "compositors/dense_motion with occlusion=True")
+        shown = _resize(visibility, painted)
         return shown * self.deform(features[1], motion) + (1 - shown) * painted
 
     def deform(self, source: Tensor, motion: Motion) -> Tensor:

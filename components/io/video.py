@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ class VideoReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _checked(path)
-        self._checksums: list[int] | None = None
+        self._checksums: array[int] | None = None
         self._capture: Any = None
         self._pid = -1
         self._next = 0  # the frame that the open capture yields next
@@ -124,7 +125,7 @@ class VideoReader:
         return len(self._indexed())
 
     def __iter__(self) -> Iterator[Frame]:
-        capture, checksums = self._open(), []
+        capture, checksums = self._open(), array("I")
         while True:
             there, frame = capture.read()
             if not there:
@@ -182,7 +183,7 @@ class VideoReader:
             _inherited.append(self._capture)
         self._capture = None
 
-    def _indexed(self) -> list[int]:
+    def _indexed(self) -> array[int]:
         if self._checksums is None:
             for _ in self:
                 pass
@@ -271,7 +272,9 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float)
             image = Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE)
             if number == 0:
                 file.writelines(GifImagePlugin.getheader(image, info={"loop": 0})[0])
-            options = {"include_color_table": True, "duration": round(1000 / fps)}
+            # in 1/100 s: rounded so that the end of each frame is right, not its length
+            start, end = (round(100 * n / fps) for n in (number, number + 1))
+            options = {"include_color_table": True, "duration": 10 * (end - start)}
             file.writelines(GifImagePlugin.getdata(image, **options))
         file.write(b";")  # the end of a GIF
 

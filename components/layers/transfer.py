@@ -14,6 +14,8 @@ from components.ops.grid import at_least_float32
 from components.ops.states import to_states
 from registry.contract import Landmarks
 
+LEAST_AREA = 1e-3  # of a hull, where the image has 4: a thinner one says nothing about size
+
 
 def follow(
     source: Landmarks, driving: Landmarks, initial: Landmarks, adapt_scale: bool = True
@@ -29,7 +31,7 @@ def follow(
         driving: of T frames.
         initial: of one frame, whose pose is taken to be the source's.
         adapt_scale: movements grow with the source: by the root of the ratio of the areas of the
-            convex hulls of the source's landmarks and the initial ones; not where one is empty.
+            convex hulls of the source's landmarks and the initial ones; not where one is thin.
 
     Shapes:
         Landmarks of 1, T and 1 images -> of T
@@ -38,7 +40,7 @@ def follow(
     """
     start, now, since = (at_least_float32(part.xy) for part in (source, driving, initial))
     areas = _hull_area(start), _hull_area(since)
-    scale = (areas[0] / areas[1]) ** 0.5 if adapt_scale and min(areas) > 0 else 1.0
+    scale = (areas[0] / areas[1]) ** 0.5 if adapt_scale and min(areas) > LEAST_AREA else 1.0
     cov = affine = None
     if driving.cov is not None:
         change = product(_factor(driving), inverse(_factor(initial)))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from components.layers.raft import Raft
 from components.layers.warmup import Warmup
 from components.ops.flow import windows
-from components.ops.grid import Grid, at_least_float32, plane
+from components.ops.grid import at_least_float32, plane
 from registry.contract import Batch, Outputs, need
 from registry.roles import LOSSES
 
@@ -33,7 +33,6 @@ class FlowAgreement(nn.Module):
         weight: factor.
         variance: of the window; FOMM's of drawn landmarks.
         warmup: training steps in which the factor rises to ``weight``.
-        grid: convention of the motion field: that of the model's compositor.
 
     Raises:
         ConfigError: weights cannot be had, with what to do; random ones are never a fallback.
@@ -51,11 +50,10 @@ class FlowAgreement(nn.Module):
         weight: float = 1.0,
         variance: float = 0.01,
         warmup: int = 0,
-        grid: Grid = "half_pixel",
     ) -> None:
         super().__init__()
         self.raft = Raft(network, weights, updates) if weights else None
-        self.weight, self.variance, self.grid = weight, variance, grid
+        self.weight, self.variance = weight, variance
         self.warmup = Warmup(warmup)
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
@@ -79,5 +77,6 @@ class FlowAgreement(nn.Module):
         motion = need(outputs, "motion", "pipelines/motion_transfer")
         places = at_least_float32(motion.grid)
         height, width = places.shape[1:3]
-        still = plane(height, width, self.grid, places)
+        # where the sampler takes a pixel from itself, whatever grid the landmarks are in
+        still = plane(height, width, "half_pixel", places)
         return (places - still).movedim(-1, 1)

@@ -18,22 +18,8 @@ def to_contract(flow: Tensor) -> Tensor:
     Shapes:
         (B, 2, h, w) -> (B, 2, h, w)
     """
-    return flow * _pixel(flow)
-
-
-def to_pixels(flow: Tensor) -> Tensor:
-    """Turn displacements in contract units into pixels of the field itself.
-
-    Shapes:
-        (B, 2, h, w) -> (B, 2, h, w)
-    """
-    return flow / _pixel(flow)
-
-
-def _pixel(flow: Tensor) -> Tensor:
-    """Return the width and height of a pixel (2, 1, 1)."""
     height, width = flow.shape[-2:]
-    return torch.tensor([2 / width, 2 / height]).to(flow)[:, None, None]
+    return flow * torch.tensor([2 / width, 2 / height]).to(flow)[:, None, None]
 
 
 def windows(xy: Tensor, variance: float, height: int, width: int) -> Tensor:

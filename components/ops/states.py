@@ -19,6 +19,7 @@ from components.ops.grid import at_least_float32
 Kind = Literal["cholesky", "covariance", "affine"]
 NUMBERS: dict[Kind, int] = {"cholesky": 5, "covariance": 6, "affine": 6}
 FLOOR = 1e-6  # least eigenvalue of a covariance, as in ops/gaussians.positive_definite
+LEAST_AREA = 1e-2  # least determinant of a predicted affine map
 
 
 def to_states(xy: Tensor, matrix: Tensor, kind: Kind = "cholesky") -> Tensor:
@@ -41,7 +42,8 @@ def to_states(xy: Tensor, matrix: Tensor, kind: Kind = "cholesky") -> Tensor:
 def from_states(states: Tensor, kind: Kind = "cholesky") -> tuple[Tensor, Tensor]:
     """Return points and matrices; covariances are positive definite, whatever was predicted.
 
-    Of a Cholesky factor L it is L L^T + FLOOR I.
+    Of a Cholesky factor L it is L L^T + FLOOR I. An affine map that has hardly an inverse, which
+    motion transfer needs, becomes the identity.
 
     Shapes:
         (..., S) -> (..., 2), (..., 2, 2)
@@ -50,7 +52,11 @@ def from_states(states: Tensor, kind: Kind = "cholesky") -> tuple[Tensor, Tensor
     states = at_least_float32(states)
     if kind != "cholesky":
         matrix = states[..., 2:].unflatten(-1, (2, 2))
-        return states[..., :2], matrix if kind == "affine" else positive_definite(matrix, FLOOR)
+        if kind == "covariance":
+            return states[..., :2], positive_definite(matrix, FLOOR)
+        det = matrix[..., 0, 0] * matrix[..., 1, 1] - matrix[..., 0, 1] * matrix[..., 1, 0]
+        flat = (det.abs() < LEAST_AREA)[..., None, None]
+        return states[..., :2], torch.where(flat, torch.eye(2).to(matrix), matrix)
     l11, l21, l22 = states[..., 2:].unbind(-1)
     cross = l11 * l21
     rows = (l11.square() + FLOOR, cross, cross, l21.square() + l22.square() + FLOOR)

@@ -40,7 +40,8 @@ class TpsAndTemporal:
         image = driving if batch.target is None else batch.target
         grid = self.source_transform(seeds, 2, image.device).grid(*image.shape[-2:])
         twice: Batch = _twice(batch)
-        return replace(twice, source=torch.cat((warp(image, grid, padding="border"), source)))
+        sources = torch.cat((warp(image, grid, padding="border"), source))
+        return replace(twice, source=sources, flow=None)
 
 
 def _twice(value: Any) -> Any:
