@@ -1,6 +1,7 @@
 """The first order motion model on BAIR robot pushing.
 
-Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.027.
+Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.027
+(recalled, not checked).
 Data: data/bair/train and test, an mp4 of 30 frames per sequence.
 Iterations: 20 epochs over 42 880 training videos; that number is from memory, none of our sources
 has it.

@@ -1,10 +1,10 @@
 """The first order motion model on UvA-Nemo smiles.
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.016, AKD
-1.119, AED 0.048 (all but the first need other networks: metrics/keypoint_distance,
-metrics/embedding_distance).
+1.119, AED 0.048 (the first and the last recalled, not checked; all but the first need other
+networks: metrics/keypoint_distance, metrics/embedding_distance).
 Data: data/nemo/train and test, an mp4 or a folder of frames per video.
-Iterations: 100 epochs of 8 passes over 1116 training videos; that number is from memory, none of
+Iterations: 100 epochs of 8 passes over 1110 training videos; that number is from memory, none of
 our sources has it.
 Hardware: two GPUs for a day, say the authors. The official batch of 36 is that of all GPUs
 together, train.batch_size that of each. VGG19 is torchvision's.
@@ -56,8 +56,8 @@ data = dict(
     workers=8,
 )
 train = dict(
-    iterations=24_800, batch_size=36, lr=2e-4, betas=(0.5, 0.999), sync_batch_norm=True,
-    lr_factors=((14_880, 1.0), (14_880, 0.1), (22_320, 0.1), (22_320, 0.01)),
+    iterations=24_700, batch_size=36, lr=2e-4, betas=(0.5, 0.999), sync_batch_norm=True,
+    lr_factors=((14_820, 1.0), (14_820, 0.1), (22_230, 0.1), (22_230, 0.01)),
     checkpoint_every=5000,
 )
 evaluate = dict(metrics=dict(l1=dict(type="metrics/l1")), crop="none")

@@ -1,8 +1,9 @@
 """The first order motion model on Tai-Chi-HD.
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.063, AKD
-6.862, MKR 0.036, AED 0.179 (all but the first need other networks: metrics/keypoint_distance,
-metrics/embedding_distance); the released checkpoint, trained 1.5 times as long, is better.
+6.862, MKR 0.036, AED 0.179 (recalled, not checked; all but the first need other networks:
+metrics/keypoint_distance, metrics/embedding_distance); the released checkpoint, trained 1.5 times
+as long, is better.
 Data: data/taichi/train and test, an mp4 or a folder of frames per chunk, called
 <video>#<start>#<end>.mp4; one item per video.
 Iterations: 100 epochs of 150 passes over the videos, whose number we do not know; 100 000, as for

@@ -11,6 +11,7 @@ It finds ten landmarks per frame, for the clustering of behaviour: tools/predict
 table; model.predict(frames).landmarks.affine also has how the part around each turns and stretches.
 Make one animal move as another does: tools/animate.py.
 If left and right must not be mixed up, take transforms/flip_pair out.
+Pictures are stretched to squares: fit="pad" or "crop" of both data sets keeps proportions.
 Sharper pictures, after a download of VGG19:
 --cfg-options losses.perceptual.weights=torchvision losses.perceptual.width=64
 Hardware: 2 CPU cores, about half an hour (1.5 seconds of one core per iteration); or a GPU.

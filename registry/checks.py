@@ -257,6 +257,10 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
     before = _map(inputs, Tensor.clone)
     with _step(name, "forward"), torch.no_grad():
         run(part, inputs)
+    if role == "decoders" and example.takes == "motion":
+        with _step(name, "encode, decode and deform"), torch.no_grad():
+            _check_motion_decoder(part.eval(), *inputs)
+            part.train()
     _require(_same(before, inputs), f"{name}: forward changes its inputs in place")
     with _step(name, "backward"):
         _check_gradients(name, part, inputs, run)
@@ -281,6 +285,14 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
         _require(not types, f"{name}: float64 in, {types} out")
     if role == "pipelines":
         _check_pipeline(name, part.float(), inputs[0])
+
+
+def _check_motion_decoder(part: Any, source: Tensor, motion: Motion) -> None:
+    """Check the three steps that animation takes apart."""
+    same = _same(part.decode(part.encode(source), motion), part(source, motion))
+    _require(same, "decode(encode(source), motion) is not forward(source, motion)")
+    shape = part.deform(source, motion).shape
+    _require(shape == source.shape, f"deform(source, motion) must keep its shape, not {shape}")
 
 
 def _check_gradients(

@@ -179,6 +179,7 @@ def test_every_stage(name, align_corners):
     stored = f"output{prefix or '/'}"
     wanted = {k.removeprefix(stored) for k in golden.tensors if k.startswith(stored)}
     wanted = {key for key in wanted if not key.startswith("train/")}
+    assert wanted
     for key in sorted(wanted):
         golden.check(f"{prefix}{key}", values[key])
 
@@ -275,6 +276,7 @@ def test_a_training_step(name, align_corners, prefix):
             values[f"after_forward/{network}/{key}"] = value
     stored = f"output{prefix}" if prefix.startswith("_") else f"output/{prefix}"
     wanted = {k.removeprefix(stored) for k in golden.tensors if k.startswith(stored)}
+    assert wanted
     for key in sorted(wanted):
         golden.check(f"{prefix}{key}", values[key])
 

@@ -18,7 +18,7 @@ from components.ops.states import to_states
 from registry import build
 from registry.contract import Batch, Landmarks, Outputs
 from tests.golden_file import Golden
-from zoo.convert.monkeynet import convert, convert_predictor
+from zoo.convert.monkeynet import convert
 
 NETWORKS = ("generator", "kp_detector", "discriminator")
 SIZES = dict(width=8, max_width=32, depth=3)
@@ -201,10 +201,18 @@ def test_a_training_pass(forward, align_corners):
         forward.check(key, state[ours])
 
 
+def predictor_weights(official: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename: the official network reads all means, then all covariances, ours by landmark."""
+    ours = {key.replace("rnn.", "gru."): value for key, value in official.items()}
+    means, shapes = ours["gru.weight_ih_l0"].split((2 * 5, 4 * 5), dim=1)
+    parts = means.unflatten(1, (5, 2)), shapes.unflatten(1, (5, 4))
+    return {**ours, "gru.weight_ih_l0": torch.cat(parts, dim=2).flatten(1)}
+
+
 def test_predictor(forward):
     given = forward["input/sequence_mean"], forward["input/sequence_variance"]
     states = to_states(*given, "covariance")
-    weights = convert_predictor(forward.weights("predictor"))
+    weights = predictor_weights(forward.weights("predictor"))
 
     def predictor(delay: int) -> nn.Module:
         sizes = dict(num_landmarks=5, width=32, state="covariance", delay=delay)

@@ -14,7 +14,7 @@ from components.ops.grid import plane
 from components.ops.states import constant_velocity, from_states, to_states
 from registry import ConfigError, build
 from registry.contract import Batch, Landmarks, MissingFieldError, Motion, Outputs
-from zoo.convert.monkeynet import convert, convert_predictor, load
+from zoo.convert.monkeynet import convert, load
 
 SIZES = dict(width=4, max_width=8, depth=2)
 
@@ -394,12 +394,3 @@ def test_the_checkpoint_of_another_model_is_refused():
     states["kp_detector"]["kp.weight"] = noise(1)
     with pytest.raises(ConfigError, match=r"kp_detector: unexpected 'kp\.weight'"):
         convert(states)
-
-
-def test_the_predictor_reads_landmark_by_landmark():
-    # columns: means x and y of landmarks 0 and 1, then four numbers of each covariance
-    weight = torch.arange(12.0).expand(3, 12)
-    found = convert_predictor({"rnn.weight_ih_l0": weight, "linear.bias": torch.zeros(12)})
-    order = [0, 1, 4, 5, 6, 7, 2, 3, 8, 9, 10, 11]
-    assert found["gru.weight_ih_l0"][0].tolist() == order
-    assert "linear.bias" in found

@@ -48,6 +48,11 @@ def main() -> int:
         "--best-frame", action="store_true", help="relative to the frame most like the picture"
     )
     parser.add_argument("--side-by-side", action="store_true", help="picture | driving | result")
+    parser.add_argument(
+        "--adapt-scale",
+        action="store_true",
+        help="move as much more as the picture's landmarks spread wider than the video's",
+    )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--checkpoint", metavar="FILE")
     args = parser.parse_args()
@@ -134,7 +139,8 @@ def animate(pipeline: object, cfg: dict, args: argparse.Namespace) -> None:
     elif not args.absolute:
         initial = fitted(next(frames_of(args.driving)))
 
-    pairs = moved(pipeline, source, map(fitted, frames_of(args.driving)), initial, args.batch_size)
+    driving = map(fitted, frames_of(args.driving))
+    pairs = moved(pipeline, source, driving, initial, args.batch_size, args.adapt_scale)
     if args.side_by_side:
         pictures = (np.concatenate((source, *pair), axis=1) for pair in pairs)
     else:
@@ -145,7 +151,8 @@ def animate(pipeline: object, cfg: dict, args: argparse.Namespace) -> None:
         return
     with replacing(args.out) as silent:
         write_video(silent, pictures, fps)
-        if args.driving.is_file() and not is_image(args.driving):
+        silent_kind = is_image(args.driving) or args.driving.suffix.lower() == ".gif"
+        if args.driving.is_file() and not silent_kind:
             add_sound(silent, args.driving)
 
 
@@ -177,12 +184,18 @@ def best_frame(pipeline: object, source: object, frames: Iterable, batch_size: i
 
 
 def moved(
-    pipeline: object, source: object, frames: Iterable, initial: object, batch_size: int
+    pipeline: object,
+    source: object,
+    frames: Iterable,
+    initial: object,
+    batch_size: int,
+    adapt_scale: bool = False,
 ) -> Iterator:
     """Yield each driving frame with the source moved like it, both (H, W, 3) uint8."""
     device = next(pipeline.parameters()).device
     stills = [source] if initial is None else [source, initial]
-    move = pipeline.animator(*(next(batches([still], 1, device))[1][0] for still in stills))
+    images = [next(batches([still], 1, device))[1][0] for still in stills]
+    move = pipeline.animator(*images, adapt_scale=adapt_scale)
     for batch, images in batches(frames, batch_size, device):
         pixels = move(images).clamp(0, 1).mul(255).round().byte()
         yield from zip(batch, pixels.permute(0, 2, 3, 1).cpu().numpy())

@@ -40,6 +40,8 @@ def convert(source: str, file: str, cfg: dict, out: Path) -> None:
     from registry import checkpoint
     from registry.job import build_model
 
+    if out.exists() and out.samefile(file):
+        raise ConfigError(f"'{out}' is the input. Give another --out.")
     found = import_module(f"zoo.convert.{source}").load(file)
     pipeline = build_model(cfg, to_fill=True)
     own = pipeline.state_dict()

@@ -68,6 +68,16 @@ def prepare_flow(args: argparse.Namespace) -> None:
             f"{args.config}: data.train is {node.get('type')}, not datasets/flow_pairs: nothing "
             "there reads optical flow."
         )
+    for loss in cfg.get("losses", {}).values():
+        network = loss.get("network", "raft_small")
+        reads = loss["type"] == "losses/flow_agreement" and loss.get("weights")
+        if reads and network != args.estimator:
+            print(
+                f"note: {args.config} compares this flow with that of {network} in renders, which "
+                f"is not the same by {args.estimator}. Give --estimator {network}, or train with "
+                "weights=None of that loss.",
+                file=sys.stderr,
+            )
     out = args.out or node.get("flow", "exact")
     if out in ("exact", "dis"):
         raise ConfigError(

@@ -18,7 +18,7 @@ LEAST_AREA = 1e-3  # of a hull, where the image has 4: a thinner one says nothin
 
 
 def follow(
-    source: Landmarks, driving: Landmarks, initial: Landmarks, adapt_scale: bool = True
+    source: Landmarks, driving: Landmarks, initial: Landmarks, adapt_scale: bool = False
 ) -> Landmarks:
     """Move the source's landmarks as the driving ones moved since their initial frame.
 
@@ -36,7 +36,8 @@ def follow(
     Shapes:
         Landmarks of 1, T and 1 images -> of T
     Source: fomm sec 3.4
-    Differs: the covariances' rule is ours
+    Differs: the covariances' rule is ours; ``adapt_scale`` is off in the official configurations,
+        on in the official demonstration
     """
     start, now, since = (at_least_float32(part.xy) for part in (source, driving, initial))
     areas = _hull_area(start), _hull_area(since)

@@ -23,7 +23,8 @@ class MotionTransfer(nn.Module):
         encoder: an image to the maps of its landmarks.
         bottleneck: maps to landmarks.
         motion: source image and both landmarks to the motion between the images.
-        decoder: source image and motion to the driving image.
+        decoder: source image and motion to the driving image; ``encode`` reads the source,
+            ``decode`` draws it moved, ``deform`` only moves it.
         rasterizer: draws the driving landmarks for the critic.
         image_critic: judges renders against their targets, given drawn landmarks if there is a
             rasterizer.
@@ -169,13 +170,16 @@ class MotionTransfer(nn.Module):
         return self.infer(Batch(source=source, driving=driving)).render
 
     @torch.no_grad()
-    def animator(self, source: Tensor, initial: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    def animator(
+        self, source: Tensor, initial: Tensor | None = None, adapt_scale: bool = False
+    ) -> Callable[[Tensor], Tensor]:
         """Return what moves one source image, read once, as the driving frames given to it move.
 
         Args:
             source: (3, H, W).
             initial: (3, H, W) driving frame whose pose is the source's: the source then moves as
                 the driving frames do relative to it; None copies the driving poses themselves.
+            adapt_scale: relative movements grow with the source, where it is larger.
 
         Shapes:
             -> function of (T, 3, H, W) to (T, 3, H, W)
@@ -189,7 +193,7 @@ class MotionTransfer(nn.Module):
         def move(frames: Tensor) -> Tensor:
             landmarks = self._landmarks(frames)
             if start is not None:
-                landmarks = follow(own, landmarks, start)
+                landmarks = follow(own, landmarks, start, adapt_scale)
             still = repeated((image, own, features), len(frames))
             motion = self.motion(still[0], landmarks, still[1])
             return self.decoder.decode(still[2], motion)  # type: ignore[no-any-return]

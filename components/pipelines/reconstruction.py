@@ -265,13 +265,16 @@ class Reconstruction(nn.Module):
         return self.infer(Batch(source=source, driving=driving)).render
 
     @torch.no_grad()
-    def animator(self, source: Tensor, initial: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    def animator(
+        self, source: Tensor, initial: Tensor | None = None, adapt_scale: bool = False
+    ) -> Callable[[Tensor], Tensor]:
         """Return what moves one source image, read once, as the driving frames given to it move.
 
         Args:
             source: (3, H, W).
             initial: (3, H, W) driving frame whose pose is the source's: the source then moves as
                 the driving frames do relative to it; None copies the driving poses themselves.
+            adapt_scale: relative movements grow with the source, where it is larger.
 
         Shapes:
             -> function of (T, 3, H, W) to (T, 3, H, W)
@@ -287,7 +290,7 @@ class Reconstruction(nn.Module):
             found = self.predict(frames)
             drawn = found.drawn if self.through_bottleneck else found.pose_image
             if start is not None:
-                drawn = self.rasterizer(follow(own, found.landmarks, start))
+                drawn = self.rasterizer(follow(own, found.landmarks, start, adapt_scale))
             still = repeated((appearance, image, pose), len(frames))
             return self._render(drawn, *still)[0]
 

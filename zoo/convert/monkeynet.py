@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from registry.errors import ConfigError
@@ -54,26 +53,6 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
         elif network in NETWORKS:
             raise ConfigError(f"no '{network}' among {', '.join(states)}.")
     return {key: value.squeeze(2) if value.ndim == 5 else value for key, value in ours.items()}
-
-
-def convert_predictor(state: Mapping[str, Tensor]) -> State:
-    """Rename the recurrent network's weights to those of predictors/gru.
-
-    It reads the means of all landmarks, then all their covariances; ours landmark by landmark.
-
-    Args:
-        state: state dict with ``rnn`` and ``linear``; the released checkpoints have none.
-
-    Raises:
-        ConfigError: it is another model's.
-    """
-    ours = rename(state, {r"rnn\.": "gru.", r"linear\.": "linear."}, "predictor")
-    weight = ours["gru.weight_ih_l0"]
-    count = weight.shape[1] // 6
-    means = weight[:, : 2 * count].reshape(-1, count, 2)
-    shapes = weight[:, 2 * count :].reshape(-1, count, 4)
-    ours["gru.weight_ih_l0"] = torch.cat((means, shapes), dim=2).flatten(1)
-    return ours
 
 
 def load(path: str | Path) -> State:

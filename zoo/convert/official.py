@@ -30,7 +30,11 @@ def read(path: str | Path, networks: Sequence[str]) -> dict[str, State]:
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else "no more is known"
+        if "weights only" not in str(error).lower():
+            raise ConfigError(
+                f"{path} is no checkpoint ({type(error).__name__}: {reason}). Download it again."
+            ) from error
         raise ConfigError(
             f"{path} is not a file of plain tensors, and code in a file is not run: {reason} "
             "If you trust it, read it elsewhere with torch.load(file, weights_only=False), save "
