@@ -22,8 +22,8 @@ model = dict(
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
     motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
                 width=width, max_width=8 * width, depth=4, variance=0.01),
-    decoder=dict(type="decoders/occlusion_aware", width=12, max_width=48, downs=2, blocks=2,
-                 blend=True),
+    decoder=dict(type="decoders/occlusion_aware", width=width, max_width=4 * width, downs=1,
+                 blocks=3, blend=True),
 )
 losses = dict(
     perceptual=dict(
@@ -49,8 +49,8 @@ data = dict(
     ],
 )
 train = dict(
-    iterations=1700, batch_size=8, lr=1e-3, betas=(0.5, 0.999), amp=True, ema=0.99,
-    lr_factors=((1200, 1.0), (1700, 0.02)), panels_every=250, checkpoint_every=250,
+    iterations=1600, batch_size=8, lr=1e-3, betas=(0.5, 0.999), amp=True, ema=0.99,
+    lr_factors=((1100, 1.0), (1600, 0.02)), panels_every=250, checkpoint_every=250,
 )
 evaluate = dict(
     metrics=dict(
