@@ -365,7 +365,7 @@ def test_an_interrupted_run_leaves_nothing(folder, command, monkeypatch):
 
     plain = module.MotionTransfer.animator
 
-    def stops(self, *stills):
+    def stops(self, *stills, adapt_scale=False):
         move, calls = plain(self, *stills), []
 
         def once(frames):
