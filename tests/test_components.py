@@ -488,9 +488,27 @@ class Opaque(nn.Module):
 def test_a_compositor_must_return_its_layers(registered):
     name = registered(Opaque, role="compositors")
     assert fault_of(name) == (
-        f"{name}: forward: it must return (B, 3, H, W) images and Layers of 3, not Tensor of "
+        f"{name}: forward: it must return (B, 3, H, W) images and Layers, or Motion of 3, not Tensor of "
         "[(3, 3, 64, 96)]."
     )
+
+
+class OnlyForward(nn.Module):
+    """A decoder of motion that cannot be taken apart."""
+
+    takes = "motion"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, source, motion):
+        return self.conv(source)
+
+
+def test_a_decoder_of_motion_must_have_its_three_steps(registered):
+    name = registered(OnlyForward, role="decoders")
+    assert fault_of(name).startswith(f"{name}: encode, decode and deform: AttributeError: ")
 
 
 def test_a_sound_data_set_passes(registered):
