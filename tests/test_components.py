@@ -488,8 +488,8 @@ class Opaque(nn.Module):
 def test_a_compositor_must_return_its_layers(registered):
     name = registered(Opaque, role="compositors")
     assert fault_of(name) == (
-        f"{name}: forward: it must return (B, 3, H, W) images and Layers, or Motion of 3, not Tensor of "
-        "[(3, 3, 64, 96)]."
+        f"{name}: forward: it must return (B, 3, H, W) images and Layers, or Motion of 3, not "
+        "Tensor of [(3, 3, 64, 96)]."
     )
 
 
