@@ -11,16 +11,16 @@ random filters in the perceptual loss.
 # fmt: off
 image_size = 64
 num_landmarks = 10
-width = 16
+width = 12
 
 model = dict(
     type="pipelines/motion_transfer",
     encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=2,
-                 width=24, max_width=192, depth=4, padding=3),
+                 width=16, max_width=128, depth=4, padding=3),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
     motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
                 width=width, max_width=8 * width, depth=4, variance=0.01),
-    decoder=dict(type="decoders/occlusion_aware", width=width, max_width=4 * width, downs=1,
+    decoder=dict(type="decoders/occlusion_aware", width=16, max_width=64, downs=1,
                  blocks=3, blend=True),
 )
 losses = dict(

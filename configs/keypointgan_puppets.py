@@ -8,7 +8,7 @@ pose. The published size is keypointgan_h36m.py.
 # fmt: off
 image_size = 64
 num_landmarks = 15
-width = 16
+width = 12
 regressor_width = 8
 critic_width = 32
 edges = ((0, 1), (1, 2), (1, 3), (3, 5), (5, 7), (1, 4), (4, 6), (6, 8), (0, 9), (9, 11), (11, 13),
