@@ -36,6 +36,14 @@ def distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
 
 
+def plugin_of(name: str) -> tuple[str, str] | None:
+    """Return distribution and version of the plugin that provides ``name``, if one does."""
+    found = _components().get(name, [])
+    if not found or found[0].dist is None:
+        return None
+    return found[0].dist.name, found[0].dist.version
+
+
 def component_names(role: str) -> list[str]:
     """Return the plugin names of one role; imports nothing of the plugins.
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from torch import Tensor
 
 from registry.errors import ConfigError
-from zoo.convert.official import State, read, rename
+from zoo.convert.official import Rules, State, read, rename
 
 NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
 
-RULES: dict[str, dict[str, str | None]] = {
+RULES: dict[str, Rules] = {
     "kp_detector": {
         r"predictor\.encoder\.down_blocks\.": "encoder.hourglass.downs.",
         r"predictor\.decoder\.up_blocks\.": "encoder.hourglass.ups.",

@@ -1,10 +1,11 @@
-"""Reading the checkpoints of FOMM and Monkey-Net, and renaming what is in them."""
+"""Reading the checkpoints of official PyTorch code, and renaming what is in them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,23 +13,25 @@ from torch import Tensor
 from registry.errors import ConfigError
 
 State = dict[str, Tensor]
+# pattern of the beginning of a key -> what stands there with us; None drops the key
+Rules = Mapping[str, str | Callable[[re.Match[str]], str] | None]
 
 
-def read(path: str | Path, networks: Sequence[str]) -> dict[str, State]:
-    """Return the state dicts of an official checkpoint, without running any code in it.
+def unpickle(path: str | Path, what: str) -> Any:
+    """Return what ``torch.save`` wrote, without running any code in the file.
 
     Args:
-        path: the ``.pth.tar`` file.
-        networks: names it must have; what else it holds (optimizers) is left out.
+        path: the file.
+        what: the dictionary that it should hold, for errors.
 
     Raises:
         ConfigError: no such file, one that needs pickled code, or another kind of file.
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"no file '{path}'. Give the official checkpoint, a .pth.tar.")
+        raise ConfigError(f"no file '{path}'. Give the official checkpoint, {what}.")
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else "no more is known"
         if "weights only" not in str(error).lower():
@@ -37,32 +40,49 @@ def read(path: str | Path, networks: Sequence[str]) -> dict[str, State]:
             ) from error
         raise ConfigError(
             f"{path} is not a file of plain tensors, and code in a file is not run: {reason} "
-            "If you trust it, read it elsewhere with torch.load(file, weights_only=False), save "
-            f"the dictionary of its state dicts {', '.join(networks)} with torch.save, and "
-            "convert that."
+            f"If you trust it, read it elsewhere with torch.load(file, weights_only=False), save "
+            f"{what} alone with torch.save, and convert that."
         ) from error
+
+
+def is_state(value: Any) -> bool:
+    """Whether this is a state dict: names of tensors, and at least one."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+    )
+
+
+def read(path: str | Path, networks: Sequence[str]) -> dict[str, State]:
+    """Return the state dicts of a checkpoint that holds one per network.
+
+    Args:
+        path: the ``.pth.tar`` file.
+        networks: names it must have; what else it holds (optimizers) is left out.
+
+    Raises:
+        ConfigError: no such file, one that needs pickled code, or another kind of file.
+    """
+    found = unpickle(path, f"the dictionary of its state dicts {', '.join(networks)}")
     names = list(found) if isinstance(found, Mapping) else []
-    if missing := [
-        name for name in networks if not isinstance(found, Mapping) or name not in found
-    ]:
-        raise ConfigError(
-            f"{path} has no '{missing[0]}'; it holds {', '.join(map(str, names)) or 'no networks'}."
-            f" An official checkpoint holds {', '.join(networks)}."
-        )
-    return {
-        name: dict(found[name])
-        for name in names
-        if isinstance(found[name], Mapping)
-        and all(isinstance(value, Tensor) for value in found[name].values())
-    }
+    for network in networks:
+        if network not in names:
+            raise ConfigError(
+                f"{path} has no '{network}'; it holds {', '.join(map(str, names)) or 'no networks'}"
+                f". An official checkpoint holds {', '.join(networks)}."
+            )
+        if not is_state(found[network]):
+            raise ConfigError(f"{path}: '{network}' is no state dict. It was saved by other code.")
+    return {name: dict(found[name]) for name in names if is_state(found[name])}
 
 
-def rename(state: Mapping[str, Tensor], rules: Mapping[str, str | None], network: str) -> State:
+def rename(state: Mapping[str, Tensor], rules: Rules, network: str) -> State:
     """Return ``state`` under our names.
 
     Args:
         state: state dict of one official network.
-        rules: pattern of the beginning of a key -> what stands there with us; None drops the key.
+        rules: the first whose pattern fits a key renames it.
         network: its name, for errors.
 
     Raises:

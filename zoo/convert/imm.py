@@ -1,0 +1,89 @@
+"""Official TensorFlow checkpoints of IMM -> weights of pipelines/reconstruction."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from registry.errors import ConfigError
+from zoo.convert import tensorflow_checkpoint
+from zoo.convert.official import Rules, State, rename
+
+KINDS = {
+    "w": "weight",
+    "b": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def _layer(place: str, number: int, kind: str) -> str:
+    """Name a variable of the convolution of this number, or of the norm that follows it.
+
+    The official code counts convolutions from 1; ours counts layers from 0: convolution, norm,
+    ReLU, and one more between every second block and the next.
+    """
+    index = 3 * (number - 1) + (number - 1) // 2
+    return f"{place}.{index if kind in ('w', 'b') else index + 1}.{KINDS[kind]}"
+
+
+def _trunk(scope: str, place: str) -> Rules:
+    names = "gamma|beta|moving_mean|moving_variance"
+    return {
+        rf"{scope}/conv_(\d+)/(?:conv_\1/(w|b)|batch_normalization/({names}))$": (
+            lambda m: _layer(place, int(m[1]), m[2] or m[3])
+        )
+    }
+
+
+RULES: Rules = {
+    **_trunk("image_encoder/encoder", "appearance_encoder.layers"),
+    **_trunk("pose_encoder/encoder", "encoder.layers"),
+    r"pose_encoder/conv_1/conv_1/(w|b)$": lambda m: f"encoder.layers.27.{KINDS[m[1]]}",
+    **_trunk("renderer", "decoder.climb"),
+}
+SLOT = r".*/Adam(_1)?$"  # of the optimizer
+
+
+def convert(variables: Mapping[str, Tensor]) -> State:
+    """Rename every variable; kernels become (out, in, height, width).
+
+    Args:
+        variables: those below the scope ``model/``, without it.
+
+    Raises:
+        ConfigError: a variable is another model's.
+    """
+    ours = rename(variables, RULES, "model")
+    return {key: v.permute(3, 2, 0, 1).contiguous() if v.ndim == 4 else v for key, v in ours.items()}
+
+
+def files(path: str | Path) -> dict[str, Path]:
+    """Return the files of a checkpoint; see :func:`tensorflow_checkpoint.files`."""
+    return tensorflow_checkpoint.files(path)
+
+
+def load(path: str | Path) -> State:
+    """Read an official checkpoint, without TensorFlow, and convert it.
+
+    Args:
+        path: ``model.ckpt-NUMBER``, or one of the files that begin so.
+
+    Raises:
+        ConfigError: a file cannot be read, or holds another model.
+    """
+
+    def wanted(name: str) -> bool:
+        return name.startswith("model/") and not re.match(SLOT, name)
+
+    arrays = tensorflow_checkpoint.read(path, wanted)
+    if not arrays:
+        raise ConfigError(f"{path} has no variables below 'model/'. It is of another model.")
+    found = {name.removeprefix("model/"): torch.from_numpy(a) for name, a in arrays.items()}
+    return convert(found)

@@ -1,0 +1,259 @@
+"""Reading TensorFlow checkpoints (``.index`` and ``.data-*``) without TensorFlow.
+
+The index is a table as LevelDB writes it: a footer points to an index block, that to data blocks,
+and a block is a sorted list of keys, each stored without what it shares with the one before. The
+values are protocol buffers: a header under the empty key, else where a tensor's bytes lie. Files
+may come from anyone: every offset and size is checked against the file before it is used, and
+every block and tensor that is read against its checksum.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from registry.errors import ConfigError
+
+MAGIC = 0xDB4775248B80FB57
+MAX_INDEX = 1 << 20  # bytes; that of a model with 500 variables has 30 kB
+MAX_KEY = 512
+FLOAT32 = 1  # of the enumeration DataType
+LANES = 512
+
+_POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
+_TABLE = np.arange(256, dtype=np.uint32)
+for _ in range(8):
+    _TABLE = (_TABLE >> 1) ^ np.where(_TABLE & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
+
+
+def read(path: str | Path, wanted: Callable[[str], bool]) -> dict[str, NDArray[np.float32]]:
+    """Return the variables of a checkpoint whose names are wanted.
+
+    Args:
+        path: ``model.ckpt-NUMBER``, or one of the files that begin so.
+        wanted: decides by a variable's name; no others are looked at.
+
+    Raises:
+        ConfigError: files are missing, cut off or damaged, or hold what is not read here.
+    """
+    found = files(path)
+    index = found.pop("index")
+    if index.stat().st_size > MAX_INDEX:
+        raise ConfigError(f"{index} is larger than {MAX_INDEX} bytes: no index of a checkpoint.")
+    try:
+        entries = dict(_entries(index.read_bytes()))
+        shards = _shards(entries.pop(b""))
+        chosen = {k.decode(): _fields(v) for k, v in entries.items() if wanted(k.decode())}
+    except (ValueError, LookupError, struct.error) as error:
+        raise ConfigError(
+            f"{index} is no index of a TensorFlow checkpoint, or is damaged: {error}. Copy or "
+            "download it again."
+        ) from error
+    arrays = {}
+    for name, entry in chosen.items():
+        shard = _number(entry, 3)
+        file = found.get(f"data-{shard:05d}-of-{shards:05d}")
+        if file is None:
+            raise ConfigError(f"{index}: '{name}' is in another file, {shard} of {shards}.")
+        try:
+            arrays[name] = _tensor(entry, file)
+        except (ValueError, LookupError, struct.error) as error:
+            raise ConfigError(
+                f"{file}: cannot read '{name}': {error}. Copy or download it again."
+            ) from error
+    return arrays
+
+
+def files(path: str | Path) -> dict[str, Path]:
+    """Return the files of a checkpoint by their endings.
+
+    Raises:
+        ConfigError: there is no index, or nothing beside it.
+    """
+    prefix = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
+    index = Path(f"{prefix}.index")
+    if not index.is_file():
+        raise ConfigError(
+            f"no file '{index}'. Give a TensorFlow checkpoint: the path that its .index and its "
+            ".data-00000-of-00001 begin with."
+        )
+    data = sorted(p for p in index.parent.iterdir() if p.name.startswith(f"{index.stem}.data-"))
+    if not data:
+        raise ConfigError(f"{index} has no .data-00000-of-00001 beside it.")
+    return {"index": index, **{file.name.removeprefix(f"{index.stem}."): file for file in data}}
+
+
+def _entries(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield keys and values of a table, whose keys must ascend."""
+    if len(data) < 48 or struct.unpack("<Q", data[-8:])[0] != MAGIC:
+        raise ValueError("it does not end as a table does")
+    _, at = _handle(data[-48:-8], 0)  # of the blocks about blocks; there are none
+    where, _ = _handle(data[-48:-8], at)
+    last: bytes | None = None
+    for _, handle in _block(data, where):
+        for key, value in _block(data, _handle(handle, 0)[0]):
+            if last is not None and key <= last:
+                raise ValueError("its keys are not in order")
+            last = key
+            yield key, value
+
+
+def _block(data: bytes, where: tuple[int, int]) -> Iterator[tuple[bytes, bytes]]:
+    offset, size = where
+    if offset + size + 5 > len(data):
+        raise ValueError("a block lies beyond its end")
+    content, kind = data[offset : offset + size], data[offset + size]
+    (checksum,) = struct.unpack_from("<I", data, offset + size + 1)
+    if masked_crc32c(data[offset : offset + size + 1]) != checksum:
+        raise ValueError("the checksum of a block is wrong")
+    if kind:
+        raise ValueError("it is compressed, which TensorFlow's are not")
+    (restarts,) = struct.unpack("<I", content[-4:])
+    end = size - 4 * (restarts + 1)
+    at, key = 0, b""
+    while at < end:
+        shared, at = _varint(content, at)
+        rest, at = _varint(content, at)
+        length, at = _varint(content, at)
+        stop = at + rest + length
+        if shared > len(key) or shared + rest > MAX_KEY or stop > end:
+            raise ValueError("an entry lies beyond its block")
+        key = key[:shared] + content[at : at + rest]
+        yield key, content[at + rest : stop]
+        at = stop
+    if at != end:
+        raise ValueError("a block lies beyond its end")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins at this byte, and where it ends; at most 64 bits."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise ValueError("a number has no end")
+
+
+def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
+    offset, at = _varint(data, at)
+    size, at = _varint(data, at)
+    return (offset, size), at
+
+
+def _fields(data: bytes) -> dict[int, list[int | bytes]]:
+    """Return the fields of a protocol buffer: numbers, and bytes not looked into."""
+    found: dict[int, list[int | bytes]] = {}
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        value: int | bytes
+        if tag & 7 == 0:
+            value, at = _varint(data, at)
+        else:
+            length = {1: 8, 5: 4}.get(tag & 7, 0)
+            if tag & 7 == 2:
+                length, at = _varint(data, at)
+            elif not length:
+                raise ValueError("a field is of no known kind")
+            if at + length > len(data):
+                raise ValueError("a field lies beyond its end")
+            value = data[at : at + length]
+            at += length
+        found.setdefault(tag >> 3, []).append(value)
+    return found
+
+
+def _number(fields: dict[int, list[int | bytes]], key: int) -> int:
+    """Return a field, whose default is 0, as a number."""
+    value = fields.get(key, [0])[-1]
+    return value if isinstance(value, int) else int.from_bytes(value, "little")
+
+
+def _shards(header: bytes) -> int:
+    fields = _fields(header)
+    if _number(fields, 2):
+        raise ValueError("its numbers are big-endian")
+    return _number(fields, 1)
+
+
+def _tensor(entry: dict[int, list[int | bytes]], file: Path) -> NDArray[np.float32]:
+    if _number(entry, 1) != FLOAT32:
+        raise ValueError("it is not of float32")
+    if 7 in entry:
+        raise ValueError("it is stored in slices")
+    shape: list[int] = []
+    for message in entry.get(2, []):
+        for dimension in _fields(_bytes(message)).get(2, []):
+            shape.append(_number(_fields(_bytes(dimension)), 1))
+    offset, size = _number(entry, 4), _number(entry, 5)
+    count = 1
+    for side in shape:
+        count *= side
+    if size != 4 * count:
+        raise ValueError(f"its shape {tuple(shape)} is not that of {size} bytes")
+    if offset + size > file.stat().st_size:
+        raise ValueError("the file is cut off")
+    with file.open("rb") as opened:
+        opened.seek(offset)
+        data = opened.read(size)
+    if masked_crc32c(data) != _number(entry, 6):
+        raise ValueError("its checksum is wrong")
+    return np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)
+
+
+def _bytes(value: int | bytes) -> bytes:
+    if isinstance(value, int):
+        raise ValueError("a shape is of no known kind")
+    return value
+
+
+def masked_crc32c(data: bytes) -> int:
+    """Return the CRC-32C of the bytes, turned and shifted as LevelDB stores it.
+
+    Example:
+        >>> hex(masked_crc32c(b"123456789"))  # the CRC itself is 0xe3069283
+        '0x1f6a08b8'
+    """
+    crc = _crc32c(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _crc32c(data: bytes) -> int:
+    """Return the CRC-32C: pieces side by side, then joined, which is fast in NumPy.
+
+    A CRC is linear: that of A followed by B is that of A moved on by len(B) zero bytes, xor that of
+    B begun at 0. What zeros do to a CRC is known from what they do to its 32 bits.
+    """
+    crc, first = 0xFFFFFFFF, len(data) % LANES
+    for byte in data[:first]:
+        crc = int(_TABLE[(crc ^ byte) & 255]) ^ crc >> 8
+    steps = len(data) // LANES
+    if steps:
+        columns = np.zeros((steps, LANES + 32), np.uint8)
+        columns[:, :LANES] = np.frombuffer(data, np.uint8, offset=first).reshape(LANES, steps).T
+        bits = np.left_shift(np.uint32(1), np.arange(32, dtype=np.uint32))
+        crcs = np.concatenate((np.zeros(LANES, np.uint32), bits))
+        crcs[0] = crc
+        for column in columns:
+            crcs = _TABLE[(crcs ^ column) & 255] ^ crcs >> 8
+        crcs, moved = crcs[:LANES], crcs[LANES:]
+        while len(crcs) > 1:
+            crcs = _moved(crcs[0::2], moved) ^ crcs[1::2]
+            moved = _moved(moved, moved)
+        crc = int(crcs[0])
+    return crc ^ 0xFFFFFFFF
+
+
+def _moved(crcs: NDArray[np.uint32], moved: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Return CRCs after the zeros that turn bit i of one into ``moved[i]``."""
+    bits = (crcs[:, None] >> np.arange(32, dtype=np.uint32)) & 1
+    result: NDArray[np.uint32] = np.bitwise_xor.reduce(moved * bits, axis=1)
+    return result

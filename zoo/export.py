@@ -1,0 +1,358 @@
+"""Models in files that need none of this library, compared with the model they come from."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from registry.contract import Encoding
+from registry.errors import did_you_mean
+from zoo.errors import INCOMPATIBLE, IntegrityError, ZooError
+
+Format = Literal["onnx", "torch_export", "torchscript"]
+Part = Literal["detector", "renderer"]
+
+SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt"}
+NOTE = "keypoint-zoo.json"  # the description inside the file
+BATCHES = (1, 3)  # compared; traced with another one, so that a number written down is found out
+TRACED = 2
+# Landmarks: 1/2000 of the image's side, far below what the papers' metrics resolve. Images: 2.5 of
+# 255 grey levels, since where the background is busy a shift so small changes a pixel that much.
+# Measured differences are a hundred times smaller; wrong exports are as wrong as the values allow.
+TOLERANCE = {"detector": 1e-3, "renderer": 1e-2}
+
+
+class ExportError(ZooError, ValueError):
+    """The model, or this installation, cannot do this export."""
+
+    exit_code = INCOMPATIBLE
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An exported file.
+
+    Attributes:
+        path: the file.
+        differences: output -> greatest absolute difference from the model on any image compared.
+        inputs, outputs: names, in their order.
+    """
+
+    path: Path
+    differences: dict[str, float]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Detector(nn.Module):
+    """Images to the tensors of their landmarks.
+
+    Args:
+        pipeline: of ``components/pipelines``.
+        outputs: fields of its landmarks.
+
+    Shapes:
+        (B, 3, S, S) in [0, 1] -> xy (B, K, 2), and (B, K, 2, 2), (B, K, 2, 2), (B, K) if asked for
+    """
+
+    inputs = ("images",)
+
+    def __init__(self, pipeline: Any, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.pipeline, self.outputs = pipeline, tuple(outputs)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        found = self.pipeline.predict(images).landmarks
+        return tuple(getattr(found, name) for name in self.outputs)
+
+
+class Renderer(nn.Module):
+    """The appearance of one image in the pose of another.
+
+    Args:
+        pipeline: of ``components/pipelines``.
+
+    Shapes:
+        (B, 3, S, S), (B, 3, S, S) in [0, 1] -> (B, 3, S, S)
+    """
+
+    inputs = ("source", "driving")
+    outputs = ("render",)
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+
+    def forward(self, source: Tensor, driving: Tensor) -> tuple[Tensor, ...]:
+        return (self.pipeline.reconstruct(source, driving),)
+
+
+def export(
+    model: Any,
+    out: str | Path,
+    format: Format,
+    *,
+    part: Part = "detector",
+    images: Tensor | None = None,
+) -> Exported:
+    """Write a model into one file, read the file back and compare it with the model.
+
+    The file takes batches of any size of square images of the model's size, and computes on the
+    CPU in float32; ``torch.export.passes.move_to_device_pass`` moves a .pt2, ONNX runs wherever its
+    runtime does. It says itself what its inputs and outputs are: the metadata ``keypoint-zoo.json``
+    of an ONNX model, the extra file of that name of the others.
+
+    Args:
+        model: a pipeline, as ``zoo.load`` returns it; it is not changed.
+        out: the file, ``.onnx``, ``.pt2`` or ``.pt``; replaced only by one that passed.
+        format: ``onnx``, ``torch_export`` or ``torchscript``.
+        part: ``detector``: images -> xy, and what else the landmarks have of cov, affine, score;
+            ``renderer``: source, driving -> render.
+        images: (N, 3, S, S) in [0, 1] to compare on, besides random ones; None for generated
+            puppets. They also give the size of a model without ``preprocess``.
+
+    Raises:
+        ExportError: an unknown format or part, a model that has no such part or whose operations
+            the format lacks, images of another size, or a missing optional dependency.
+        IntegrityError: the file does not compute what the model does.
+    """
+    out = Path(out)
+    write, read = _tools(format, out)
+    if part not in get_args(Part):
+        raise ExportError(f"no part '{part}'.{did_you_mean(part, get_args(Part))}")
+    needed = {"detector": "predict", "renderer": "reconstruct"}[part]
+    if not hasattr(model, needed):
+        raise ExportError(f"{type(model).__name__} has no {part}: no method {needed}().")
+    size = _size(model, images)
+    pictures = _puppets(size) if images is None else images.detach().float().cpu()
+    copied = copy.deepcopy(model).float().cpu().eval().requires_grad_(False)
+    with torch.no_grad():
+        net: Any = Renderer(copied)
+        if part == "detector":
+            found = copied.predict(pictures[:1]).landmarks
+            fields = ("xy", "cov", "affine", "score")
+            net = Detector(copied, [name for name in fields if getattr(found, name) is not None])
+        note = {
+            "part": part,
+            "inputs": net.inputs,
+            "outputs": net.outputs,
+            "image_size": size,
+            "range": [0, 1],
+            "keypoints": getattr(model, "keypoints", None),
+        }
+        random = torch.Generator().manual_seed(0)
+        noise = torch.rand(TRACED, 3, size, size, generator=random)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # a folder beside it: whatever an exporter leaves there is gone in any case
+        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
+            draft = Path(folder) / out.name
+            try:
+                write(net.eval(), (noise,) * len(net.inputs), draft, json.dumps(note))
+            except Exception as error:  # exporters raise anything
+                raise ExportError(
+                    f"{type(model).__name__}'s {part} cannot be exported as {format}: "
+                    f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}."
+                ) from error
+            differences = _compare(net, read(draft), _inputs(net, pictures, random))
+            worst = max(differences, key=lambda name: _rank(differences[name]))
+            if not differences[worst] <= TOLERANCE[part]:
+                raise IntegrityError(
+                    f"{out.name} does not compute what the model does: {worst} differs by "
+                    f"{differences[worst]:.2g}, more than {TOLERANCE[part]:g}. Nothing was written."
+                )
+            draft.replace(out)
+    return Exported(out, differences, net.inputs, net.outputs)
+
+
+def features(
+    model: Any, images: Tensor, names: Sequence[str] | None = None
+) -> dict[str, Tensor | list[Tensor]]:
+    """Return the maps of a model's keypoint encoder on the way to the pose.
+
+    Args:
+        model: a pipeline, as ``zoo.load`` returns it.
+        images: (B, 3, S, S) in [0, 1].
+        names: modules of the encoder, as ``named_modules`` calls them; None for its direct parts,
+            where a list or a sequence of layers counts as its members.
+
+    Returns:
+        What these modules gave, in the order of their calls, and at the end ``pose``: what the
+        encoder gives the bottleneck. The second call of a module is ``name@2``. Maps are copies,
+        since a later layer may work in place; gradients flow through them.
+
+    Raises:
+        ExportError: the model has no encoder, or the encoder no module of that name.
+    """
+    encoder = getattr(getattr(model, "image_pipeline", model), "encoder", None)
+    if encoder is None:
+        raise ExportError(f"{type(model).__name__} has no encoder, so no features.")
+    known = {name: module for name, module in encoder.named_modules() if name}
+    for name in names or ():
+        if name not in known:
+            raise ExportError(f"the encoder has no module '{name}'.{did_you_mean(name, known)}")
+    maps: dict[str, Any] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            calls = sum(key.partition("@")[0] == name for key in maps)
+            maps[f"{name}@{calls + 1}" if calls else name] = _copied(output)
+
+        return hook
+
+    wanted = _direct(encoder) if names is None else names
+    hooks = [known[name].register_forward_hook(keep(name)) for name in wanted]
+    try:
+        found = encoder(images)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    maps["pose"] = found.pose if isinstance(found, Encoding) else found
+    return maps
+
+
+def _direct(encoder: nn.Module) -> list[str]:
+    names = []
+    for name, part in encoder.named_children():
+        listed = isinstance(part, (nn.ModuleList, nn.Sequential))
+        names += [f"{name}.{key}" for key, _ in part.named_children()] if listed else [name]
+    return names
+
+
+def _copied(output: Any) -> Any:
+    if isinstance(output, (list, tuple)):
+        return [_copied(part) for part in output]
+    return output.clone() if isinstance(output, Tensor) else output
+
+
+def _size(model: Any, images: Tensor | None) -> int:
+    """Return the side of the images, of which ``images`` are some."""
+    side = getattr(getattr(model, "preprocess", None), "image_size", None)
+    if images is None:
+        if side is None:
+            raise ExportError("the model does not say how large its images are; give images.")
+        return int(side)
+    shape = tuple(images.shape)
+    side = side or shape[-1]
+    if not shape[0] or shape[1:] != (3, side, side):
+        raise ExportError(f"images must be (N, 3, {side}, {side}), not {shape}; preprocess them.")
+    return int(side)
+
+
+def _puppets(size: int) -> Tensor:
+    from components.datasets.puppets import Puppets
+
+    frames = Puppets(split="test", clips=max(BATCHES), frames_per_clip=2, image_size=size)
+    images = np.stack([frames.image(2 * i) for i in range(max(BATCHES))])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+
+
+def _inputs(net: Any, pictures: Tensor, random: torch.Generator) -> list[tuple[Tensor, ...]]:
+    """Return inputs of each batch size: noise, and the pictures, each driven by its successor."""
+    batches = []
+    for count in BATCHES:
+        shape = (len(net.inputs), count, *pictures.shape[1:])
+        batches.append(tuple(torch.rand(shape, generator=random)))
+        for start in range(0, len(pictures), count):
+            own = torch.arange(start, start + count)
+            batches.append(
+                tuple(pictures[(own + i) % len(pictures)] for i in range(len(net.inputs)))
+            )
+    return batches
+
+
+def _compare(
+    net: Any, exported: Callable[..., Sequence[Tensor]], batches: Sequence[tuple[Tensor, ...]]
+) -> dict[str, float]:
+    """Return the greatest difference of each output; infinite where its shape is another."""
+    worst = dict.fromkeys(net.outputs, 0.0)
+    for batch in batches:
+        try:
+            found = list(exported(*batch))
+        except Exception as error:  # runtimes raise anything, mostly of a batch size written down
+            raise IntegrityError(
+                f"the exported file fails on a batch of {len(batch[0])}: {error}"
+            ) from error
+        for name, a, b in zip(net.outputs, found, net(*batch), strict=True):
+            apart = (a - b).abs().max().item() if a.shape == b.shape else float("inf")
+            worst[name] = max(worst[name], apart, key=_rank)
+    return worst
+
+
+def _rank(difference: float) -> tuple[bool, float]:
+    return difference != difference, difference  # NaN is the worst of all
+
+
+def _tools(format: str, out: Path) -> tuple[Callable[..., None], Callable[..., Any]]:
+    """Return what writes and what reads a format."""
+    known: dict[str, Any] = {
+        "onnx": (_write_onnx, _read_onnx),
+        "torch_export": (_write_torch_export, _read_torch_export),
+        "torchscript": (_write_torchscript, torch.jit.load),
+    }
+    if format not in known:
+        raise ExportError(f"no format '{format}'.{did_you_mean(format, known)}")
+    if out.suffix != SUFFIXES[format]:
+        raise ExportError(f"{out}: a file of format {format} must end with {SUFFIXES[format]}.")
+    if format == "onnx":
+        lacking = [m for m in ("onnx", "onnxscript", "onnxruntime") if find_spec(m) is None]
+        if lacking:
+            raise ExportError(
+                f"the format onnx needs {', '.join(lacking)}: pip install 'keypoint-zoo[onnx]'."
+            )
+    return known[format]  # type: ignore[no-any-return]
+
+
+def _program(net: Any, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in example)
+    return torch.export.export(net, example, dynamic_shapes=shapes, strict=False)
+
+
+def _write_torch_export(net: Any, example: tuple[Tensor, ...], file: Path, note: str) -> None:
+    torch.export.save(_program(net, example), file, extra_files={NOTE: note})
+
+
+def _read_torch_export(file: Path) -> Any:
+    return torch.export.load(file).module()
+
+
+def _write_onnx(net: Any, example: tuple[Tensor, ...], file: Path, note: str) -> None:
+    names = {"input_names": net.inputs, "output_names": net.outputs}
+    program = torch.onnx.export(_program(net, example), dynamo=True, verbose=False, **names)
+    assert program is not None
+    program.model.metadata_props[NOTE] = note
+    program.save(file, external_data=False)
+
+
+def _read_onnx(file: Path) -> Any:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+
+    def run(*batch: Tensor) -> list[Tensor]:
+        arrays = dict(zip(names, (images.numpy() for images in batch), strict=True))
+        return [torch.from_numpy(array) for array in session.run(None, arrays)]
+
+    return run
+
+
+def _write_torchscript(net: Any, example: tuple[Tensor, ...], file: Path, note: str) -> None:
+    with warnings.catch_warnings():
+        # asked for by name; and shapes that tracing writes down are found out by comparing
+        warnings.filterwarnings("ignore", ".*torch.jit.*deprecated", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced = torch.jit.trace(net, example, check_trace=False)
+        traced.save(file, _extra_files={NOTE: note})

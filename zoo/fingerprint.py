@@ -1,0 +1,123 @@
+"""A model's fingerprint: one stored input, and what every stage made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from registry.contract import Batch
+from zoo import describe, schema
+
+TOLERANCE = 1e-3  # of a fingerprint: other processors and thread counts round differently
+SAMPLES = 1024  # values of each stage that a fingerprint keeps, evenly spaced
+
+
+def fingerprint(model: Any, image_size: int | None) -> tuple[dict[str, Tensor], Any, int | None]:
+    """Return an input with its outputs, the landmarks, and the operations of one prediction.
+
+    The input is two frames of a generated puppet, stored as they are; of every stage's output
+    evenly spaced values are kept.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    inputs = _inputs(model, image_size or 64)
+    outputs = {f"output.{k}": v for k, v in _stages(model, inputs).items()}
+    landmarks = landmarks_of(model, image_size)
+    flops = None
+    if hasattr(model, "predict"):
+        with FlopCounterMode(display=False) as counter:
+            landmarks_of(model, image_size)
+        flops = int(counter.get_total_flops())
+    return {**{f"input.{k}": v for k, v in inputs.items()}, **outputs}, landmarks, flops
+
+
+def _inputs(model: Any, size: int) -> dict[str, Tensor]:
+    if not hasattr(model, "predict"):
+        count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
+        angles = torch.arange(2 * count).view(1, count, 2) * 2.4
+        return {"poses": (0.8 * angles.sin()).float()}
+    from components.datasets.puppets import Puppets
+
+    given = describe.frames_needed(model)
+    length = max(given, 2)
+    puppets = Puppets(split="test", seed=5, clips=1, frames_per_clip=16 * length, image_size=size)
+    frames = [puppets.image(16 * t) for t in range(length)]
+    images = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
+    if hasattr(model, "forecast"):
+        return {"frames": images[None, :given]}
+    return {"source": images[:1], "driving": images[1:2]}
+
+
+def _stages(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return samples of everything the model computes from stored inputs, on the CPU."""
+    device = next(model.parameters()).device
+    ready = {
+        key: value.to(device).float() / (255 if value.dtype == torch.uint8 else 1)
+        for key, value in inputs.items()
+    }
+    with torch.no_grad():
+        if "poses" in ready:
+            outputs = {"": model(Batch(poses=ready["poses"]))}
+        elif "frames" in ready:
+            first = ready["frames"][:, 0]
+            outputs = {"": model.predict(first), "forecast": model.forecast(ready["frames"], 2)}
+        else:
+            batch = Batch(source=ready["source"], driving=ready["driving"])
+            outputs = {"": model.infer(batch)}
+    found: dict[str, Tensor] = {}
+    for name, value in outputs.items():
+        for place, tensor in _tensors(value, name):
+            flat = tensor.detach().float().cpu().flatten()
+            found[place] = flat[:: math.ceil(len(flat) / SAMPLES)].clone()
+    return found
+
+
+def _tensors(value: Any, place: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield place, value
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            inner = getattr(value, field.name)
+            yield from _tensors(inner, f"{place}.{field.name}".lstrip("."))
+
+
+def compare(model: Any, golden: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return, per stage of a stored fingerprint, the greatest difference of the model's output."""
+    inputs = {k.removeprefix("input."): v for k, v in golden.items() if k.startswith("input.")}
+    found = _stages(model, inputs)
+    worst = {}
+    for key, expected in golden.items():
+        stage = key.removeprefix("output.")
+        if stage != key:
+            same = stage in found and found[stage].shape == expected.shape
+            worst[stage] = (found[stage] - expected).abs().max().item() if same else math.inf
+    return worst
+
+
+def tolerance_of(data: bytes) -> float:
+    """Return the tolerance that ``golden.safetensors`` states, at most a tenth."""
+    length = int.from_bytes(data[:8], "little")
+    header = schema.parse_json(data[8 : 8 + length].rstrip(b" "), "golden.safetensors")
+    return min(float(header.get("__metadata__", {}).get("tolerance", TOLERANCE)), 0.1)
+
+
+def landmarks_of(model: Any, image_size: int | None) -> Any:
+    """Return the landmarks of a grey image; of drawn poses where no image is ever seen."""
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            if hasattr(model, "predict"):
+                size = image_size or 64
+                return model.predict(torch.full((1, 3, size, size), 0.5, device=device)).landmarks
+            count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
+            return model(Batch(poses=torch.zeros(1, count, 2, device=device))).prior_landmarks
+    finally:
+        model.train(training)

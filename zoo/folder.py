@@ -1,0 +1,147 @@
+"""Folders of packages: written atomically, tidied up after whoever was killed."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.schema import FORMAT_VERSION, canonical
+
+
+def write_folder(
+    dest: str | Path, files: Mapping[str, bytes | Path], *, overwrite: bool = False
+) -> str:
+    """Write a package so that at every moment ``dest`` is the old one, or the new one, or none.
+
+    The files go into a folder beside ``dest``, the manifest last, and one rename puts it there. An
+    old package is set aside first and deleted afterwards; who opens ``dest`` in between gets the
+    old one, and the next call here tidies up what a killed one left.
+
+    Args:
+        dest: the folder.
+        files: path in the package -> content, or the file to copy; without manifest.json.
+        overwrite: replace a package that is there; other folders are never replaced.
+
+    Returns:
+        The digest of the package.
+
+    Raises:
+        FileExistsError: something is there.
+        OSError: the disk is full or not writable; ``dest`` is as before.
+    """
+    dest = Path(dest).absolute()
+    tidy(dest)
+    check_free(dest, overwrite)
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    mark = f".{dest.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    staging, aside = dest.with_name(f"{mark}.staging"), dest.with_name(f"{mark}.old")
+    try:
+        staging.mkdir()
+        stated = {path: _write(staging / path, files[path]) for path in sorted(files)}
+        name = json.loads((staging / "config.json").read_bytes())["name"]
+        manifest = {"format_version": FORMAT_VERSION, "name": name, "files": stated}
+        _write(staging / "manifest.json", canonical(manifest))
+        _sync(staging)
+        while True:
+            try:
+                os.rename(staging, dest)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not overwrite:
+                    raise
+            try:
+                os.rename(dest, aside)
+            except FileNotFoundError:
+                continue  # another writer set it aside
+        _sync(dest.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if dest.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        elif aside.exists():
+            os.rename(aside, dest)
+    return hashlib.sha256(canonical(manifest)).hexdigest()
+
+
+def check_free(dest: Path, overwrite: bool) -> None:
+    """Refuse to write where anything but a replaceable package is.
+
+    Raises:
+        FileExistsError: naming what is there.
+    """
+    if not os.path.lexists(dest):
+        return
+    if not dest.is_dir() or dest.is_symlink():
+        raise FileExistsError(f"'{dest}' is there and is no folder. Give another one.")
+    inside = sorted(path.name for path in dest.iterdir())
+    if inside and not overwrite:
+        raise FileExistsError(f"'{dest}' is there. Give another folder, or overwrite.")
+    if inside and "manifest.json" not in inside:
+        raise FileExistsError(
+            f"'{dest}' holds {inside[0]} and no package; it is not replaced. Give another folder."
+        )
+
+
+def _write(file: Path, content: bytes | Path) -> dict[str, Any]:
+    """Write and sync one file with the permissions of the umask; return its manifest row."""
+    file.parent.mkdir(exist_ok=True)
+    found, size = hashlib.sha256(), 0
+    with open(file, "wb") as out:
+        if isinstance(content, Path):
+            with open(content, "rb") as stream:
+                while piece := stream.read(1 << 20):
+                    found.update(piece)
+                    size += out.write(piece)
+        else:
+            found.update(content)
+            size = out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    return {"size": size, "sha256": found.hexdigest()}
+
+
+def _sync(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def leftovers(dest: Path) -> Sequence[Path]:
+    """Return what killed writers of ``dest`` left beside it; those still running are spared."""
+    found = [*dest.parent.glob(f".{dest.name}.*.staging"), *dest.parent.glob(f".{dest.name}.*.old")]
+    return [path for path in found if not _running(path.name)]
+
+
+def _running(name: str) -> bool:
+    writer = re.search(r"\.(\d+)-[0-9a-f]{8}\.(staging|old)$", name)
+    if writer is None:
+        return True  # not ours
+    try:
+        os.kill(int(writer[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def tidy(dest: Path) -> Sequence[Path]:
+    """Complete or undo what killed writers of ``dest`` left; return what was found."""
+    found = leftovers(dest)
+    for path in found:
+        if path.name.endswith(".old") and not dest.exists():
+            os.rename(path, dest)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+    return found

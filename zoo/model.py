@@ -1,0 +1,530 @@
+"""From packages and configs to models: build, load, verify."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from components.io.fit import fit_image, to_pixels
+from registry import plugins
+from registry.build import resolve
+from registry.config import build_model, load_config
+from registry.errors import ConfigError
+from registry.job import load_pipeline
+from registry.roles import PIPELINES
+from registry.roles import ROLES as ROLE_TABLES
+from zoo import describe, sources
+from zoo.errors import (
+    IntegrityError,
+    MissingArchitectureError,
+    PluginError,
+    UnknownEntryError,
+    WeightsMismatchError,
+)
+from zoo.fingerprint import compare, landmarks_of, tolerance_of
+from zoo.package import Package
+
+MAX_BUFFERS = 256 << 20  # bytes of tensors that are computed, not loaded
+PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
+ROLES = (
+    *("encoders", "bottlenecks", "rasterizers", "decoders", "compositors", "predictors"),
+    "pipelines",
+)
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Images as a model takes them.
+
+    Attributes:
+        images: (N, 3, S, S) in [0, 1].
+        affines: (N, 2, 3) from pixels of the original images to contract coordinates.
+    """
+
+    images: Tensor
+    affines: NDArray[np.float64]
+
+    def to_original(self, xy: Tensor) -> NDArray[np.float32]:
+        """Return landmarks in pixels of the original images, pixel centres at integers.
+
+        Shapes:
+            (N, K, 2) in [-1, 1] -> (N, K, 2)
+        """
+        found = xy.detach().float().cpu().numpy()
+        return np.stack([to_pixels(one, affine) for one, affine in zip(found, self.affines)])
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How images of any size become what a model takes.
+
+    Attributes:
+        image_size: side of the model's square images.
+        fit: "stretch", "pad" or "crop".
+        crop: (left, top, width, height) in original pixels, cut out first.
+        device: where the images go.
+    """
+
+    image_size: int
+    fit: str = "stretch"
+    crop: tuple[int, int, int, int] | None = None
+    device: str = "cpu"
+
+    def __call__(self, images: Any) -> Prepared:
+        """Resize one image, or several.
+
+        Args:
+            images: (H, W, 3) uint8 RGB, or a sequence of such, each of its own size.
+
+        Raises:
+            ValueError: something else.
+        """
+        several = [images] if getattr(images, "ndim", 4) == 3 else list(images)
+        for image in several:
+            array = np.asarray(image)
+            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+                raise ValueError(
+                    f"an image must be (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}. "
+                    "Images in [0, 1] of the model's own size go to predict() as they are."
+                )
+        if not several:
+            raise ValueError("no images to prepare.")
+        fitted = [fit_image(np.asarray(i), self.image_size, self.fit, self.crop) for i in several]
+        pixels = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self.device)
+        tensor = pixels.permute(0, 3, 1, 2).float() / 255
+        return Prepared(tensor, np.stack([affine for _, affine in fitted]))
+
+
+def load(
+    ref: str | Path,
+    *,
+    pretrained: bool = True,
+    revision: str | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    components: Sequence[str] | None = None,
+    train: bool = False,
+    strict: bool = True,
+    offline: bool | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+    progress: bool | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return a finished model, built from its package and filled with its checked weights.
+
+    Args:
+        ref: ``name[@revision]``, ``hf:owner/repo[@revision]``, ``dir:path`` or a Path.
+        pretrained: False gives the untrained model, as :func:`build` does.
+        revision: branch, tag or commit, if not in ``ref``.
+        device: where it goes.
+        dtype: of its parameters; None for float32, whatever the file stores.
+        components: return only these parts of the pipeline, in an ``nn.ModuleDict``.
+        train: leave it in training mode.
+        strict: False also takes weights that fit in part, and says once what did not fit.
+        offline: never ask the Hub; None follows HF_HUB_OFFLINE.
+        cache_dir: another cache than the Hub client's.
+        token: of the Hub; None for the one that is logged in.
+        progress: show downloads; None on a terminal only.
+        overrides: dotted argument of the architecture -> value.
+
+    Returns:
+        The pipeline, with ``entry``, ``package``, ``keypoints`` (names, edges, flip_pairs, ...) and
+        ``preprocess``: ``ready = model.preprocess(image)``, ``model.predict(ready.images)``,
+        ``ready.to_original(xy)``. Nothing is returned unless every check has passed.
+
+    Raises:
+        ZooError: one of zoo/errors.py, with what to do.
+    """
+    if not pretrained:
+        model = build(ref, revision=revision, overrides=overrides, offline=offline, token=token)
+    else:
+        found = sources.locate(
+            ref,
+            revision=revision,
+            offline=offline,
+            cache_dir=cache_dir,
+            token=token,
+            progress=progress,
+        )
+        model = assemble(found.package, overrides=overrides, strict=strict)
+        model.entry = found.entry
+    model = model.to(device=device, dtype=dtype).train(train)
+    if model.preprocess is not None:
+        model.preprocess = dataclasses.replace(model.preprocess, device=str(device))
+    if components is None:
+        return model
+    known = dict(model.named_children())
+    for part in components:
+        if part not in known:
+            raise UnknownEntryError(f"{ref} has no component '{part}'. It has {', '.join(known)}.")
+    return nn.ModuleDict({part: known[part] for part in components})
+
+
+def build(
+    ref: str | Path,
+    *,
+    revision: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    offline: bool | None = None,
+    token: str | None = None,
+) -> Any:
+    """Return the untrained model of an entry, in evaluation mode; nothing is downloaded for names.
+
+    Raises:
+        ZooError: no such entry, or a component of it is not installed.
+    """
+    entry = sources.entry_of(ref, revision)
+    if entry is not None and entry.folder is None and entry.config is not None:
+        cfg = load_config(entry.config)
+        model = construct(architecture_of(cfg), overrides, entry.name)
+        _attach(model, cfg, None)
+        model.entry = entry
+        return model.eval()
+    found = sources.locate(ref, revision=revision, offline=offline, token=token)
+    config = found.package.config
+    model = construct(config["architecture"], overrides, config["name"], config["plugins"])
+    _attach_package(model, found.package)
+    model.entry = found.entry
+    return model.eval()
+
+
+def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
+    """Return the model of an entry, of a run's folder, or of a config and a checkpoint.
+
+    Args:
+        ref: any reference :func:`load` takes; the folder of a run (its config.json with last.pth,
+            else best.pth); or a ``.py`` or ``.json`` config.
+        checkpoint: weights for a config; takes the place of those of a run's folder.
+
+    Raises:
+        ZooError, ConfigError: there is none, or its weights are missing.
+    """
+    path = Path(ref)
+    run = path.is_dir() and (path / "config.json").is_file() and not _is_package(path)
+    if run:
+        found = [path / name for name in ("last.pth", "best.pth") if (path / name).is_file()]
+        checkpoint = checkpoint or (found or [path / "last.pth"])[0]
+        path = path / "config.json"
+    elif path.suffix not in (".py", ".json"):
+        if checkpoint:
+            raise ConfigError("--checkpoint goes with a config or the folder of a run.")
+        return load(Path(ref) if _is_package(path) else ref)
+    elif not checkpoint:
+        raise ConfigError(f"'{ref}' is a config; give its weights with --checkpoint.")
+    cfg = load_config(path)
+    model = load_pipeline(cfg, checkpoint)
+    _attach(model, cfg, str(next(model.parameters()).device))
+    return model
+
+
+def _is_package(path: Path) -> bool:
+    return (path / "manifest.json").is_file()
+
+
+def assemble(
+    found: Package, *, overrides: Mapping[str, Any] | None = None, strict: bool = True
+) -> Any:
+    """Build a checked package's model and fill it; see :func:`load`.
+
+    Raises:
+        MissingArchitectureError, PluginError: a component is not installed, or broken.
+        WeightsMismatchError: names or shapes differ; nothing was loaded.
+        IntegrityError: the description cannot be built.
+    """
+    config = found.config
+    _check_fit(found, overrides, strict)
+    model = construct(config["architecture"], overrides, config["name"], config["plugins"])
+    state = safetensors.torch.load(found.weights)
+    if strict:
+        model.load_state_dict(state, strict=True)
+    else:
+        own = model.state_dict()
+        fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+        model.load_state_dict(fit, strict=False)
+    _attach_package(model, found)
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def _check_fit(found: Package, overrides: Mapping[str, Any] | None, strict: bool) -> None:
+    """Compare names, shapes and kinds with a model that takes no memory, before one that does."""
+    name = found.config["name"]
+    limit = 4 * len(found.tensors) + 1000
+    with torch.device("meta"), _at_most(limit, name):
+        empty = construct(found.config["architecture"], overrides, name, found.config["plugins"])
+    wanted = empty.state_dict()
+    computed = sum(
+        buffer.numel() * buffer.element_size()
+        for key, buffer in empty.named_buffers()
+        if key not in wanted
+    )
+    if computed > MAX_BUFFERS:
+        raise IntegrityError(
+            f"'{name}': its architecture would compute {computed >> 20} MiB of constants; more "
+            f"than {MAX_BUFFERS >> 20} is refused."
+        )
+    theirs = found.tensors
+    missing = [key for key in wanted if key not in theirs]
+    extra = [key for key in theirs if key not in wanted]
+    shapes = [
+        f"{key}: file {_times(theirs[key][1])}, model {_times(value.shape)}"
+        for key, value in wanted.items()
+        if key in theirs and tuple(value.shape) != theirs[key][1]
+    ]
+    kinds = [
+        f"{key}: file {theirs[key][0]}, model {value.dtype}"
+        for key, value in wanted.items()
+        if key in theirs and (theirs[key][0] in DTYPES) != value.is_floating_point()
+    ]
+    if not (missing or extra or shapes or kinds):
+        return
+    counts = [
+        f"{len(some)} {word} ({'; '.join(some[:3])}{f'; + {len(some) - 3} more' * (len(some) > 3)})"
+        for word, some in zip(
+            ("missing", "unexpected", "shapes", "kinds"), (missing, extra, shapes, kinds)
+        )
+        if some
+    ]
+    architecture = found.config["architecture"]
+    changed = f" Overrides: {dict(overrides)}." if overrides else ""
+    text = (
+        f"Weights do not fit {architecture['type']} v{architecture['version']} of '{name}': "
+        f"{', '.join(counts)}.{changed}"
+    )
+    if strict or kinds:
+        raise WeightsMismatchError(f"{text} Nothing was loaded.")
+    warnings.warn(f"{text} strict=False: the rest stays untrained.", UserWarning, stacklevel=4)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
+
+
+@contextmanager
+def _at_most(parameters: int, name: str) -> Iterator[None]:
+    """Stop a construction that makes many more parameters than its file can fill."""
+    made = 0
+
+    def count(module: nn.Module, key: str, parameter: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > parameters:
+            raise IntegrityError(
+                f"'{name}': its architecture has far more parameters than its weights."
+            )
+
+    handle = nn.modules.module.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a package of this config's model says under ``architecture``."""
+    args = describe.inference(json.loads(json.dumps(cfg["model"])))
+    type_ = args.pop("type")
+    return {"type": type_, "version": _version(resolve(type_, "model")), "args": args}
+
+
+def _version(cls: Any) -> int:
+    """Return a pipeline's version, raised when old weights no longer fit it."""
+    return int(getattr(cls, "version", 1))
+
+
+def construct(
+    architecture: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None,
+    name: str,
+    origins: Sequence[Mapping[str, str]] = (),
+) -> Any:
+    """Build what ``architecture`` of a config.json says, with fresh weights.
+
+    Args:
+        architecture: type, version and args.
+        overrides: dotted argument -> value.
+        name: of the entry, for messages.
+        origins: where its plugins' components come from, as it claims.
+
+    Raises:
+        ZooError: a component is unknown, or the arguments do not make a model.
+    """
+    node = {"type": architecture["type"], **json.loads(json.dumps(architecture["args"]))}
+    for type_ in describe.types_in(node):
+        _check_component(type_, name, origins)
+    own = _version(resolve(node["type"], "architecture"))
+    if architecture["version"] != own:
+        raise WeightsMismatchError(
+            f"'{name}' was made with version {architecture['version']} of {node['type']}, this is "
+            f"version {own}. Use the keypoint-zoo that made it, or another revision of the entry."
+        )
+    for key, value in (overrides or {}).items():
+        _override(node, key, value)
+    try:
+        # the caller's random numbers stay what they were
+        with torch.random.fork_rng(devices=[]):
+            return build_model({"model": node}, to_fill=True)
+    except (ConfigError, OverflowError, MemoryError) as error:
+        raise IntegrityError(f"'{name}': its architecture cannot be built: {error}") from error
+
+
+def _check_component(type_: Any, name: str, origins: Sequence[Mapping[str, str]]) -> None:
+    """Check that a name is registered, and one of a network's parts; no other is looked up."""
+    role = type_.split("/")[0] if isinstance(type_, str) else ""
+    if role not in ROLES:
+        raise IntegrityError(
+            f"'{name}': {str(type_)[:80]!r} names no part of a model; those are registered names "
+            f"such as 'encoders/unet', of {', '.join(ROLES)}. Nothing else is ever looked up."
+        )
+    try:
+        resolve(type_, "architecture")
+    except ConfigError as error:
+        if plugins.plugin_of(type_):
+            raise PluginError(f"{error}") from error
+        known = f"Available: {', '.join(ROLE_TABLES[role].names())}."
+        raise MissingArchitectureError(
+            f"Entry '{name}' needs '{type_[:80]}', which is not installed."
+            f"{_advice(type_, origins)} Nothing was installed. {known}"
+        ) from error
+
+
+def _advice(type_: str, origins: Sequence[Mapping[str, str]]) -> str:
+    """Return where an entry claims that a component comes from; only plain requirements."""
+    for origin in origins:
+        requires, distribution = origin["requires"], origin["distribution"]
+        if origin["component"] == type_ and re.fullmatch(
+            rf"{PLAIN_NAME}((>=|==|~=)[0-9][0-9A-Za-z.]*)?", requires
+        ):
+            return (
+                f" The entry claims that it comes from the distribution '{distribution[:80]}'"
+                f". If you trust it: pip install '{requires}'."
+            )
+    return ""
+
+
+def _override(node: Any, dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for key in parents:
+        node = node.get(key) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or last not in node:
+        raise UnknownEntryError(f"overrides: the architecture has no argument '{dotted}'.")
+    node[last] = value
+
+
+def _attach(model: Any, cfg: Mapping[str, Any], device: str | None) -> None:
+    """Give a model of a training config what a package would tell about it."""
+    stated = describe.preprocess_of(cfg, describe.frames_needed(model))
+    count = count_landmarks(model, stated["image_size"])
+    model.keypoints = describe.keypoints_of(cfg, count)
+    model.preprocess = _preprocess(stated, device or "cpu")
+    model.entry = model.package = None
+
+
+def _attach_package(model: Any, found: Package) -> None:
+    model.keypoints = found.config["keypoints"]
+    model.preprocess = _preprocess(found.config["preprocess"], "cpu")
+    model.package = dataclasses.replace(found, weights=b"")
+
+
+def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:
+    if stated["image_size"] is None:
+        return None
+    crop = tuple(stated["crop"]) if stated.get("crop") else None
+    return Preprocess(stated["image_size"], stated["fit"], crop, device)
+
+
+def count_landmarks(model: Any, image_size: int | None) -> int:
+    """Return how many landmarks a model finds."""
+    return int(landmarks_of(model, image_size).xy.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What :func:`verify` found.
+
+    Attributes:
+        ok: no problem.
+        digest: of the package; empty if it could not be opened.
+        problems: one line each.
+        checked: number of files.
+        differences: with ``deep``, stage -> greatest difference from the stored output.
+    """
+
+    ok: bool
+    digest: str
+    problems: list[str]
+    checked: int
+    differences: dict[str, float]
+
+
+def verify(
+    ref: str | Path,
+    *,
+    against: str = "manifest",
+    deep: bool = False,
+    revision: str | None = None,
+    offline: bool | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+) -> Report:
+    """Check every byte of an entry, and with ``deep`` that it still computes what it did.
+
+    Args:
+        ref: as for :func:`load`.
+        against: "manifest", or "hub": also compare with what the Hub lists for that commit.
+        deep: build it, load it strictly, and compare the outputs on the stored input.
+        revision, offline, cache_dir, token: as for :func:`load`.
+
+    Raises:
+        ZooError: there is no such entry, or it cannot be fetched. Damage is reported, not raised.
+    """
+    try:
+        found = sources.locate(
+            ref, revision=revision, offline=offline, cache_dir=cache_dir, token=token
+        )
+    except IntegrityError as error:
+        return Report(False, "", [str(error)], 0, {})
+    problems: list[str] = []
+    differences: dict[str, float] = {}
+    if against == "hub":
+        from zoo import hub
+
+        if found.repo_id is None or found.commit is None:
+            problems.append(f"{ref} does not come from the Hub.")
+        else:
+            problems += hub.verify_remote(found.repo_id, found.commit, found.package, token)
+    if deep:
+        data = (found.package.root / "golden.safetensors").read_bytes()
+        try:
+            tolerance = tolerance_of(data)
+            differences = compare(assemble(found.package), safetensors.torch.load(data))
+        except (IntegrityError, WeightsMismatchError, MissingArchitectureError) as error:
+            problems.append(str(error))
+        else:
+            problems += [
+                f"{stage} differs by {value:.3g} from what was stored (allowed {tolerance:g}): "
+                "architecture or preprocessing has changed."
+                for stage, value in differences.items()
+                if not value <= tolerance
+            ]
+    checked = len(found.package.manifest["files"]) + 1
+    return Report(not problems, found.package.digest, problems, checked, differences)
+
+
+def architectures() -> list[str]:
+    """Return the pipelines that packages may name, plugins' included."""
+    return PIPELINES.names()

@@ -1,0 +1,313 @@
+"""The package format: a folder of plain files that describe, and prove, one model.
+
+``config.json`` says what to build, ``model.safetensors`` fills it, ``evaluation.json`` holds the
+measured numbers, ``golden.safetensors`` one input with its outputs, ``README.md`` the card, and
+``manifest.json``, written last, size and sha256 of all the others. Nothing is executed, unpickled
+or trusted before it is checked; everything here works without torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import (
+    IncompleteEntryError,
+    IntegrityError,
+    PublishRefusedError,
+    UnknownEntryError,
+    UnsafeWeightsError,
+)
+from zoo.schema import (
+    CONFIG,
+    MANIFEST,
+    TEXT,
+    canonical,
+    check_config,
+    check_evaluation,
+    check_version,
+    conform,
+    parse_json,
+    read_json,
+)
+
+REQUIRED = (
+    *("README.md", "config.json", "model.safetensors", "evaluation.json", "golden.safetensors"),
+)
+PATTERNS = (*REQUIRED, "LICENSE", "manifest.json", "assets/*.png")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.tar")
+
+MAX_FILES = 64
+MAX_HEADER = 8 << 20  # bytes; the safetensors library itself allows 100 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A checked package.
+
+    Attributes:
+        root: its folder.
+        config, evaluation, manifest: the files of those names.
+        digest: sha256 of the manifest, which stands for the whole content.
+        tensors: name -> dtype and shape in ``model.safetensors``.
+        weights: the bytes of ``model.safetensors`` that were checked; empty if not asked for.
+    """
+
+    root: Path
+    config: dict[str, Any]
+    evaluation: dict[str, Any]
+    manifest: dict[str, Any]
+    digest: str
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    weights: bytes = field(default=b"", repr=False)
+
+
+def open_package(
+    root: str | Path,
+    name: str | None = None,
+    *,
+    weights: bool = True,
+    links: Path | None = None,
+) -> Package:
+    """Check a package folder, byte by byte, and return what it says.
+
+    Args:
+        root: its folder.
+        name: the entry's name in messages; that of the folder without.
+        weights: also read and check the weights; else only their size.
+        links: files may be links into this folder (the Hub's cache is made of such); no others.
+
+    Raises:
+        UnknownEntryError: no such folder.
+        IncompleteEntryError: files are missing.
+        UnsafeWeightsError: only pickled weights are there.
+        FormatTooNewError: written by a later version.
+        IntegrityError: anything else is not as it must be.
+    """
+    root = Path(root)
+    where = f"'{name or root.name}'"
+    root = _present(root)
+    manifest_file = root / "manifest.json"
+    if not manifest_file.is_file():
+        _refuse_without_manifest(root, where)
+    manifest = read_json(_unlinked(manifest_file, links, where), where)
+    check_version(manifest, where)
+    conform(manifest, MANIFEST, f"{where}: manifest.json")
+    _check_names(manifest["files"], where)
+    _check_presence(root, manifest["files"], where, links)
+    found: dict[str, bytes] = {}
+    for path, stated in sorted(manifest["files"].items()):
+        if weights or path != "model.safetensors":
+            found[path] = _read_checked(root / path, stated, where)
+    config = parse_json(found["config.json"], f"{where}: config.json")
+    check_version(config, where)
+    conform(config, CONFIG, f"{where}: config.json")
+    check_config(config, where)
+    if config["name"] != manifest["name"]:
+        raise IntegrityError(
+            f"{where}: manifest.json is of '{manifest['name']}', config.json of '{config['name']}'."
+        )
+    evaluation = parse_json(found["evaluation.json"], f"{where}: evaluation.json")
+    check_evaluation(evaluation, where)
+    tensors = {}
+    if weights:
+        data = found["model.safetensors"]
+        own = hashlib.sha256(found["config.json"]).hexdigest()
+        tensors = _check_header(data, own, where)
+        _check_counts(tensors, config["weights"]["model.safetensors"], where)
+    digest = hashlib.sha256(canonical(manifest)).hexdigest()
+    data = found["model.safetensors"] if weights else b""
+    return Package(root, config, evaluation, manifest, digest, tensors, data)
+
+
+def _present(root: Path) -> Path:
+    """Return the folder, or the old one that an interrupted replacement set aside."""
+    if root.is_dir():
+        return root
+    aside = sorted(root.parent.glob(f".{root.name}.*.old")) if root.parent.is_dir() else []
+    if aside:
+        return aside[0]
+    raise UnknownEntryError(f"no folder '{root}'. Give dir:PATH the folder of a package.")
+
+
+def _refuse_without_manifest(root: Path, where: str) -> None:
+    files = [path.name for path in root.iterdir()]
+    if any(fnmatchcase(name, pattern) for name in files for pattern in PICKLES):
+        raise UnsafeWeightsError(
+            f"{where}: {root} has only pickled weights; these are never loaded. Their owner can "
+            "convert them offline: keypoint-zoo convert SOURCE FILE --out DIR."
+        )
+    raise IncompleteEntryError(
+        f"{where}: {root} has no manifest.json, so it is no package, or one that was not "
+        "completely copied. Copy it again."
+    )
+
+
+def _check_names(files: Mapping[str, Any], where: str) -> None:
+    if len(files) > MAX_FILES:
+        raise IntegrityError(f"{where}: {len(files)} files; a package has at most {MAX_FILES}.")
+    for path in files:
+        if not any(fnmatchcase(path, pattern) for pattern in PATTERNS) or not _plain(path):
+            raise IntegrityError(f"{where}: {path!r} is not a file of a package.")
+    missing = [path for path in REQUIRED if path not in files]
+    if missing:
+        raise IncompleteEntryError(f"{where}: the manifest lists no {', '.join(missing)}.")
+
+
+def _plain(path: str) -> bool:
+    return (
+        re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?", path) is not None and ".." not in path
+    )
+
+
+def _check_presence(root: Path, files: Mapping[str, Any], where: str, links: Path | None) -> None:
+    missing = [path for path in files if not os.path.lexists(root / path)]
+    if missing:
+        raise IncompleteEntryError(
+            f"{where}: {len(missing)} of {len(files) + 1} files missing ({', '.join(missing[:3])}"
+            f"{', ...' if len(missing) > 3 else ''}) in {root}; a download or copy was probably "
+            "interrupted. Fetch it again."
+        )
+    for folder, _, names in os.walk(root):
+        for name in names:
+            file = Path(folder) / name
+            path = file.relative_to(root).as_posix()
+            if path.startswith("."):  # git's and the Hub client's own
+                continue
+            if path not in files and path != "manifest.json":
+                raise IntegrityError(
+                    f"{where}: '{path}' is in {root} and not in the manifest. Remove it."
+                )
+            _unlinked(file, links, where)
+
+
+def _unlinked(file: Path, links: Path | None, where: str) -> Path:
+    """Return a file that is no link, or one into ``links``."""
+    real = file.resolve()
+    expected = file.parent.resolve() / file.name
+    if file.parent.is_symlink() or (real != expected and not (links and real.parent == links)):
+        raise IntegrityError(f"{where}: '{file}' is a link. Packages hold plain files only.")
+    if not real.is_file():
+        raise IntegrityError(f"{where}: '{file}' is not a plain file.")
+    return file
+
+
+def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> bytes:
+    size, expected = stated["size"], stated["sha256"]
+    actual = file.stat().st_size
+    if actual == size:
+        data = file.read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found == expected and len(data) == size:
+            return data
+        state = f"sha256 is {found[:8]}..., expected {expected[:8]}... (size equal)"
+    else:
+        state = f"it has {actual} bytes, expected {size}"
+    raise IntegrityError(
+        f"{file.name} of {where} is damaged or was altered: {state}. File: {file}. Remove it and "
+        "fetch it again; if this repeats, do not use the file, and tell its publisher."
+    )
+
+
+def _check_header(
+    data: bytes, config_digest: str, where: str
+) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return dtype and shape of every tensor, and refuse weights made for another config."""
+    where = f"{where}: model.safetensors"
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
+        raise IntegrityError(f"{where}: not a safetensors file; pickled weights are never loaded.")
+    header = parse_json(data[8 : 8 + length].rstrip(b" "), f"{where}: header", MAX_HEADER)
+    conform(header, {"*": {"*": object}}, where)
+    metadata = header.pop("__metadata__", {})
+    conform(metadata, {"*": TEXT}, where)
+    if metadata.get("config_sha256") != config_digest:
+        raise IntegrityError(
+            f"{where}: config.json does not belong to these weights (they were made for config "
+            f"{str(metadata.get('config_sha256'))[:8]}, found {config_digest[:8]})."
+        )
+    schema = {"dtype": TEXT, "shape": [int], "data_offsets": [int]}
+    for key, tensor in header.items():
+        conform(tensor, schema, f"{where}: {key[:80]}")
+    return {key: (t["dtype"], tuple(t["shape"])) for key, t in header.items()}
+
+
+def _check_counts(
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]], stated: Mapping[str, Any], where: str
+) -> None:
+    parameters = sum(math.prod(shape) for _, shape in tensors.values())
+    if (len(tensors), parameters) != (stated["tensors"], stated["parameters"]):
+        raise IntegrityError(
+            f"{where}: model.safetensors has {len(tensors)} tensors of {parameters} numbers, "
+            f"config.json says {stated['tensors']} of {stated['parameters']}."
+        )
+
+
+def sha256(file: str | Path) -> str:
+    """Return the sha256 of a file, read in pieces."""
+    found = hashlib.sha256()
+    with open(file, "rb") as stream:
+        while piece := stream.read(1 << 20):
+            found.update(piece)
+    return found.hexdigest()
+
+
+SECRET = re.compile(rb"hf_[A-Za-z0-9]{30,}")
+PERSONAL = re.compile(rb"(?:/home/|/Users/|/root/|[A-Z]:\\Users\\)[A-Za-z0-9._-]*")
+
+
+def check_publishable(package: Package) -> None:
+    """Refuse to send out what is no one else's business, or nobody's to give.
+
+    Raises:
+        PublishRefusedError: no licence, leftovers, a token, a private path, non-finite weights.
+    """
+    name = f"'{package.config['name']}'"
+    for file in sorted(package.root.rglob("*")):
+        path = file.relative_to(package.root).as_posix()
+        if path not in package.manifest["files"] and path != "manifest.json" and file.is_file():
+            raise PublishRefusedError(f"{name}: '{path}' is left over. Remove it first.")
+    card = (package.root / "README.md").read_bytes()
+    licence = re.search(rb"\A---\n(?:.*\n)*?license: *(\S+)", card)
+    if licence is None:
+        raise PublishRefusedError(
+            f"{name}: its card names no licence of the weights, and none is guessed. Save it again "
+            "with license=..., for instance 'apache-2.0', or 'other' with license_text."
+        )
+    if licence[1].strip(b"\"'") == b"other" and "LICENSE" not in package.manifest["files"]:
+        raise PublishRefusedError(f"{name}: license 'other' needs a LICENSE file in the package.")
+    for path in package.manifest["files"]:
+        if path.endswith((".md", ".json", "LICENSE")):
+            text = (package.root / path).read_bytes()
+            for what, pattern in (("an access token", SECRET), ("a private path", PERSONAL)):
+                if found := pattern.search(text):
+                    shown = "" if pattern is SECRET else f" ({found[0].decode(errors='replace')})"
+                    raise PublishRefusedError(f"{name}: {path} holds {what}{shown}. Remove it.")
+    _check_finite(package, name)
+
+
+def _check_finite(package: Package, name: str) -> None:
+    import numpy as np
+
+    data = (package.root / "model.safetensors").read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+    for key, tensor in header.items():
+        if key == "__metadata__" or tensor["dtype"] not in kinds:
+            continue
+        first, last = tensor["data_offsets"]
+        values = np.frombuffer(data[start + first : start + last], kinds[tensor["dtype"]])
+        # bfloat16 has no numpy type; all bits of the exponent: infinite or not a number
+        half = tensor["dtype"] == "BF16"
+        finite = (values & 0x7F80) != 0x7F80 if half else np.isfinite(values)
+        if not finite.all():
+            raise PublishRefusedError(f"{name}: the weights of '{key}' are not all finite.")

@@ -1,0 +1,119 @@
+"""References to models: a zoo name, a Hub repository, or a folder; never two of them at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zoo.errors import AmbiguousReferenceError
+
+FORMS = "a name of the zoo, hf:owner/name for a Hub repository, or dir:path for a folder"
+_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_REPO = re.compile(rf"(?!.*(?:--|\.\.)){_PART}/{_PART}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a reference names.
+
+    Attributes:
+        kind: entry of the index, Hub repository, or folder.
+        value: the name, ``owner/name``, or the path.
+        revision: branch, tag or commit; None for the pinned one of an entry, or the main branch.
+    """
+
+    kind: Literal["name", "hub", "dir"]
+    value: str
+    revision: str | None
+
+
+def is_repo_id(text: str) -> bool:
+    """Return whether ``text`` is ``owner/name`` as the Hub allows it.
+
+    Example:
+        >>> is_repo_id("lab/factorized-bbc"), is_repo_id("factorized-bbc"), is_repo_id("a/../b")
+        (True, False, False)
+    """
+    return _REPO.fullmatch(text) is not None
+
+
+def parse(ref: str | Path, revision: str | None = None) -> Reference:
+    """Tell what a reference names; nothing is looked up on the network.
+
+    A bare name is always an entry of the zoo, even where a folder of that name exists.
+
+    Args:
+        ref: ``name[@revision]``, ``hf:owner/name[@revision]``, ``dir:path``, or a path object.
+        revision: branch, tag or commit, instead of the one after ``@``.
+
+    Raises:
+        AmbiguousReferenceError: it could mean two things, or is none.
+
+    Example:
+        >>> parse("hf:lab/factorized-bbc@v1")
+        Reference(kind='hub', value='lab/factorized-bbc', revision='v1')
+    """
+    if isinstance(ref, os.PathLike):
+        return _folder(os.fspath(ref), revision)
+    if not isinstance(ref, str):
+        raise AmbiguousReferenceError(f"{ref!r} is no reference. Write {FORMS}.")
+    if ref.startswith("dir:"):
+        return _folder(os.path.expanduser(ref.removeprefix("dir:")), revision)
+    value, at, own = ref.partition("@")
+    if at and not own:
+        raise AmbiguousReferenceError(f"'{ref}' has no revision after the @. Name one, or drop it.")
+    if own and revision is not None and own != revision:
+        raise AmbiguousReferenceError(
+            f"'{ref}' names the revision '{own}', revision= names '{revision}'. Give one of them."
+        )
+    revision = own or revision
+    if value.startswith("hf:"):
+        repo_id = value.removeprefix("hf:").removeprefix("//")
+        if not is_repo_id(repo_id):
+            raise AmbiguousReferenceError(
+                f"'{ref}' names no Hub repository: write hf:owner/name or hf:owner/name@revision "
+                "(letters, digits, '.', '_', '-'), or dir:path for a folder."
+            )
+        return Reference("hub", repo_id, revision)
+    _check_bare(value, ref)
+    return Reference("name", value, revision)
+
+
+def _folder(path: str, revision: str | None) -> Reference:
+    if not path:
+        raise AmbiguousReferenceError("'dir:' names no folder. Write dir:path, dir:. for this one.")
+    if revision is not None:
+        raise AmbiguousReferenceError(
+            f"the folder '{path}' has no revisions, so not '{revision}'. Leave it out, or write "
+            "hf:owner/name for a Hub repository."
+        )
+    return Reference("dir", path, None)
+
+
+def _check_bare(value: str, ref: str) -> None:
+    """Refuse what is not meant, or not clearly meant, as a name of the zoo."""
+    there = bool(value) and Path(value).is_dir()
+    if "/" in value or "\\" in value:
+        here = " (a folder of that name exists here)" if there else ""
+        if is_repo_id(value):
+            raise AmbiguousReferenceError(
+                f"'{ref}' could be a Hub repository or a folder{here}. Write 'hf:{ref}' or "
+                f"'dir:{value}'."
+            )
+        raise AmbiguousReferenceError(
+            f"'{ref}' is no name of the zoo{here}. Write 'dir:{value}' for a folder, or "
+            "hf:owner/name for a Hub repository."
+        )
+    if not value or value != value.strip() or ":" in value:
+        raise AmbiguousReferenceError(f"'{ref}' is no reference. Write {FORMS}.")
+    if there:
+        from zoo.index import is_known
+
+        if not is_known(value):
+            raise AmbiguousReferenceError(
+                f"'{ref}' is no name of the zoo, but a folder of that name exists here. Write "
+                f"'dir:{value}', or hf:owner/name for a Hub repository."
+            )

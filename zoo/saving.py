@@ -1,0 +1,196 @@
+"""Writing a model as a package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from zoo import card, describe, folder, package, schema
+from zoo.errors import IntegrityError, PublishRefusedError, WeightsMismatchError
+from zoo.fingerprint import TOLERANCE, compare, fingerprint
+from zoo.model import architecture_of, assemble, construct, count_landmarks
+
+
+def save(
+    model: Any,
+    dest: str | Path,
+    *,
+    name: str,
+    license: str,
+    license_text: str | None = None,
+    cfg: Mapping[str, Any] | None = None,
+    evaluation: Sequence[Mapping[str, Any]] = (),
+    training: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+    pictures: Mapping[str, bytes] | None = None,
+    notes: str = "",
+    overwrite: bool = False,
+) -> Path:
+    """Write a model as a package, atomically, and load it back before returning.
+
+    Args:
+        model: a pipeline; one that came from :func:`load` knows its config.
+        dest: the folder.
+        name: of the entry.
+        license: of the weights, as the Hub spells it: ``apache-2.0``, ``cc-by-nc-4.0``, ``other``.
+        license_text: the text itself; needed with ``other``.
+        cfg: the resolved training config the model was built from.
+        evaluation: results, rows of evaluation.json.
+        training: what is known of the run: dataset, steps, seed, hardware ...
+        dtype: stored numbers are rounded to it (``torch.float16`` halves the file); None keeps
+            them. The fingerprint is that of the rounded model.
+        pictures: file name -> PNG, shown on the card.
+        notes: text for the card's own part.
+        overwrite: replace the package that is there.
+
+    Raises:
+        PublishRefusedError: no licence, or weights that are not finite.
+        IntegrityError: the package does not load back to the same outputs; nothing was written.
+        FileExistsError: something is there.
+    """
+    dest = Path(dest).absolute()
+    if not license:
+        raise PublishRefusedError("license: name the licence of the weights; none is guessed.")
+    schema.check_name(name, "name")
+    folder.tidy(dest)
+    folder.check_free(dest, overwrite)
+    architecture, preprocess, keypoints, state, stored = _described(model, cfg, dtype, name)
+    twin = construct(architecture, None, name)
+    twin.load_state_dict(state)
+    twin = twin.eval().to(memory_format=torch.channels_last)
+    golden, landmarks, flops = fingerprint(twin, preprocess["image_size"])
+    config = {
+        "format": schema.FORMAT,
+        "format_version": schema.FORMAT_VERSION,
+        "min_library": schema.LIBRARY,
+        "name": name,
+        "task": describe.TASK_OF.get(architecture["type"], "keypoint-detection"),
+        "architecture": architecture,
+        "components": _components(architecture["args"], state),
+        "plugins": describe.plugins_in(architecture["args"])
+        + describe.plugins_in({"type": architecture["type"]}),
+        "preprocess": preprocess,
+        "keypoints": keypoints,
+        "coordinates": describe.coordinates_of(landmarks),
+        "weights": {
+            "model.safetensors": {
+                "role": "inference",
+                "tensors": len(state),
+                "parameters": sum(value.numel() for value in state.values()),
+                "dtype": stored,
+                "flops": flops,
+            }
+        },
+        "training": {**(training or {}), "library": schema.LIBRARY},
+    }
+    table = {"format_version": schema.FORMAT_VERSION, "results": [dict(row) for row in evaluation]}
+    schema.check_evaluation(json.loads(json.dumps(table)), f"'{name}'")
+    written = schema.pretty(config)
+    assets = {f"assets/{file}": data for file, data in (pictures or {}).items()}
+    old = dest / "README.md"
+    if old.is_file() and not notes:
+        notes = card.human_part(old.read_text())
+    text = card.render(
+        config,
+        table,
+        license=license,
+        license_name=f"{name} licence" if license == "other" else None,
+        license_link="LICENSE" if license == "other" else None,
+        human=notes,
+        pictures=sorted(assets),
+    )
+    digest = hashlib.sha256(written).hexdigest()
+    metadata = {"format": "pt", "config_sha256": digest}
+    files = {
+        "config.json": written,
+        "evaluation.json": schema.pretty(table),
+        "README.md": text.encode(),
+        "model.safetensors": safetensors.torch.save(state, metadata),
+        "golden.safetensors": safetensors.torch.save(
+            golden, {"format": "pt", "tolerance": str(TOLERANCE)}
+        ),
+        **assets,
+    }
+    if license_text:
+        files["LICENSE"] = license_text.encode()
+    _prove(files, twin, name)
+    folder.write_folder(dest, files, overwrite=overwrite)
+    return dest
+
+
+def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
+    """Load the package from its files as anyone will, and compare every stage bit for bit."""
+    with tempfile.TemporaryDirectory() as there:
+        folder.write_folder(Path(there) / name, files)
+        found = package.open_package(Path(there) / name)
+        package.check_publishable(found)
+        again = assemble(found)
+        golden = safetensors.torch.load(files["golden.safetensors"])
+        worst = compare(again, golden)
+        if any(difference > 0 for difference in worst.values()):
+            stage = max(worst, key=lambda key: worst[key])
+            raise IntegrityError(
+                f"'{name}' does not load back as it was: {stage} differs by {worst[stage]:.3g}. "
+                "Nothing was written."
+            )
+
+
+def _described(
+    model: Any, cfg: Mapping[str, Any] | None, dtype: torch.dtype | None, name: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Tensor], str]:
+    """Return architecture, preprocess, keypoints, the stored state dict, and its dtype."""
+    known = getattr(model, "package", None)
+    if cfg is not None:
+        architecture = architecture_of(cfg)
+        preprocess = describe.preprocess_of(cfg, describe.frames_needed(model))
+        count = count_landmarks(model, preprocess["image_size"])
+        keypoints = describe.keypoints_of(cfg, count)
+    elif known is not None:
+        config = known.config
+        architecture, preprocess = config["architecture"], config["preprocess"]
+        keypoints = config["keypoints"]
+    else:
+        raise PublishRefusedError(
+            f"'{name}': give cfg=, the resolved config this model was built from; without it no "
+            "one could build it again."
+        )
+    empty = construct(architecture, None, name).state_dict()
+    own = model.state_dict()
+    missing = [key for key in empty if key not in own]
+    if missing:
+        raise WeightsMismatchError(f"'{name}': the model is not that of cfg: no '{missing[0]}'.")
+    state = {}
+    for key in empty:
+        value = own[key].detach().cpu()
+        if value.is_floating_point():
+            if not bool(value.isfinite().all()):
+                raise PublishRefusedError(f"'{name}': the weights of '{key}' are not all finite.")
+            if dtype is not None:
+                value = value.to(dtype)
+                if not bool(value.isfinite().all()):
+                    raise PublishRefusedError(f"'{name}': '{key}' is too large for {dtype}.")
+        # a copy of its own: tensors that share memory cannot be stored
+        state[key] = value.contiguous().clone()
+    floats = {str(v.dtype).removeprefix("torch.") for v in state.values() if v.is_floating_point()}
+    return architecture, preprocess, keypoints, state, "+".join(sorted(floats))
+
+
+def _components(args: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return type, key prefix and size of every part of the pipeline."""
+    return {
+        role: {
+            "type": node["type"],
+            "prefix": f"{role}.",
+            "parameters": sum(v.numel() for k, v in state.items() if k.startswith(f"{role}.")),
+        }
+        for role, node in args.items()
+        if isinstance(node, Mapping) and "type" in node
+    }

@@ -1,0 +1,316 @@
+"""What the JSON files of a package may say, and strict readers of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import FormatTooNewError, IntegrityError
+
+LIBRARY = "0.1.0"  # of pyproject.toml
+FORMAT, FORMAT_VERSION = "keypoint-zoo", 1
+
+MAX_JSON = 1 << 20  # bytes
+MAX_DEPTH = 32
+MAX_NUMBER = 1 << 16  # of an architecture's whole numbers: channels, landmarks, pixels
+MAX_KEYPOINTS = 4096
+
+TASKS = ("keypoint-detection", "motion-transfer", "forecasting", "pose-regression")
+TEXT, NUMBER, NOTHING = str, (int, float), type(None)
+
+# what the one implementation of each can do; another value asks for another library
+PREPROCESS = {
+    "resize": "area then bilinear",
+    "antialias": True,
+    "color": "RGB",
+    "range": [0, 1],
+    "mean": None,
+    "std": None,
+    "layout": "NCHW",
+}
+COORDINATES = {
+    "frame": "normalised",
+    "order": "xy",
+    "pixel_centre": "(2i+1)/S-1",
+    "align_corners": False,
+}
+
+# a dict: an object of these keys ("?" may be missing); {"*": s}: any keys; [s]: a list of s
+CONFIG = {
+    "format": TEXT,
+    "format_version": int,
+    "min_library": TEXT,
+    "name": TEXT,
+    "task": TEXT,
+    "architecture": {"type": TEXT, "version": int, "args": {"*": object}},
+    "components": {"*": {"type": TEXT, "prefix": TEXT, "parameters": int}},
+    "plugins": [{"component": TEXT, "distribution": TEXT, "requires": TEXT}],
+    "preprocess": {
+        **dict.fromkeys(PREPROCESS, object),
+        "image_size": (int, NOTHING),
+        "fit": TEXT,
+        "crop?": [int],
+        "frames": int,
+    },
+    "keypoints": {
+        "count": int,
+        "names": [TEXT],
+        "semantics": TEXT,
+        "groups": {"*": [int]},
+        "edges": [[int]],
+        "flip_pairs": [[int]],
+    },
+    "coordinates": {**dict.fromkeys(COORDINATES, object), "extras": [TEXT]},
+    "weights": {
+        "model.safetensors": {
+            "role": TEXT,
+            "tensors": int,
+            "parameters": int,
+            "dtype": TEXT,
+            "flops": (int, NOTHING),
+        }
+    },
+    "training": {"*": object},
+}
+RESULT = {
+    "dataset": {"id": TEXT, "name": TEXT, "split": (str, NOTHING)},
+    "task": TEXT,
+    "protocol": TEXT,
+    "metric": TEXT,
+    "unit": TEXT,
+    "higher_is_better": (bool, NOTHING),
+    "definition": TEXT,
+    "value": NUMBER,
+    "interval": ([NUMBER], NOTHING),
+    "n": (int, NOTHING),
+    "baselines": {"*": (*NUMBER, NOTHING)},
+    "crop": TEXT,
+    "origin": TEXT,
+    "date": TEXT,
+    "library": TEXT,
+    "command": TEXT,
+}
+EVALUATION = {"format_version": int, "results": [RESULT]}
+MANIFEST = {"format_version": int, "name": TEXT, "files": {"*": {"size": int, "sha256": TEXT}}}
+ORIGINS = ("ours", "reported-by-paper", "third-party")
+
+
+def check_version(stated: Any, where: str) -> None:
+    """Refuse files of a later format, and those of none."""
+    version = stated.get("format_version") if isinstance(stated, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        least = stated.get("min_library")
+        needs = f" Needs >= {least}:" if isinstance(least, str) and _numbers(least) else ""
+        raise FormatTooNewError(
+            f"{where} has format {version}; this version ({LIBRARY}) reads up to {FORMAT_VERSION}."
+            f"{needs} pip install -U keypoint-zoo, or pin an older revision."
+        )
+    if version != FORMAT_VERSION:
+        raise IntegrityError(f"{where}: format_version is {version!r}, not a number that exists.")
+
+
+def read_json(file: Path, where: str) -> Any:
+    """Read a JSON file strictly; see :func:`parse_json`."""
+    if file.stat().st_size > MAX_JSON:
+        raise IntegrityError(f"{where}: {file.name} is larger than {MAX_JSON} bytes.")
+    return parse_json(file.read_bytes(), f"{where}: {file.name}")
+
+
+def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
+    """Parse JSON without its holes: no NaN, no duplicate keys, no depth or size without end.
+
+    Raises:
+        IntegrityError: it is not such JSON.
+    """
+
+    def no_constant(word: str) -> None:
+        raise ValueError(f"{word} is no JSON number")
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value):
+            raise ValueError(f"{text} is too large a number")
+        return value
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = dict(pairs)
+        if len(keys) != len(pairs):
+            twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
+            raise ValueError(f"the key {twice!r} twice")
+        return keys
+
+    if len(data) > limit:
+        raise IntegrityError(f"{where} is larger than {limit} bytes.")
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_constant=no_constant,
+            parse_float=number,
+            object_pairs_hook=unique,
+        )
+        if _depth(value) > MAX_DEPTH:
+            raise ValueError(f"deeper than {MAX_DEPTH}")
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise IntegrityError(f"{where} is not valid JSON: {reason}.") from None
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, (dict, list))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return depth
+
+
+def conform(value: Any, schema: Any, where: str) -> None:
+    """Check a value against one of the tables above.
+
+    Raises:
+        IntegrityError: naming the first place that does not conform.
+    """
+    if isinstance(schema, dict):
+        if not isinstance(value, dict):
+            raise IntegrityError(f"{where} must be an object.")
+        if "*" not in schema:
+            keys = {key.rstrip("?"): key for key in schema}
+            for key in value:
+                if key not in keys:
+                    raise IntegrityError(f"{where}: unknown key {key!r}.")
+            for key, written in keys.items():
+                if key not in value and not written.endswith("?"):
+                    raise IntegrityError(f"{where}: no {key!r}.")
+        for key, inner in value.items():
+            each = schema.get("*", schema.get(key, schema.get(f"{key}?")))
+            conform(inner, each, f"{where}: {key}")
+    elif isinstance(schema, list):
+        if not isinstance(value, list):
+            raise IntegrityError(f"{where} must be a list.")
+        for i, inner in enumerate(value):
+            conform(inner, schema[0], f"{where}[{i}]")
+    elif isinstance(schema, tuple) and any(isinstance(kind, list) for kind in schema):
+        if value is not None:
+            conform(value, schema[0], where)
+    else:
+        kinds = schema if isinstance(schema, tuple) else (schema,)
+        right = isinstance(value, kinds) and (
+            not isinstance(value, bool) or bool in kinds or object in kinds
+        )
+        if not right:
+            words = " or ".join(kind.__name__ for kind in kinds)
+            raise IntegrityError(f"{where} must be {words}, not {str(value)[:60]!r}.")
+
+
+def check_config(config: Mapping[str, Any], where: str) -> None:
+    """Check the values of a config.json whose keys and types are right."""
+    where = f"{where}: config.json"
+    if config["format"] != FORMAT:
+        raise IntegrityError(f"{where}: format is {config['format']!r}, not '{FORMAT}'.")
+    if (_numbers(config["min_library"]) or (0,)) > (_numbers(LIBRARY) or (0,)):
+        raise FormatTooNewError(
+            f"{where}: needs keypoint-zoo >= {config['min_library']}, this is {LIBRARY}. "
+            "pip install -U keypoint-zoo, or pin an older revision."
+        )
+    check_name(config["name"], where)
+    if config["task"] not in TASKS:
+        raise IntegrityError(f"{where}: task {config['task']!r} is none of {', '.join(TASKS)}.")
+    _check_numbers(config["architecture"]["args"], f"{where}: architecture")
+    for place, fixed in (("preprocess", PREPROCESS), ("coordinates", COORDINATES)):
+        for key, value in fixed.items():
+            if config[place][key] != value:
+                raise IntegrityError(
+                    f"{where}: {place}.{key} is {str(config[place][key])[:60]!r}; this version "
+                    f"knows {value!r} only."
+                )
+    preprocess = config["preprocess"]
+    size = preprocess["image_size"]
+    if size is not None and not 1 <= size <= MAX_DEPTH * 128:
+        raise IntegrityError(f"{where}: preprocess.image_size {size} is not in 1 ... 4096.")
+    if preprocess["fit"] not in ("stretch", "pad", "crop"):
+        raise IntegrityError(f"{where}: preprocess.fit is {preprocess['fit']!r}.")
+    if len(preprocess.get("crop", range(4))) != 4:
+        raise IntegrityError(f"{where}: preprocess.crop must be left, top, width, height.")
+    check_keypoints(config["keypoints"], where)
+
+
+def check_name(name: str, where: str) -> None:
+    """Refuse names that are no lower-case words joined by hyphens."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,95}", name):
+        raise IntegrityError(
+            f"{where}: {name[:80]!r} is no name of an entry: lower-case letters, digits, '-', '.'."
+        )
+
+
+def check_keypoints(keypoints: Mapping[str, Any], where: str) -> None:
+    """Check names, groups, edges and flips against the number of keypoints."""
+    count, names = keypoints["count"], keypoints["names"]
+    if not 0 < count <= MAX_KEYPOINTS:
+        raise IntegrityError(f"{where}: keypoints.count {count} is not in 1 ... {MAX_KEYPOINTS}.")
+    if len(names) != count or len(set(names)) != count:
+        raise IntegrityError(f"{where}: keypoints.names must be {count} different names.")
+    if any(not name or len(name) > 64 or not name.isprintable() for name in names):
+        raise IntegrityError(f"{where}: keypoints.names must be printable, of 1 to 64 characters.")
+    if keypoints["semantics"] not in ("discovered", "annotated"):
+        raise IntegrityError(f"{where}: keypoints.semantics is {keypoints['semantics']!r}.")
+    pairs = [*keypoints["edges"], *keypoints["flip_pairs"]]
+    if any(len(pair) != 2 or pair[0] == pair[1] for pair in pairs):
+        raise IntegrityError(f"{where}: edges and flip_pairs must be pairs of two keypoints.")
+    groups = list(keypoints["groups"].values())
+    if any(not 0 <= k < count for part in (*pairs, *groups) for k in part):
+        raise IntegrityError(f"{where}: edges, flip_pairs and groups must name 0 ... {count - 1}.")
+    flipped = [k for pair in keypoints["flip_pairs"] for k in pair]
+    if len(flipped) != len(set(flipped)):
+        raise IntegrityError(f"{where}: a keypoint is in two flip_pairs.")
+
+
+def check_evaluation(evaluation: Any, where: str) -> None:
+    """Check the table of results."""
+    where = f"{where}: evaluation.json"
+    check_version(evaluation, where)
+    conform(evaluation, EVALUATION, where)
+    for result in evaluation["results"]:
+        if result["origin"] not in ORIGINS:
+            raise IntegrityError(f"{where}: origin {result['origin']!r} is none of {ORIGINS}.")
+
+
+def _check_numbers(node: Any, where: str) -> None:
+    """Refuse numbers that could make a constructor loop, or allocate, without end."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            _check_numbers(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for value in node:
+            _check_numbers(value, where)
+    elif isinstance(node, int) and abs(node) > MAX_NUMBER:
+        raise IntegrityError(f"{where} is {str(node)[:20]}; more than {MAX_NUMBER} is refused.")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the release numbers of a version: (0, 1, 0); empty if it is none."""
+    found = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
+
+
+def canonical(value: Any) -> bytes:
+    """Return the one way to write a JSON value: sorted keys, no spaces."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+def pretty(value: Any) -> bytes:
+    """Return JSON for people, ending with a newline.
+
+    Raises:
+        ValueError: NaN or infinity is in it.
+    """
+    return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()
