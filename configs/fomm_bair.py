@@ -7,7 +7,7 @@ Iterations: 20 epochs over 42 880 training videos; that number is from memory, n
 has it.
 Hardware: not published; a GPU. The official batch of 36 is that of all GPUs together,
 train.batch_size that of each. VGG19 is torchvision's.
-Official checkpoint: tools/convert.py fomm bair-cpk.pth.tar configs/fomm_bair.py --out FILE.
+Official checkpoint: keypoint-zoo convert fomm bair-cpk.pth.tar --config fomm-bair ...
 """
 
 # fmt: off

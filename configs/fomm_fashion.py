@@ -7,7 +7,7 @@ Iterations: 100 epochs of 50 passes over 500 training videos; that number is fro
 our sources has it.
 Hardware: not published; a GPU. The official batch of 27 is that of all GPUs together,
 train.batch_size that of each. VGG19 is torchvision's.
-Official checkpoint: tools/convert.py fomm fashion.pth.tar configs/fomm_fashion.py --out FILE.
+Official checkpoint: keypoint-zoo convert fomm fashion.pth.tar --config fomm-fashion ...
 """
 
 # fmt: off

@@ -7,7 +7,7 @@ Iterations: 100 epochs of 25 passes over 900 training videos; that number is fro
 our sources has it.
 Hardware: not published; a GPU. The official batch of 36 is that of all GPUs together,
 train.batch_size that of each. VGG19 is torchvision's.
-Official checkpoint: tools/convert.py fomm mgif-cpk.pth.tar configs/fomm_mgif.py --out FILE.
+Official checkpoint: keypoint-zoo convert fomm mgif-cpk.pth.tar --config fomm-mgif ...
 """
 
 # fmt: off

@@ -8,7 +8,7 @@ Iterations: 100 epochs of 8 passes over 1110 training videos; that number is fro
 our sources has it.
 Hardware: two GPUs for a day, say the authors. The official batch of 36 is that of all GPUs
 together, train.batch_size that of each. VGG19 is torchvision's.
-Official checkpoint: tools/convert.py fomm nemo-cpk.pth.tar configs/fomm_nemo.py --out FILE.
+Official checkpoint: keypoint-zoo convert fomm nemo-cpk.pth.tar --config fomm-nemo ...
 """
 
 # fmt: off

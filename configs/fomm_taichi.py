@@ -10,7 +10,7 @@ Iterations: 100 epochs of 150 passes over the videos, whose number we do not kno
 faces, is chosen here.
 Hardware: two GPUs for two to three days, say the authors. The official batch of 30 is that of all
 GPUs together, train.batch_size that of each. VGG19 is torchvision's.
-Official checkpoint: tools/convert.py fomm taichi-cpk.pth.tar configs/fomm_taichi.py --out FILE.
+Official checkpoint: keypoint-zoo convert fomm taichi-cpk.pth.tar --config fomm-taichi ...
 """
 
 # fmt: off

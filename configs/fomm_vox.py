@@ -8,7 +8,7 @@ Data: data/vox/train and test, an mp4 or a folder of frames per video, called
 Iterations: 100 epochs of 75 passes, of which the authors say that they are 100 000.
 Hardware: two GPUs for two to three days, say the authors. The official batch of 40 is that of all
 GPUs together, train.batch_size that of each. VGG19 is torchvision's.
-Official checkpoint: tools/convert.py fomm vox-cpk.pth.tar configs/fomm_vox.py --out FILE. The first
+Official checkpoint: keypoint-zoo convert fomm vox-cpk.pth.tar --config fomm-vox ... The first
 official checkpoints come from torch 1.0, where the sampler's align_corners was True, in motion,
 decoder and second_view.
 """

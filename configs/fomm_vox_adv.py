@@ -7,7 +7,7 @@ Iterations: 150 epochs of 75 passes at batch size 36, where fomm_vox.py has 100 
 stays as it is.
 Hardware: two GPUs for two to three days, say the authors. The official batch of 36 is that of all
 GPUs together, train.batch_size that of each. VGG19 is torchvision's.
-Official checkpoint: tools/convert.py fomm vox-adv-cpk.pth.tar configs/fomm_vox_adv.py --out FILE.
+Official checkpoint: keypoint-zoo convert fomm vox-adv-cpk.pth.tar --config fomm-vox-adv ...
 """
 
 # fmt: off

@@ -8,7 +8,7 @@ data, drawn landmarks are normalised by their sum, and the moved source is compa
 target, too.
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
-Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_bair.py --out FILE.
+Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-bair ...
 Hardware: one GPU; the authors' README says four hours.
 """
 

@@ -7,7 +7,7 @@ Data: the preprocessed UvA-NEMO clips in data/nemo/{train,test}, one film strip,
 frames each. 750 epochs of 1 110 clips (that number is from memory, none of our sources has it).
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
-Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_nemo.py --out FILE.
+Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-nemo ...
 Hardware: one GPU; the authors' README says six hours.
 """
 

@@ -8,7 +8,7 @@ or folder of frames each; to be asked for from their authors. 750 epochs of 3 28
 number is from memory, none of our sources has it).
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
-Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_taichi.py --out FILE.
+Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-taichi ...
 Hardware: one GPU; the authors' README says ten hours.
 """
 

@@ -8,7 +8,7 @@ Data: VoxCeleb crops in data/vox/{train,test} as fomm_vox.py has them. 20 epochs
 Landmarks and motion at a quarter of the image's size; the generator has seven levels.
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
 images through the detector at once, landmarks that learn through the critic.
-Official checkpoint: tools/convert.py monkeynet FILE configs/monkeynet_vox.py --out FILE.
+Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-vox ...
 Hardware: one GPU of 16 GB or more.
 """
 

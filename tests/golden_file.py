@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,18 @@ class Golden:
         assert found.numel() == stored.numel(), key
         error = (found.double() - stored.double()).abs().max().item()
         assert error <= max(self.atol[key], slack), f"{key}: {error:.3g} > {self.atol[key]:.3g}"
+
+
+State = Mapping[str, torch.Tensor]
+
+
+def official_names(
+    convert: Callable[[Mapping[str, State]], State], states: Mapping[str, State]
+) -> dict[str, tuple[str, str]]:
+    """Return our names -> (network, official name), by converting numbers in place of weights."""
+    every = [(network, key) for network, state in states.items() for key in state]
+    numbered = {
+        network: {key: torch.tensor(every.index((network, key))) for key in state}
+        for network, state in states.items()
+    }
+    return {ours: every[int(number)] for ours, number in convert(numbered).items()}

@@ -431,8 +431,11 @@ def test_sound_is_taken_over(folder, command, body, said):
         (("run", "face.png", "talk.mp4", "--out", "link.mp4"), "'link.mp4' is an input. Give"),
         (("run", "no.png", "talk.mp4", "--out", "x.mp4"), "no input 'no.png'. Give an image"),
         (("run", "talk.mp4", "talk.mp4", "--out", "x.mp4"), "'talk.mp4' cannot be decoded as an"),
-        (("tiny.py", "face.png", "talk.mp4", "--out", "x.mp4"), "give a config its --checkpoint."),
-        (("bin", "face.png", "talk.mp4", "--out", "x.mp4"), "no config 'bin/config.json'"),
+        (
+            ("tiny.py", "face.png", "talk.mp4", "--out", "x.mp4"),
+            "its weights with --checkpoint.",
+        ),
+        (("bin", "face.png", "talk.mp4", "--out", "x.mp4"), "'bin' is no name of the zoo, but"),
     ],
 )
 def test_the_command_refuses(folder, command, words, text):

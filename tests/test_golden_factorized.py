@@ -24,119 +24,63 @@ from components.ops.tps import control_grid, fit
 from components.ops.warp import warp
 from registry import build
 from registry.contract import Appearance, Batch, Landmarks
-from tests.golden_file import Golden
+from tests.golden_file import Golden, official_names
+from zoo.convert import factorized
+from zoo.convert.official import rename
 
 State = dict[str, Tensor]
 
 
-def unet_key(key: str, deepest: str) -> str:
-    """Rename a key of the official U-Net; ``deepest`` is the number of its last decoder stage."""
-    first = {"0.0": 0, "1.0": 3, "2.0.0": 6, "2.1.0": 9}
-    if m := re.fullmatch(r"encoder_layers\.0\.(0\.0|1\.0|2\.0\.0|2\.1\.0)\.(\w+)", key):
-        return f"blocks.0.{first[m[1]]}.{m[2]}"
-    if m := re.fullmatch(r"encoder_layers\.(\d)\.([01])\.0\.(\w+)", key):
-        return f"blocks.{m[1]}.{3 * int(m[2])}.{m[3]}"
-    if m := re.fullmatch(r"skip_convs\.(\d)\.0\.(\w+)", key):
-        return f"skips.{m[1]}.{m[2]}"
-    if m := re.fullmatch(r"decoder_layers\.0\.0\.(\w+)", key):
-        return f"bottom.0.{m[1]}"
-    if m := re.fullmatch(rf"decoder_layers\.{deepest}\.1\.(\w+)", key):
-        return f"head.{m[1]}"
-    m = re.fullmatch(r"decoder_layers\.(\d)\.(?:0\.)?([02])\.0\.(\w+)", key)
-    return f"{'before' if m[2] == '0' else 'after'}.{int(m[1]) - 1}.0.{m[3]}"
-
-
-def spade_key(key: str) -> str:
-    key = key.replace("mlp_shared.0.", "shared.").replace("mlp_", "")
-    key = key.replace("weight_orig", "parametrizations.weight.original")
-    return re.sub(r"weight_([uv])$", r"parametrizations.weight.0.\1", key)
-
-
-def decoder_key(key: str) -> str:
-    for theirs, ours in (
-        *(("fc.", "start."), ("conv_img.", "last."), ("head_0.", "head.")),
-        *(("G_middle_", "middle."), ("up_0.", "climb.0."), ("up_1.", "climb.1.")),
-        ("up_4.", "climb.2."),
-    ):
-        key = key.replace(theirs, ours)
-    return spade_key(key)
-
-
-def unet_keys(state: State) -> dict[str, str]:
-    """Official keys of a U-Net -> ours."""
-    deepest = max(key.split(".")[1] for key in state if key.startswith("decoder_layers"))
-    return {key: unet_key(key, deepest) for key in state}
-
-
-def load(module: nn.Module, state: State, keys: dict[str, str]) -> nn.Module:
-    module.load_state_dict({keys[key]: value for key, value in state.items()})
-    return module
-
-
-NETS = {
-    "shape_encoder": "encoder.net",
-    "appearance_encoder": "appearance_encoder.net",
-    "image_decoder": "decoder",
-    "bg_net": "compositor.background_net",
-    "fg_mask_net": "compositor.mask_net",
-    "fg_mask_net.0": "compositor.mask_net",  # with its upsampling, if of low resolution
-}
-
-
-def make(golden: Golden, *, k: int, d: int, divide: int = 1, **sizes: object) -> nn.Module:
-    """Build the pipeline and fill every network that the file has the weights of.
+def model_of(
+    *, k: int, d: int, divide: int = 1, critic: bool = False, **sizes: object
+) -> dict[str, object]:
+    """Return the model of a file, as in a config.
 
     ``divide`` is the file's divisor of the widths of the mask and the background net.
     """
     first, size = sizes.get("first", 2), sizes.get("size", 64)
-    scores = golden.weights("discriminator")
-    pipeline = build(
-        dict(
-            type="pipelines/reconstruction",
-            encoder=dict(type="encoders/unet", num_landmarks=k, first=first, widths=sizes["pose"]),
-            bottleneck=dict(
-                type="bottlenecks/gaussian", grid="left_edge", **sizes.get("covariance", {})
-            ),
-            rasterizer=dict(type="rasterizers/gaussian", image_size=size, grid="left_edge"),
-            appearance_encoder=dict(
-                type="encoders/part_appearance",
-                num_landmarks=k,
-                features=4 * first,
-                out_channels=d,
-                first=sizes.get("appearance_first", 0),
-                widths=(sizes.get("appearance", 16),),
-            ),
-            decoder=dict(
-                type="decoders/spade",
-                num_landmarks=k,
-                appearance_channels=d,
-                width=sizes["width"],
-            ),
-            compositor=dict(
-                type="compositors/mask_blend",
-                num_landmarks=k,
-                first=32 // divide,
-                mask_widths=[32 // divide] * sizes.get("mask_stages", 3),
-                background_widths=[w // divide for w in (32, 64, 128)],
-            ),
-            image_critic=dict(type="critics/pix2pix", width=4) if scores else None,
-        )
+    return dict(
+        type="pipelines/reconstruction",
+        encoder=dict(type="encoders/unet", num_landmarks=k, first=first, widths=sizes["pose"]),
+        bottleneck=dict(
+            type="bottlenecks/gaussian", grid="left_edge", **sizes.get("covariance", {})
+        ),
+        rasterizer=dict(type="rasterizers/gaussian", image_size=size, grid="left_edge"),
+        appearance_encoder=dict(
+            type="encoders/part_appearance",
+            num_landmarks=k,
+            features=4 * first,
+            out_channels=d,
+            first=sizes.get("appearance_first", 0),
+            widths=(sizes.get("appearance", 16),),
+        ),
+        decoder=dict(
+            type="decoders/spade", num_landmarks=k, appearance_channels=d, width=sizes["width"]
+        ),
+        compositor=dict(
+            type="compositors/mask_blend",
+            num_landmarks=k,
+            first=32 // divide,
+            mask_widths=[32 // divide] * sizes.get("mask_stages", 3),
+            background_widths=[w // divide for w in (32, 64, 128)],
+        ),
+        image_critic=dict(type="critics/pix2pix", width=4) if critic else None,
     )
-    if scores:
-        # the official scales are numbered from the smallest
-        keys = {key: f"scales.{1 - int(key[5])}{key[6:]}" for key in scores}
-        load(pipeline.image_critic, scores, keys)
-    pipeline.table = {}
-    for net, place in NETS.items():
-        state = golden.weights(f"model/{net}", ".")
-        if state and next(iter(state))[0] != "0":
-            keys = (
-                {key: decoder_key(key) for key in state}
-                if net == "image_decoder"
-                else unet_keys(state)
-            )
-            load(pipeline.get_submodule(place), state, keys)
-            pipeline.table |= {f"{place}.{ours}": f"{net}.{key}" for key, ours in keys.items()}
+
+
+def official_states(golden: Golden) -> dict[str, State]:
+    """Return the state dicts of the official model, and of its critic if there is one."""
+    found = {network: golden.weights(network) for network in ("model", "discriminator")}
+    return {network: state for network, state in found.items() if state}
+
+
+def make(golden: Golden, **sizes: object) -> nn.Module:
+    """Build the pipeline and fill it with the weights of the file."""
+    states = official_states(golden)
+    pipeline = build(model_of(critic="discriminator" in states, **sizes))
+    pipeline.load_state_dict(factorized.convert(states))
+    names = official_names(factorized.convert, states)
+    pipeline.table = {ours: key for ours, (net, key) in names.items() if net == "model"}
     return pipeline
 
 
@@ -364,7 +308,10 @@ def test_gaussian_fit_and_rendering(operators):
 def test_adaptive_normalisation(operators):
     x, maps = operators["input/block_x"], operators["input/segmentation"]
     state = operators.weights("spade_norm")
-    norm = load(Spade(channels=8, maps=5), state, {key: spade_key(key) for key in state})
+    state = {f"norm_0.{key}": value for key, value in state.items()}
+    norm = nn.ModuleDict({"norm_0": Spade(channels=8, maps=5)})
+    norm.load_state_dict(rename(state, factorized.SPADE_BLOCK, "block"))
+    norm = norm["norm_0"]
     operators.check("spade_norm/out", norm(x, maps))
 
 
@@ -372,21 +319,23 @@ def test_adaptive_normalisation(operators):
 def test_adaptive_block(operators, name, outputs):
     x, maps = operators["input/block_x"], operators["input/segmentation"]
     state = operators.weights(name)
-    keys = {key: spade_key(key) for key in state}
-    block = load(SpadeBlock(inputs=8, outputs=outputs, maps=5), state, keys)
+    block = SpadeBlock(inputs=8, outputs=outputs, maps=5)
+    block.load_state_dict(rename(state, factorized.SPADE_BLOCK, name))
     operators.check(f"{name}/eval_out", block.eval()(x, maps))
     operators.check(f"{name}/train_out", block.train()(x, maps))
     found = block.state_dict()
     vectors = [key for key in state if re.search(r"weight_[uv]$", key)]
     assert len(vectors) == (6 if outputs == 6 else 4)
     for key in vectors:
-        operators.check(f"{name}/after_train_forward/{key}", found[keys[key]])
+        (ours,) = rename({key: state[key]}, factorized.SPADE_BLOCK, name)
+        operators.check(f"{name}/after_train_forward/{key}", found[ours])
 
 
 def test_unet(operators):
     state = operators.weights("unet")
     net = AdditiveUNet(inputs=8, first=4, downs=3, widths=(16, 8), outputs=5)
-    out, first = load(net, state, unet_keys(state))(operators["input/unet_x"])
+    net.load_state_dict(rename(state, factorized.UNET, "unet"))
+    out, first = net(operators["input/unet_x"])
     operators.check("unet/out", out)
     operators.check("unet/first_block", first)
 

@@ -1,6 +1,8 @@
 """IMM's warps against numbers of the official implementation; see tests/golden/excerpt.py.
 
-Its networks, Gaussian maps and losses need TensorFlow 1 and have no golden numbers: test_imm.py.
+Its networks need TensorFlow 1. What stands in for them is made by tests/golden/imm_tensorflow.py: a
+checkpoint that TensorFlow wrote and what TensorFlow's operations make of it. Its losses have no
+golden numbers: test_imm.py.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from torch.nn import functional as F
 
 from components.ops.tps import Spline, control_grid
 from components.ops.warp import warp
-from tests.golden_file import Golden
+from registry import build
+from registry.contract import Batch
+from tests.golden_file import GOLDEN, Golden
+from zoo.convert import imm
 
 SIDE = 48
 
@@ -51,3 +56,33 @@ def test_warp_padded(golden):
     golden.check("tps_padded/grid_every_4th", grid[:, ::4, ::4])
     warped = warp(F.pad(golden["input/image"], [half] * 4), grid, align_corners=True)
     golden.check("tps_padded/warped_align_corners_True", warped[..., half:-half, half:-half])
+
+
+MODEL = dict(
+    type="pipelines/reconstruction",
+    encoder=dict(type="encoders/imm", num_landmarks=2, width=1),
+    bottleneck=dict(type="bottlenecks/separable", grid="corners"),
+    rasterizer=dict(
+        type="rasterizers/gaussian",
+        image_size=32,
+        stride=8,
+        kernel="exponential",
+        variance=0.01,
+        grid="corners",
+    ),
+    appearance_encoder=dict(type="encoders/imm", width=1),
+    decoder=dict(type="decoders/imm", num_landmarks=2, appearance_channels=8, width=1),
+)
+
+
+def test_networks_from_a_tensorflow_checkpoint():
+    golden = Golden("imm_tensorflow")
+    pipeline = build(MODEL)
+    pipeline.load_state_dict(imm.load(GOLDEN / "imm_tensorflow.ckpt"))
+    source, driving = golden.image("image"), golden.image("future")
+    with torch.no_grad():
+        out = pipeline.eval().infer(Batch(source=source, driving=driving))
+        maps = pipeline.encoder(driving)
+    golden.check("pose_maps", maps.permute(0, 2, 3, 1))  # channels last there
+    golden.check("points_yx", out.landmarks.xy.flip(-1))
+    golden.check("render", 255 * out.render.permute(0, 2, 3, 1))

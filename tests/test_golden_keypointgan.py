@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 
@@ -15,7 +13,8 @@ from components.ops.tps import Spline, control_grid, radial
 from components.ops.warp import warp
 from registry import build
 from registry.contract import Batch, Landmarks
-from tests.golden_file import Golden
+from tests.golden_file import Golden, official_names
+from zoo.convert import keypointgan
 
 EDGES = (
     *((1, 11), (2, 1), (3, 2), (5, 3), (6, 11), (7, 6), (8, 7), (10, 8)),
@@ -23,101 +22,53 @@ EDGES = (
 )
 
 
-def image_to_skeleton_key(key: str) -> str:
-    def rename(m: re.Match) -> str:
-        block, layer = int(m[2]), int(m[3])
-        if m[1] == "encoder":
-            return "neck" if (block, layer) == (3, 6) else f"levels.{block}.{layer}"
-        if block == 0:
-            return f"climb.0.{layer}"
-        if layer == 0:
-            return f"merge.{block - 1}"
-        return f"climb.{block}.{layer - 1}"
-
-    return re.sub(r"(encoder|decoder)\.blocks\.(\d+)\.(\d+)", rename, key)
-
-
-def stem_key(key: str) -> str:
-    def rename(m: re.Match) -> str:
-        index = int(m[1])
-        return "head" if index == 24 else f"levels.{index // 6}.{index % 6}"
-
-    return re.sub(r"model\.(\d+)", rename, key)
-
-
-def critic_key(key: str) -> str:
-    return re.sub(r"net_(\d)\.model", r"scales.\1", key)
-
-
 def load(pipeline: torch.nn.Module, golden: Golden) -> dict[str, tuple[str, str]]:
     """Fill the pipeline from official weights; return our key -> (network, official key)."""
-    places = {
-        "G_A": ("encoder.", image_to_skeleton_key),
-        "D_A": ("prior.critic.", critic_key),
-        "regressor": ("bottleneck.encoder.", stem_key),
-        "offline_regressor": ("reference_bottleneck.encoder.", stem_key),
-    }
-    state, table = {}, {}
-    for network, (prefix, rename) in places.items():
-        if network == "offline_regressor" and pipeline.reference_bottleneck is None:
-            continue
-        for key, value in golden.weights(network).items():
-            state[prefix + rename(key)] = value
-            table[prefix + rename(key)] = (network, key)
-    for key, value in golden.weights("G_B").items():
-        part, rest = key.split(".", 1)
-        prefix = {"encoder": "decoder.pose_encoder.", "encoder_cond": "appearance_encoder."}.get(
-            part
-        )
-        new = (
-            f"decoder.climb.{rest.removeprefix('model.')}"
-            if prefix is None
-            else prefix + stem_key(rest)
-        )
-        state[new] = value
-        table[new] = ("G_B", key)
-    pipeline.load_state_dict(state)
-    return table
+    states = {network: golden.weights(network) for network in keypointgan.RULES}
+    if pipeline.reference_bottleneck is None:
+        del states["offline_regressor"]
+    pipeline.load_state_dict(keypointgan.convert(states))
+    return official_names(keypointgan.convert, states)
 
 
-def make(
-    golden: Golden, width: int, reference: bool = True
-) -> tuple[torch.nn.Module, torch.nn.Module]:
+def model_of(width: int, reference: bool = True) -> dict:
+    """Return the model of a file, as in a config."""
+
     def regressor() -> dict:
         stem = dict(
             type="encoders/stem", takes="pose_image", out_channels=32, width=width, norm="instance"
         )
         return dict(type="bottlenecks/skeleton_regressor", encoder=stem, grid="corners")
 
-    pipeline = build(
-        dict(
-            type="pipelines/reconstruction",
-            encoder=dict(type="encoders/image_to_skeleton", width=width),
-            bottleneck=regressor(),
-            reference_bottleneck=regressor() if reference else None,
-            bottleneck_apart=True,
-            rasterizer=dict(
-                type="rasterizers/skeleton", edges=EDGES, image_size=128, grid="corners"
+    return dict(
+        type="pipelines/reconstruction",
+        encoder=dict(type="encoders/image_to_skeleton", width=width),
+        bottleneck=regressor(),
+        reference_bottleneck=regressor() if reference else None,
+        bottleneck_apart=True,
+        rasterizer=dict(type="rasterizers/skeleton", edges=EDGES, image_size=128, grid="corners"),
+        appearance_encoder=dict(type="encoders/stem", width=width, out_channels=8 * width),
+        decoder=dict(
+            type="decoders/conditional",
+            pose_encoder=dict(
+                type="encoders/stem", takes="pose_image", width=width, out_channels=8 * width
             ),
-            appearance_encoder=dict(type="encoders/stem", width=width, out_channels=8 * width),
-            decoder=dict(
-                type="decoders/conditional",
-                pose_encoder=dict(
-                    type="encoders/stem", takes="pose_image", width=width, out_channels=8 * width
-                ),
-                appearance_channels=8 * width,
-                width=width,
-            ),
-            prior=dict(
-                type="priors/unpaired_poses",
-                critic=dict(
-                    type="critics/multiscale_patch", width=2 * width if width == 32 else width
-                ),
-                image_size=128,
-                history=0,
-            ),
-        )
+            appearance_channels=8 * width,
+            width=width,
+        ),
+        prior=dict(
+            type="priors/unpaired_poses",
+            critic=dict(type="critics/multiscale_patch", width=2 * width if width == 32 else width),
+            image_size=128,
+            history=0,
+        ),
     )
+
+
+def make(
+    golden: Golden, width: int, reference: bool = True
+) -> tuple[torch.nn.Module, torch.nn.Module]:
+    pipeline = build(model_of(width, reference))
     table = load(pipeline, golden)
     perceptual = build(
         dict(

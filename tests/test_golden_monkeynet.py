@@ -17,43 +17,46 @@ from components.ops.gaussians import circular, draw_gaussians, smaller_eigenvalu
 from components.ops.states import to_states
 from registry import build
 from registry.contract import Batch, Landmarks, Outputs
-from tests.golden_file import Golden
+from tests.golden_file import Golden, official_names
 from zoo.convert.monkeynet import convert
 
 NETWORKS = ("generator", "kp_detector", "discriminator")
 SIZES = dict(width=8, max_width=32, depth=3)
 
 
+def model_of(align_corners: bool = False) -> dict:
+    """Return the model of the file, as in a config."""
+    sampler = dict(align_corners=align_corners)
+    return dict(
+        type="pipelines/motion_transfer",
+        encoder=dict(type="encoders/monkeynet", num_landmarks=5, **SIZES),
+        bottleneck=dict(type="bottlenecks/monkeynet", grid="corners"),
+        motion=dict(
+            type="compositors/monkeynet_motion",
+            num_landmarks=5,
+            grid="corners",
+            **SIZES,
+            **sampler,
+        ),
+        decoder=dict(type="decoders/monkeynet", num_landmarks=5, blocks=2, **SIZES, **sampler),
+        rasterizer=dict(
+            type="rasterizers/gaussian",
+            image_size=32,
+            kernel="exponential",
+            scale=2.0,
+            grid="corners",
+            normaliser=100.0,
+        ),
+        image_critic=dict(
+            type="critics/feature_patch", widths=(8, 16), num_landmarks=5, pool_last=True
+        ),
+        through_critic=True,
+    )
+
+
 def make(golden: Golden, align_corners: bool = False) -> nn.Module:
     """Build the pipeline and fill it with the file's weights."""
-    sampler = dict(align_corners=align_corners)
-    pipeline = build(
-        dict(
-            type="pipelines/motion_transfer",
-            encoder=dict(type="encoders/monkeynet", num_landmarks=5, **SIZES),
-            bottleneck=dict(type="bottlenecks/monkeynet", grid="corners"),
-            motion=dict(
-                type="compositors/monkeynet_motion",
-                num_landmarks=5,
-                grid="corners",
-                **SIZES,
-                **sampler,
-            ),
-            decoder=dict(type="decoders/monkeynet", num_landmarks=5, blocks=2, **SIZES, **sampler),
-            rasterizer=dict(
-                type="rasterizers/gaussian",
-                image_size=32,
-                kernel="exponential",
-                scale=2.0,
-                grid="corners",
-                normaliser=100.0,
-            ),
-            image_critic=dict(
-                type="critics/feature_patch", widths=(8, 16), num_landmarks=5, pool_last=True
-            ),
-            through_critic=True,
-        )
-    )
+    pipeline = build(model_of(align_corners))
     # of the two frames of a clip, the official instance norm makes common statistics
     pipeline.image_critic.norms[1] = nn.BatchNorm2d(16, track_running_stats=False)
     pipeline.load_state_dict(convert({name: golden.weights(name) for name in NETWORKS}))
@@ -172,13 +175,8 @@ def test_a_training_pass(forward, align_corners):
     forward.check("train/prediction", clip(out.render))
     sum(found.values()).backward()
 
-    # ours -> official: the converter on numbers in place of weights
-    names = {network: list(forward.weights(network)) for network in NETWORKS}
-    every = [f"{network}/{key}" for network in NETWORKS for key in names[network]]
-    numbered = {
-        n: {key: torch.tensor(every.index(f"{n}/{key}")) for key in names[n]} for n in names
-    }
-    official = {ours: every[int(number)] for ours, number in convert(numbered).items()}
+    names = {network: forward.weights(network) for network in NETWORKS}
+    official = {ours: "/".join(key) for ours, key in official_names(convert, names).items()}
     parameters = {official[name]: p for name, p in pipeline.named_parameters()}
     assert len(parameters) == 26 + 76 + 8
     for network in NETWORKS:

@@ -4,16 +4,9 @@ The venv borrows the packages of the running interpreter, so nothing is download
 """
 
 import json
-import os
-import subprocess
-import sys
-import venv
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from venvs import OFFLINE, ROOT, make_venv, pip, run
 
 PYPROJECT = """
 [build-system]
@@ -179,33 +172,21 @@ sys.stdout.write(json.dumps(found))
 def python(tmp_path_factory):
     """The interpreter of a venv with both plugins."""
     home = tmp_path_factory.mktemp("plugins")
-    venv.create(home / "venv", with_pip=find_spec("pip") is None, symlinks=os.name != "nt")
-    python = home / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-    purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = subprocess.run([python, "-c", purelib], capture_output=True, text=True, check=True)
-    borrowed = [str(ROOT), *(path for path in sys.path if Path(path).is_dir())]
-    Path(site.stdout.strip(), "borrowed.pth").write_text("\n".join(borrowed))
+    python = make_venv(home / "venv")
     for name, (module, code, entries) in PLUGINS.items():
         (home / name).mkdir()
         (home / name / f"{module}.py").write_text(code)
         rows = "\n".join(f'"{key}" = "{module}:{cls}"' for key, cls in entries.items())
         text = PYPROJECT.format(name=name, module=module, entries=rows)
         (home / name / "pyproject.toml").write_text(text)
-    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
-    pip = [python, "-m", "pip", "install", "--quiet", *offline, *(home / name for name in PLUGINS)]
-    result = subprocess.run(pip, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
+    pip(python, "install", *OFFLINE, *(home / name for name in PLUGINS))
     return python
 
 
 @pytest.fixture(scope="module")
 def found(python, tmp_path_factory):
     """What a program sees that lists, builds and checks."""
-    result = subprocess.run(
-        [python, "-c", LOOK], cwd=tmp_path_factory.mktemp("x"), capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    return json.loads(run(python, "-c", LOOK, cwd=tmp_path_factory.mktemp("x")))
 
 
 def test_names_are_listed_without_importing_a_plugin(found):
@@ -264,13 +245,8 @@ def test_an_entry_point_whose_class_registers_another_name(found):
 
 def test_a_config_trains_with_the_plugin(python, tmp_path):
     (tmp_path / "acme_grey.py").write_text(CONFIG)
-    result = subprocess.run(
-        [python, ROOT / "tools" / "train.py", "acme_grey.py", "--work-dir", "run"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
+    train = ROOT / "tools" / "train.py"
+    run(python, train, "acme_grey.py", "--work-dir", "run", cwd=tmp_path)
     lines = (tmp_path / "run" / "scalars.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["iteration"] == 1
     saved = json.loads((tmp_path / "run" / "config.json").read_text())

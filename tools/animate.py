@@ -3,12 +3,13 @@
 
 ``tools/animate.py work_dirs/fomm_vox face.png talking.mp4 --out result.mp4``
 
-REF is the folder of a run (its config.json with last.pth, else best.pth), or a config with
-``--checkpoint``. Both inputs are resized as the config's data. The result moves relative to the
-driving video's first frame, which should show the pose of the picture: shape and place stay the
-picture's own. ``--best-frame`` starts from the driving frame most like it instead (its landmarks,
-wherever and however large), ``--absolute`` copies the driving poses. With ffmpeg on the PATH an
-.mp4 keeps the driving video's sound.
+REF is an entry of the zoo (``fomm-puppets``, ``hf:owner/name``, ``dir:path``), the folder of a run
+(its config.json with last.pth, else best.pth), or a config with ``--checkpoint``. Both inputs are
+resized as the model's data were. The result moves relative to the driving video's first frame,
+which should show the pose of the picture: shape and place stay the picture's own.
+``--best-frame`` starts from the driving frame most like it instead (its landmarks, wherever and
+however large), ``--absolute`` copies the driving poses. With ffmpeg on the PATH an .mp4 keeps the
+driving video's sound.
 """
 
 import argparse
@@ -23,7 +24,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from registry import ConfigError, load_config
+from registry import ConfigError
+from zoo.errors import ZooError
 
 # only a terminal shows progress in place, and other lines come below it
 NEXT_LINE = "\n" if sys.stderr.isatty() else ""
@@ -33,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("ref", metavar="REF", help="a run's folder, or a config")
+    parser.add_argument("ref", metavar="REF", help="an entry of the zoo, a run's folder, a config")
     parser.add_argument("source", metavar="SOURCE_IMAGE", type=Path)
     parser.add_argument(
         "driving", metavar="DRIVING_VIDEO", type=Path, help="video, GIF or folder of images"
@@ -62,14 +64,18 @@ def main() -> int:
         parser.error("--best-frame chooses where relative motion starts; leave out --absolute")
     try:
         check_paths(args.source, args.driving, args.out)
-        cfg, pipeline = resolve(args.ref, args.checkpoint)
-        animate(pipeline, cfg, args)
+        from zoo.model import open_model
+
+        pipeline = open_model(args.ref, args.checkpoint)
+        if not hasattr(pipeline, "animator") or pipeline.preprocess is None:
+            raise ConfigError(f"{args.ref}: not a model that moves images of an image_size.")
+        animate(pipeline, args)
     except KeyboardInterrupt:
         print(f"{NEXT_LINE}interrupted; {args.out} was not written", file=sys.stderr)
         return 130
-    except (ConfigError, OSError, ValueError) as error:
+    except (ZooError, OSError, ValueError) as error:
         print(f"{NEXT_LINE}error: {error}", file=sys.stderr)
-        return 2
+        return getattr(error, "exit_code", 2)
     return 0
 
 
@@ -84,30 +90,11 @@ def check_paths(source: Path, driving: Path, out: Path) -> None:
             raise ValueError(f"'{out}' is an input. Give another --out.")
 
 
-def resolve(ref: str, checkpoint: str | None) -> tuple[dict, object]:
-    """Return config and trained pipeline of a run's folder, or of a config and a checkpoint."""
-    folder = Path(ref)
-    config = folder
-    if folder.is_dir():
-        config = folder / "config.json"
-        found = [folder / name for name in ("last.pth", "best.pth") if (folder / name).is_file()]
-        checkpoint = checkpoint or (found or [folder / "last.pth"])[0]
-    elif not checkpoint:
-        raise ConfigError(f"'{ref}' is no folder of a run; give a config its --checkpoint.")
-    cfg = load_config(config)
-    from registry.job import load_pipeline
-
-    pipeline = load_pipeline(cfg, checkpoint)
-    if not hasattr(pipeline, "animator") or "image_size" not in cfg:
-        raise ConfigError(f"{config}: not a model that moves images of an image_size.")
-    return cfg, pipeline
-
-
-def animate(pipeline: object, cfg: dict, args: argparse.Namespace) -> None:
+def animate(pipeline: object, args: argparse.Namespace) -> None:
     """Write the result; frames are read, moved and written one batch at a time."""
     import numpy as np
 
-    from components.io.fit import fit_image, fit_options
+    from components.io.fit import fit_image
     from components.io.video import (
         VideoReader,
         frames_of,
@@ -118,8 +105,10 @@ def animate(pipeline: object, cfg: dict, args: argparse.Namespace) -> None:
         write_video,
     )
 
+    taken = pipeline.preprocess
+
     def fitted(frame: np.ndarray) -> np.ndarray:
-        return fit_image(frame, cfg["image_size"], **fit_options(cfg))[0]
+        return fit_image(frame, taken.image_size, taken.fit, taken.crop)[0]
 
     source = fitted(read_image(args.source))
     if args.driving.is_dir():

@@ -1,9 +1,20 @@
-"""Finished models. Importing this loads neither torch nor mmengine."""
+"""Finished models: list them, load them, check them, publish them.
+
+Importing this, and listing, loads neither torch nor mmengine nor the Hub's client; each function
+brings what it needs when it is first used.
+
+Example:
+    >>> import zoo
+    >>> zoo.names("*-puppets", task="motion-transfer")
+    ['fomm-puppets', 'monkeynet-puppets']
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 
 def _check_origin() -> None:
@@ -27,3 +38,50 @@ def _check_origin() -> None:
 
 
 _check_origin()
+
+from zoo.index import Entry, names, register_index  # noqa: E402
+from zoo.index import list_entries as list  # noqa: E402
+
+if TYPE_CHECKING:
+    from zoo.export import export, features
+    from zoo.hub import push
+    from zoo.model import architectures, build, load, open_model, verify
+    from zoo.saving import save
+    from zoo.sources import doctor, info, pull
+
+LAZY = {
+    **dict.fromkeys(("architectures", "build", "load", "open_model", "verify"), "model"),
+    **dict.fromkeys(("doctor", "info", "pull"), "sources"),
+    **dict.fromkeys(("export", "features"), "export"),
+    "push": "hub",
+    "save": "saving",
+}
+
+__all__ = [
+    "Entry",
+    "architectures",
+    "build",
+    "doctor",
+    "export",
+    "features",
+    "info",
+    "list",
+    "load",
+    "names",
+    "open_model",
+    "pull",
+    "push",
+    "register_index",
+    "save",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+    return getattr(import_module(f"zoo.{LAZY[name]}"), name)
+
+
+def __dir__() -> Any:
+    return __all__

@@ -37,8 +37,9 @@ def inference(model: Any) -> Any:
         return {key: inference(value) for key, value in model.items()}
     cls = resolve(model["type"], "model")
     arguments = arguments_of(cls) or {}
-    full = {k: p.default for k, p in arguments.items() if p.default is not p.empty}
-    kept = {"type": model["type"], **full, **{k: v for k, v in model.items() if k != "type"}}
+    defaults = {k: p.default for k, p in arguments.items() if p.default is not p.empty}
+    # the config's own order, in which parts draw their first weights
+    kept = {**model, **{k: v for k, v in defaults.items() if k not in model}}
     if getattr(cls, "fetches_weights", False):
         kept["weights"] = "random"
     for key in kept:

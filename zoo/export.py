@@ -6,12 +6,14 @@ import copy
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,8 +25,10 @@ from zoo.errors import INCOMPATIBLE, IntegrityError, ZooError
 
 Format = Literal["onnx", "torch_export", "torchscript"]
 Part = Literal["detector", "renderer"]
+Batch = tuple[Tensor, ...]  # the inputs of a part, or its outputs
 
 SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt"}
+FIELDS = ("xy", "cov", "affine", "score")  # of landmarks, that a detector gives
 NOTE = "keypoint-zoo.json"  # the description inside the file
 BATCHES = (1, 3)  # compared; traced with another one, so that a number written down is found out
 TRACED = 2
@@ -35,7 +39,7 @@ TOLERANCE = {"detector": 1e-3, "renderer": 1e-2}
 
 
 class ExportError(ZooError, ValueError):
-    """The model, or this installation, cannot do this export."""
+    """What is asked for is nothing that this model, or this installation, can give."""
 
     exit_code = INCOMPATIBLE
 
@@ -73,7 +77,7 @@ class Detector(nn.Module):
         super().__init__()
         self.pipeline, self.outputs = pipeline, tuple(outputs)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> Batch:
         found = self.pipeline.predict(images).landmarks
         return tuple(getattr(found, name) for name in self.outputs)
 
@@ -95,7 +99,7 @@ class Renderer(nn.Module):
         super().__init__()
         self.pipeline = pipeline
 
-    def forward(self, source: Tensor, driving: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, source: Tensor, driving: Tensor) -> Batch:
         return (self.pipeline.reconstruct(source, driving),)
 
 
@@ -130,20 +134,12 @@ def export(
     """
     out = Path(out)
     write, read = _tools(format, out)
-    if part not in get_args(Part):
-        raise ExportError(f"no part '{part}'.{did_you_mean(part, get_args(Part))}")
-    needed = {"detector": "predict", "renderer": "reconstruct"}[part]
-    if not hasattr(model, needed):
-        raise ExportError(f"{type(model).__name__} has no {part}: no method {needed}().")
+    _require(model, part)
     size = _size(model, images)
     pictures = _puppets(size) if images is None else images.detach().float().cpu()
-    copied = copy.deepcopy(model).float().cpu().eval().requires_grad_(False)
+    random = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        net: Any = Renderer(copied)
-        if part == "detector":
-            found = copied.predict(pictures[:1]).landmarks
-            fields = ("xy", "cov", "affine", "score")
-            net = Detector(copied, [name for name in fields if getattr(found, name) is not None])
+        net = _net(model, part, pictures)
         note = {
             "part": part,
             "inputs": net.inputs,
@@ -152,20 +148,22 @@ def export(
             "range": [0, 1],
             "keypoints": getattr(model, "keypoints", None),
         }
-        random = torch.Generator().manual_seed(0)
-        noise = torch.rand(TRACED, 3, size, size, generator=random)
+        batches = _inputs(net.inputs, pictures, random)
+        expected = _called_only(net, batches)
+        shape = (TRACED, 3, size, size)  # not one tensor twice: it would be traced as one input
+        example = tuple(torch.rand(shape, generator=random) for _ in net.inputs)
         out.parent.mkdir(parents=True, exist_ok=True)
         # a folder beside it: whatever an exporter leaves there is gone in any case
         with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
             draft = Path(folder) / out.name
             try:
-                write(net.eval(), (noise,) * len(net.inputs), draft, json.dumps(note))
+                write(net, example, draft, json.dumps(note))
             except Exception as error:  # exporters raise anything
                 raise ExportError(
                     f"{type(model).__name__}'s {part} cannot be exported as {format}: "
-                    f"{type(error).__name__}: {str(error).strip().splitlines()[:1]}."
+                    f"{_line(error)}"
                 ) from error
-            differences = _compare(net, read(draft), _inputs(net, pictures, random))
+            differences = _compare(net.outputs, read(draft), batches, expected)
             worst = max(differences, key=lambda name: _rank(differences[name]))
             if not differences[worst] <= TOLERANCE[part]:
                 raise IntegrityError(
@@ -176,9 +174,7 @@ def export(
     return Exported(out, differences, net.inputs, net.outputs)
 
 
-def features(
-    model: Any, images: Tensor, names: Sequence[str] | None = None
-) -> dict[str, Tensor | list[Tensor]]:
+def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
     """Return the maps of a model's keypoint encoder on the way to the pose.
 
     Args:
@@ -189,8 +185,9 @@ def features(
 
     Returns:
         What these modules gave, in the order of their calls, and at the end ``pose``: what the
-        encoder gives the bottleneck. The second call of a module is ``name@2``. Maps are copies,
-        since a later layer may work in place; gradients flow through them.
+        encoder gives the bottleneck. The second call of a module is ``name@2``, the first of
+        several tensors ``name[0]``. Maps are copies, since a later layer may work in place;
+        gradients flow through them.
 
     Raises:
         ExportError: the model has no encoder, or the encoder no module of that name.
@@ -202,17 +199,21 @@ def features(
     for name in names or ():
         if name not in known:
             raise ExportError(f"the encoder has no module '{name}'.{did_you_mean(name, known)}")
-    maps: dict[str, Any] = {}
+    maps: dict[str, Tensor] = {}
+    calls: Counter[str] = Counter()
 
-    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
-            calls = sum(key.partition("@")[0] == name for key in maps)
-            maps[f"{name}@{calls + 1}" if calls else name] = _copied(output)
+    def keep(name: str, output: Any) -> None:
+        calls[name] += 1
+        place = name if calls[name] == 1 else f"{name}@{calls[name]}"
+        if isinstance(output, Tensor):
+            maps[place] = output.clone()
+        elif isinstance(output, (list, tuple)):
+            maps.update({f"{place}[{i}]": part.clone() for i, part in enumerate(output)})
 
-        return hook
-
-    wanted = _direct(encoder) if names is None else names
-    hooks = [known[name].register_forward_hook(keep(name)) for name in wanted]
+    hooks = [
+        known[name].register_forward_hook(lambda _, args, output, name=name: keep(name, output))
+        for name in dict.fromkeys(_direct(encoder) if names is None else names)
+    ]
     try:
         found = encoder(images)
     finally:
@@ -230,10 +231,23 @@ def _direct(encoder: nn.Module) -> list[str]:
     return names
 
 
-def _copied(output: Any) -> Any:
-    if isinstance(output, (list, tuple)):
-        return [_copied(part) for part in output]
-    return output.clone() if isinstance(output, Tensor) else output
+def _require(model: Any, part: str) -> None:
+    methods = {"detector": "predict", "renderer": "reconstruct"}
+    if part not in methods:
+        raise ExportError(f"no part '{part}'.{did_you_mean(part, methods)}")
+    if not hasattr(model, methods[part]):
+        raise ExportError(f"{type(model).__name__} has no {part}: no method {methods[part]}().")
+
+
+def _net(model: Any, part: str, pictures: Tensor) -> Any:
+    """Return a copy of the model, as a network with tensors in and tensors out."""
+    pipeline = copy.deepcopy(model).float().cpu().requires_grad_(False)
+    pipeline.to(memory_format=torch.contiguous_format)  # torch.export.save knows no other
+    if part == "renderer":
+        return Renderer(pipeline).eval()
+    found = pipeline.eval().predict(pictures[:1]).landmarks
+    fields = [name for name in FIELDS if getattr(found, name) is not None]
+    return Detector(pipeline, fields).eval()
 
 
 def _size(model: Any, images: Tensor | None) -> int:
@@ -245,8 +259,11 @@ def _size(model: Any, images: Tensor | None) -> int:
         return int(side)
     shape = tuple(images.shape)
     side = side or shape[-1]
-    if not shape[0] or shape[1:] != (3, side, side):
-        raise ExportError(f"images must be (N, 3, {side}, {side}), not {shape}; preprocess them.")
+    if not shape[0] or shape[1:] != (3, side, side) or not images.is_floating_point():
+        raise ExportError(
+            f"images must be (N, 3, {side}, {side}) in [0, 1], not {shape} {images.dtype}. Pass "
+            "them through model.preprocess."
+        )
     return int(side)
 
 
@@ -258,36 +275,61 @@ def _puppets(size: int) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
-def _inputs(net: Any, pictures: Tensor, random: torch.Generator) -> list[tuple[Tensor, ...]]:
+def _inputs(names: Sequence[str], pictures: Tensor, random: torch.Generator) -> list[Batch]:
     """Return inputs of each batch size: noise, and the pictures, each driven by its successor."""
-    batches = []
+    batches: list[Batch] = []
     for count in BATCHES:
-        shape = (len(net.inputs), count, *pictures.shape[1:])
+        shape = (len(names), count, *pictures.shape[1:])
         batches.append(tuple(torch.rand(shape, generator=random)))
         for start in range(0, len(pictures), count):
             own = torch.arange(start, start + count)
-            batches.append(
-                tuple(pictures[(own + i) % len(pictures)] for i in range(len(net.inputs)))
-            )
+            batches.append(tuple(pictures[(own + i) % len(pictures)] for i in range(len(names))))
     return batches
 
 
+def _called_only(net: Any, batches: Sequence[Batch]) -> list[Batch]:
+    """Return the outputs, and take out of ``net`` every part that was not called for them."""
+    called: set[nn.Module] = set()
+    hooks = [m.register_forward_hook(lambda m, *_: called.add(m)) for m in net.modules()]
+    outputs = [net(*batch) for batch in batches]
+    for handle in hooks:
+        handle.remove()
+
+    def prune(module: nn.Module) -> None:
+        for name, child in module.named_children():
+            if not called.intersection(child.modules()):
+                setattr(module, name, None)
+            elif child not in called:  # a pipeline, of which a method was called
+                prune(child)
+
+    prune(net.pipeline)
+    return outputs
+
+
 def _compare(
-    net: Any, exported: Callable[..., Sequence[Tensor]], batches: Sequence[tuple[Tensor, ...]]
+    names: Sequence[str],
+    exported: Callable[..., Sequence[Tensor]],
+    batches: Sequence[Batch],
+    expected: Sequence[Batch],
 ) -> dict[str, float]:
     """Return the greatest difference of each output; infinite where its shape is another."""
-    worst = dict.fromkeys(net.outputs, 0.0)
-    for batch in batches:
+    worst = dict.fromkeys(names, 0.0)
+    for batch, outputs in zip(batches, expected, strict=True):
         try:
             found = list(exported(*batch))
         except Exception as error:  # runtimes raise anything, mostly of a batch size written down
             raise IntegrityError(
-                f"the exported file fails on a batch of {len(batch[0])}: {error}"
+                f"the exported file fails on a batch of {len(batch[0])}: {_line(error)}"
             ) from error
-        for name, a, b in zip(net.outputs, found, net(*batch), strict=True):
+        for name, a, b in zip(names, found, outputs, strict=True):
             apart = (a - b).abs().max().item() if a.shape == b.shape else float("inf")
             worst[name] = max(worst[name], apart, key=_rank)
     return worst
+
+
+def _line(error: Exception) -> str:
+    """Return an error in one line; the rest is in its cause."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _rank(difference: float) -> tuple[bool, float]:
@@ -299,7 +341,7 @@ def _tools(format: str, out: Path) -> tuple[Callable[..., None], Callable[..., A
     known: dict[str, Any] = {
         "onnx": (_write_onnx, _read_onnx),
         "torch_export": (_write_torch_export, _read_torch_export),
-        "torchscript": (_write_torchscript, torch.jit.load),
+        "torchscript": (_write_torchscript, _read_torchscript),
     }
     if format not in known:
         raise ExportError(f"no format '{format}'.{did_you_mean(format, known)}")
@@ -314,26 +356,34 @@ def _tools(format: str, out: Path) -> tuple[Callable[..., None], Callable[..., A
     return known[format]  # type: ignore[no-any-return]
 
 
-def _program(net: Any, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch")
-    shapes = tuple({0: batch} for _ in example)
-    return torch.export.export(net, example, dynamic_shapes=shapes, strict=False)
+def _program(net: Any, example: Batch) -> tuple[torch.export.ExportedProgram, Any]:
+    """Return the network as one graph, and which of its inputs' sizes are free."""
+    batch = torch.export.Dim("batch", max=2**31 - 1)  # torch 2.6 chokes on one without bounds
+    free = tuple({0: batch} for _ in example)
+    return torch.export.export(net, example, dynamic_shapes=free, strict=False), free
 
 
-def _write_torch_export(net: Any, example: tuple[Tensor, ...], file: Path, note: str) -> None:
-    torch.export.save(_program(net, example), file, extra_files={NOTE: note})
+def _write_torch_export(net: Any, example: Batch, file: Path, note: str) -> None:
+    torch.export.save(_program(net, example)[0], file, extra_files={NOTE: note})
 
 
 def _read_torch_export(file: Path) -> Any:
     return torch.export.load(file).module()
 
 
-def _write_onnx(net: Any, example: tuple[Tensor, ...], file: Path, note: str) -> None:
-    names = {"input_names": net.inputs, "output_names": net.outputs}
-    program = torch.onnx.export(_program(net, example), dynamo=True, verbose=False, **names)
-    assert program is not None
-    program.model.metadata_props[NOTE] = note
-    program.save(file, external_data=False)
+def _write_onnx(net: Any, example: Batch, file: Path, note: str) -> None:
+    program, free = _program(net, example)
+    found = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        input_names=net.inputs,
+        output_names=net.outputs,
+        dynamic_shapes=free,  # for the name of the axis
+    )
+    assert found is not None
+    found.model.metadata_props[NOTE] = note
+    found.save(file, external_data=False)
 
 
 def _read_onnx(file: Path) -> Any:
@@ -349,10 +399,22 @@ def _read_onnx(file: Path) -> Any:
     return run
 
 
-def _write_torchscript(net: Any, example: tuple[Tensor, ...], file: Path, note: str) -> None:
-    with warnings.catch_warnings():
-        # asked for by name; and shapes that tracing writes down are found out by comparing
-        warnings.filterwarnings("ignore", ".*torch.jit.*deprecated", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        traced = torch.jit.trace(net, example, check_trace=False)
+def _write_torchscript(net: Any, example: Batch, file: Path, note: str) -> None:
+    with _torchscript():
+        traced: Any = torch.jit.trace(net, example, check_trace=False)  # type: ignore[no-untyped-call]
         traced.save(file, _extra_files={NOTE: note})
+
+
+def _read_torchscript(file: Path) -> Any:
+    with _torchscript():
+        return torch.jit.load(file)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _torchscript() -> Iterator[None]:
+    """Ignore that TorchScript is deprecated, which whoever asks for it knows."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.[a-z_]*` is deprecated")
+        # what tracing writes down is found out by comparing
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        yield

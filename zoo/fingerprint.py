@@ -40,8 +40,8 @@ def fingerprint(model: Any, image_size: int | None) -> tuple[dict[str, Tensor], 
 def _inputs(model: Any, size: int) -> dict[str, Tensor]:
     if not hasattr(model, "predict"):
         count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
-        angles = torch.arange(2 * count).view(1, count, 2) * 2.4
-        return {"poses": (0.8 * angles.sin()).float()}
+        angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
+        return {"poses": torch.from_numpy(0.8 * np.sin(angles))}
     from components.datasets.puppets import Puppets
 
     given = describe.frames_needed(model)

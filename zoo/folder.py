@@ -10,6 +10,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,7 @@ def write_folder(
     tidy(dest)
     check_free(dest, overwrite)
     dest.parent.mkdir(parents=True, exist_ok=True)
-    mark = f".{dest.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    staging, aside = dest.with_name(f"{mark}.staging"), dest.with_name(f"{mark}.old")
+    staging, aside = _beside(dest, "staging"), []
     try:
         staging.mkdir()
         stated = {path: _write(staging / path, files[path]) for path in sorted(files)}
@@ -57,18 +57,23 @@ def write_folder(
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not overwrite:
                     raise
-            try:
-                os.rename(dest, aside)
-            except FileNotFoundError:
-                continue  # another writer set it aside
+            with suppress(FileNotFoundError):  # another writer set it aside
+                old = _beside(dest, "old")
+                os.rename(dest, old)
+                aside.append(old)
         _sync(dest.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        if dest.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        elif aside.exists():
-            os.rename(aside, dest)
+        if aside and not dest.exists():
+            os.rename(aside.pop(), dest)
+        for old in aside:
+            shutil.rmtree(old, ignore_errors=True)
     return hashlib.sha256(canonical(manifest)).hexdigest()
+
+
+def _beside(dest: Path, kind: str) -> Path:
+    """Return a new hidden name that tells whose it is."""
+    return dest.with_name(f".{dest.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
 
 
 def check_free(dest: Path, overwrite: bool) -> None:

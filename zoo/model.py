@@ -248,7 +248,8 @@ def assemble(
     """
     config = found.config
     _check_fit(found, overrides, strict)
-    model = construct(config["architecture"], overrides, config["name"], config["plugins"])
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        model = construct(config["architecture"], overrides, config["name"], config["plugins"])
     state = safetensors.torch.load(found.weights)
     if strict:
         model.load_state_dict(state, strict=True)
@@ -375,9 +376,7 @@ def construct(
     for key, value in (overrides or {}).items():
         _override(node, key, value)
     try:
-        # the caller's random numbers stay what they were
-        with torch.random.fork_rng(devices=[]):
-            return build_model({"model": node}, to_fill=True)
+        return build_model({"model": node}, to_fill=True)
     except (ConfigError, OverflowError, MemoryError) as error:
         raise IntegrityError(f"'{name}': its architecture cannot be built: {error}") from error
 

@@ -95,7 +95,9 @@ def _folder(path: str, revision: str | None) -> Reference:
 
 def _check_bare(value: str, ref: str) -> None:
     """Refuse what is not meant, or not clearly meant, as a name of the zoo."""
-    there = bool(value) and Path(value).is_dir()
+    if not value or value != value.strip() or ":" in value:
+        raise AmbiguousReferenceError(f"'{ref}' is no reference. Write {FORMS}.")
+    there = os.path.isdir(value)
     if "/" in value or "\\" in value:
         here = " (a folder of that name exists here)" if there else ""
         if is_repo_id(value):
@@ -107,8 +109,6 @@ def _check_bare(value: str, ref: str) -> None:
             f"'{ref}' is no name of the zoo{here}. Write 'dir:{value}' for a folder, or "
             "hf:owner/name for a Hub repository."
         )
-    if not value or value != value.strip() or ":" in value:
-        raise AmbiguousReferenceError(f"'{ref}' is no reference. Write {FORMS}.")
     if there:
         from zoo.index import is_known
 

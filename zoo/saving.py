@@ -63,7 +63,8 @@ def save(
     folder.tidy(dest)
     folder.check_free(dest, overwrite)
     architecture, preprocess, keypoints, state, stored = _described(model, cfg, dtype, name)
-    twin = construct(architecture, None, name)
+    with torch.random.fork_rng(devices=[]):
+        twin = construct(architecture, None, name)
     twin.load_state_dict(state)
     twin = twin.eval().to(memory_format=torch.channels_last)
     golden, landmarks, flops = fingerprint(twin, preprocess["image_size"])
@@ -108,15 +109,12 @@ def save(
         pictures=sorted(assets),
     )
     digest = hashlib.sha256(written).hexdigest()
-    metadata = {"format": "pt", "config_sha256": digest}
     files = {
         "config.json": written,
         "evaluation.json": schema.pretty(table),
         "README.md": text.encode(),
-        "model.safetensors": safetensors.torch.save(state, metadata),
-        "golden.safetensors": safetensors.torch.save(
-            golden, {"format": "pt", "tolerance": str(TOLERANCE)}
-        ),
+        "model.safetensors": _tensor_file(state, {"config_sha256": digest}),
+        "golden.safetensors": _tensor_file(golden, {"tolerance": str(TOLERANCE)}),
         **assets,
     }
     if license_text:
@@ -124,6 +122,18 @@ def save(
     _prove(files, twin, name)
     folder.write_folder(dest, files, overwrite=overwrite)
     return dest
+
+
+def _tensor_file(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """Return safetensors bytes, the same for the same content.
+
+    The library writes metadata in random order; here the header is written again, sorted.
+    """
+    data = safetensors.torch.save(tensors, {"format": "pt", **metadata})
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = schema.canonical(json.loads(data[8:start]))
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
@@ -162,7 +172,8 @@ def _described(
             f"'{name}': give cfg=, the resolved config this model was built from; without it no "
             "one could build it again."
         )
-    empty = construct(architecture, None, name).state_dict()
+    with torch.device("meta"):
+        empty = construct(architecture, None, name).state_dict()
     own = model.state_dict()
     missing = [key for key in empty if key not in own]
     if missing:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import index, package
+from zoo import folder, index, package, schema
 from zoo.errors import (
     IntegrityError,
     NoWeightsError,
@@ -120,7 +120,7 @@ def _fetched(
     from zoo import hub
 
     for again in (force, True):
-        folder, commit = hub.fetch(
+        snapshot, commit = hub.fetch(
             repo_id,
             revision,
             offline=offline,
@@ -132,9 +132,9 @@ def _fetched(
         )
         name = f"{repo_id}@{commit[:8]}"
         # in the cache, a snapshot's files are links to blobs, two folders up
-        blobs = (folder.parent.parent / "blobs").resolve()
+        blobs = (snapshot.parent.parent / "blobs").resolve()
         try:
-            return package.open_package(folder, name, weights=weights, links=blobs), commit
+            return package.open_package(snapshot, name, weights=weights, links=blobs), commit
         except IntegrityError as error:
             if again or hub.is_offline(offline):
                 raise
@@ -240,7 +240,7 @@ def missing(config: dict[str, Any]) -> tuple[str, ...]:
 def sizes(found: Package) -> dict[str, int]:
     """Return the size of every file of a package, the manifest's too."""
     files = {path: stated["size"] for path, stated in found.manifest["files"].items()}
-    return {**files, "manifest.json": len(package.canonical(found.manifest))}
+    return {**files, "manifest.json": len(schema.canonical(found.manifest))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +307,7 @@ def pull(
     root = found.package.root
     if dest is not None:
         files = {path: root / path for path in found.package.manifest["files"]}
-        digest = package.write_folder(dest, files, overwrite=True)
+        digest = folder.write_folder(dest, files, overwrite=True)
         if digest != found.package.digest:  # a file changed while it was copied
             raise IntegrityError(f"{ref} changed while it was copied to '{dest}'. Pull it again.")
         root = Path(dest)
@@ -331,10 +331,10 @@ def doctor(*, fix: bool = False, cache_dir: str | Path | None = None) -> list[st
                 package.open_package(entry.folder, entry.name)
             except ZooError as error:
                 findings.append(f"{entry.name}: {error}")
-            for path in package.leftovers(entry.folder):
+            for path in folder.leftovers(entry.folder):
                 findings.append(f"left over: {path}")
                 if fix:
-                    package.tidy(entry.folder)
+                    folder.tidy(entry.folder)
     from zoo import hub
 
     for path, said in hub.cached_problems(cache_dir):

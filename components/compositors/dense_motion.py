@@ -109,5 +109,5 @@ def local_motions(
         rows = [m[:, :, i, 0] * dx + m[:, :, i, 1] * dy for i in (0, 1)]
         offsets = torch.stack(rows, dim=-1)
     moved = source_xy[:, :, None, None] + offsets
-    still = plane(height, width, grid, xy).expand(len(xy), 1, -1, -1, -1)
+    still = plane(height, width, grid, xy).expand(xy.shape[0], 1, -1, -1, -1)
     return torch.cat((still, moved), dim=1)

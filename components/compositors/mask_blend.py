@@ -65,7 +65,7 @@ class MaskBlend(nn.Module):
         self, foreground: Tensor, drawn: Tensor, source: Tensor, source_drawn: Tensor
     ) -> tuple[Tensor, Layers]:
         # both masks in one call: half the launches, the same numbers (instance norm is per image)
-        mask, source_mask = self.mask(torch.cat((drawn, source_drawn))).chunk(2)
+        mask, source_mask = self.mask(torch.cat((drawn, source_drawn))).unflatten(0, (2, -1))
         # the network's black is -1, so what is masked out is grey: (1 - m') x' in its own range
         visible = (1 - source_mask) * (2 * source - 1)
         background = self.background_net(visible)[0]

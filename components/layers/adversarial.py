@@ -16,6 +16,8 @@ def frozen_call(module: nn.Module, *args: Any) -> Any:
 
     Buffers (batch statistics, spectral-norm vectors) are updated as in an ordinary call.
     """
+    if not torch.is_grad_enabled():  # nothing to hide; and torch.jit.trace needs a plain call
+        return module(*args)
     return functional_call(module, {k: p.detach() for k, p in module.named_parameters()}, args)
 
 

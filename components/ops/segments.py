@@ -49,8 +49,8 @@ def nearest_squared_distance(
     start, end = _ends(xy, edges)
     x, y = axis(width, grid, xy), axis(height, grid, xy)[:, None]
     with torch.no_grad():
-        best = torch.full((len(xy), height, width), float("inf"), dtype=xy.dtype, device=xy.device)
-        nearest = torch.zeros((len(xy), height, width), dtype=torch.long, device=xy.device)
+        best = xy.new_full((xy.shape[0], height, width), float("inf"))
+        nearest = torch.zeros_like(best, dtype=torch.long)
         for edge in range(len(edges)):
             a, b = start[:, edge, None, None], end[:, edge, None, None]  # (B, 1, 1, 2)
             d2 = _to_segment(a[..., 0], a[..., 1], b[..., 0], b[..., 1], x, y)

@@ -1,0 +1,176 @@
+"""Official checkpoints become packages: the one place where pickles are read.
+
+Whoever has the right to the weights runs this, offline, once; everyone else loads the package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VGG = "colorization-vgg16"
+
+# whose code wrote the file -> what the file is
+SOURCES: dict[str, str] = {
+    "factorized": "a checkpoint of the official code, with the state dict of the whole model",
+    "fomm": "a .pth.tar with the state dicts kp_detector and generator",
+    "imm": "a TensorFlow checkpoint: the path that its .index and .data-00000-of-00001 begin with",
+    "keypointgan": "a folder with ITERATION_net_NAME.pth for G_A, G_B and regressor, and with the "
+    "pre-trained regressor as ITERATION_net_offline_regressor.pth; or a regressor's file alone",
+    "monkeynet": "a .pth.tar with the state dicts kp_detector and generator",
+    VGG: "vgg16.caffemodel.h5, the colourisation network of IMM's loss; makes its file, no package",
+}
+
+
+def convert(
+    source: str,
+    file: str | Path,
+    out: str | Path,
+    *,
+    license: str,
+    license_text: str | None = None,
+    config: str | Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write the weights of an official checkpoint as a package.
+
+    Critics and priors, which only training needs, are left out; all else must fit exactly.
+
+    Args:
+        source: whose code wrote the file, one of ``SOURCES``.
+        file: what ``SOURCES`` says of it.
+        out: the folder to write; for ``colorization-vgg16`` the ``.safetensors`` file.
+        license: of these weights, as their owner gives them. Never guessed.
+        license_text: the text itself; needed where ``license`` is ``other``.
+        config: a config file or the name of an entry, of the same model.
+        overwrite: replace what is there.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ConfigError: the file cannot be read or is of another model, or there is no such config.
+        ZooError: the package cannot be written.
+        FileExistsError: something is there.
+    """
+    if source not in SOURCES:
+        raise ConfigError(f"no converter '{source}'.{did_you_mean(source, SOURCES)}")
+    if not license.strip():
+        raise ConfigError("license: name the licence of these weights; none is guessed.")
+    file, out = Path(file), Path(out)
+    if source == VGG:
+        return _write(load(source, file), out, license, overwrite)
+    from zoo.saving import save
+
+    name, cfg, dataset = _config(source, config)
+    model = _filled(load(source, file), cfg, source, file)
+    base = ", ".join(f"{path.name} (sha256 {_sha256(path)})" for path in _files(source, file))
+    return save(
+        model,
+        out,
+        name=name,
+        license=license,
+        license_text=license_text,
+        cfg=cfg,
+        training={"dataset": dataset, "config": name, "base": f"converted from {base}"},
+        overwrite=overwrite,
+    )
+
+
+def load(source: str, file: str | Path) -> dict[str, Tensor]:
+    """Return all that an official file holds, under the names of our components.
+
+    Raises:
+        ConfigError: the file cannot be read, or is of another model.
+    """
+    found: dict[str, Tensor] = _module(source).load(file)
+    return found
+
+
+def _module(source: str) -> Any:
+    return import_module(f"zoo.convert.{source.replace('-', '_')}")
+
+
+def _files(source: str, file: Path) -> list[Path]:
+    """Return the files that were read."""
+    module = _module(source)
+    return list(module.files(file).values()) if hasattr(module, "files") else [file]
+
+
+def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any], str | None]:
+    """Return name, resolved config and data set of the model that the weights are for."""
+    from registry import load_config
+    from zoo import index
+
+    rows = [row for row in index.entries().values() if row.converter == source]
+    if config is None:
+        if len(rows) != 1:
+            names = ", ".join(row.name for row in rows)
+            raise ConfigError(f"which model is it? Give --config one of {names}, or a config file.")
+        config = rows[0].name
+    if Path(config).suffix in (".py", ".json"):
+        name, path = Path(config).stem.replace("_", "-"), Path(config)
+        dataset = next((row.dataset for row in rows if row.name == name), None)
+        return name, load_config(path), dataset
+    row = index.find(str(config))
+    return row.name, load_config(index.config_file(row.name)), row.dataset
+
+
+def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Path) -> Any:
+    """Return the model of the config without what only training needs, filled strictly."""
+    from registry import checkpoint
+    from registry.config import build_model
+    from registry.roles import slot_role
+    from zoo import describe
+
+    kept = {
+        f"pipeline.{key}": value
+        for key, value in found.items()
+        if slot_role(key.split(".")[0]) not in describe.TRAINING_ONLY
+    }
+    model = build_model({"model": describe.inference(cfg["model"])}, to_fill=True)
+    for part, module in model.named_children():
+        if module.state_dict() and not any(key.startswith(f"pipeline.{part}.") for key in kept):
+            raise ConfigError(
+                f"{file} has nothing for model.{part}. {source} takes {SOURCES[source]}."
+            )
+    checkpoint.load_part(model, {"model": kept}, "pipeline", str(file))
+    return model.eval()
+
+
+def _write(state: dict[str, Tensor], out: Path, license: str, overwrite: bool) -> Path:
+    """Write a file of tensors so that ``out`` is the old one or the new one, never a part."""
+    import safetensors.torch
+
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"'{out}' is there already.")
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"'{out}': {VGG} makes one file; give --out NAME.safetensors.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    data = safetensors.torch.save(state, {"format": "pt", "license": license})
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as opened:
+            opened.write(data)
+            opened.flush()
+            os.fsync(opened.fileno())
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while piece := opened.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

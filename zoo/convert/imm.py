@@ -61,7 +61,9 @@ def convert(variables: Mapping[str, Tensor]) -> State:
         ConfigError: a variable is another model's.
     """
     ours = rename(variables, RULES, "model")
-    return {key: v.permute(3, 2, 0, 1).contiguous() if v.ndim == 4 else v for key, v in ours.items()}
+    return {
+        key: v.permute(3, 2, 0, 1).contiguous() if v.ndim == 4 else v for key, v in ours.items()
+    }
 
 
 def files(path: str | Path) -> dict[str, Path]:

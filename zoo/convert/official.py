@@ -29,7 +29,7 @@ def unpickle(path: str | Path, what: str) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"no file '{path}'. Give the official checkpoint, {what}.")
+        raise ConfigError(f"no file '{path}'. Give the official checkpoint.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

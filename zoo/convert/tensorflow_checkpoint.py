@@ -9,6 +9,7 @@ every block and tensor that is read against its checksum.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from registry.errors import ConfigError
 MAGIC = 0xDB4775248B80FB57
 MAX_INDEX = 1 << 20  # bytes; that of a model with 500 variables has 30 kB
 MAX_KEY = 512
+MAX_RANK = 8
 FLOAT32 = 1  # of the enumeration DataType
 LANES = 512
 
@@ -29,6 +31,7 @@ _POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
 _TABLE = np.arange(256, dtype=np.uint32)
 for _ in range(8):
     _TABLE = (_TABLE >> 1) ^ np.where(_TABLE & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
+_NUMBERS: list[int] = _TABLE.tolist()
 
 
 def read(path: str | Path, wanted: Callable[[str], bool]) -> dict[str, NDArray[np.float32]]:
@@ -47,20 +50,24 @@ def read(path: str | Path, wanted: Callable[[str], bool]) -> dict[str, NDArray[n
         raise ConfigError(f"{index} is larger than {MAX_INDEX} bytes: no index of a checkpoint.")
     try:
         entries = dict(_entries(index.read_bytes()))
-        shards = _shards(entries.pop(b""))
+        shards = _shards(entries.pop(b"", None))
         chosen = {k.decode(): _fields(v) for k, v in entries.items() if wanted(k.decode())}
     except (ValueError, LookupError, struct.error) as error:
         raise ConfigError(
             f"{index} is no index of a TensorFlow checkpoint, or is damaged: {error}. Copy or "
             "download it again."
         ) from error
-    arrays = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
+    room = sum(file.stat().st_size for file in found.values())
     for name, entry in chosen.items():
         shard = _number(entry, 3)
         file = found.get(f"data-{shard:05d}-of-{shards:05d}")
         if file is None:
             raise ConfigError(f"{index}: '{name}' is in another file, {shard} of {shards}.")
         try:
+            room -= _number(entry, 5)
+            if room < 0:
+                raise ValueError("tensors overlap")
             arrays[name] = _tensor(entry, file)
         except (ValueError, LookupError, struct.error) as error:
             raise ConfigError(
@@ -177,7 +184,9 @@ def _number(fields: dict[int, list[int | bytes]], key: int) -> int:
     return value if isinstance(value, int) else int.from_bytes(value, "little")
 
 
-def _shards(header: bytes) -> int:
+def _shards(header: bytes | None) -> int:
+    if header is None:
+        raise ValueError("it has no header")
     fields = _fields(header)
     if _number(fields, 2):
         raise ValueError("its numbers are big-endian")
@@ -194,10 +203,7 @@ def _tensor(entry: dict[int, list[int | bytes]], file: Path) -> NDArray[np.float
         for dimension in _fields(_bytes(message)).get(2, []):
             shape.append(_number(_fields(_bytes(dimension)), 1))
     offset, size = _number(entry, 4), _number(entry, 5)
-    count = 1
-    for side in shape:
-        count *= side
-    if size != 4 * count:
+    if len(shape) > MAX_RANK or size != 4 * math.prod(shape):
         raise ValueError(f"its shape {tuple(shape)} is not that of {size} bytes")
     if offset + size > file.stat().st_size:
         raise ValueError("the file is cut off")
@@ -220,7 +226,7 @@ def masked_crc32c(data: bytes) -> int:
 
     Example:
         >>> hex(masked_crc32c(b"123456789"))  # the CRC itself is 0xe3069283
-        '0x1f6a08b8'
+        '0xc78ab0e5'
     """
     crc = _crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
@@ -234,7 +240,7 @@ def _crc32c(data: bytes) -> int:
     """
     crc, first = 0xFFFFFFFF, len(data) % LANES
     for byte in data[:first]:
-        crc = int(_TABLE[(crc ^ byte) & 255]) ^ crc >> 8
+        crc = _NUMBERS[(crc ^ byte) & 255] ^ crc >> 8
     steps = len(data) // LANES
     if steps:
         columns = np.zeros((steps, LANES + 32), np.uint8)

@@ -1,0 +1,1 @@
+"""A plugin of keypoint-zoo: one encoder and one model trained with it."""

@@ -1,0 +1,691 @@
+"""References, the index, its filters, and the indices of plugins and users."""
+
+import ast
+import dataclasses
+import json
+import random
+import re
+import string
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import zoo
+from registry import load_config
+from zoo import hub, index
+from zoo.errors import AmbiguousReferenceError, PluginError, UnknownEntryError
+from zoo.index import Entry, find, names, no_weights_text, register_index
+from zoo.refs import Reference, is_repo_id, parse
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+OURS = json.loads((ROOT / "zoo/index.json").read_bytes())["entries"]
+COMMIT, DIGEST = "8c" * 20, "0a" * 32
+ROW = {
+    "task": "keypoint-detection",
+    "architecture": "pipelines/reconstruction",
+    "dataset": "puppets",
+    "summary": "A test.",
+}
+PINNED = {**ROW, "repo_id": "lab/net", "commit": COMMIT, "digest": DIGEST, "license": "mit"}
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """No test sees what another registered or installed."""
+    index._registered.clear()
+    index._plugins.cache_clear()
+    yield
+    index._registered.clear()
+    index._plugins.cache_clear()
+
+
+def write(folder, entries, **more):
+    """An index file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "index.json"
+    file.write_text(json.dumps({"format_version": 1, "entries": entries, **more}))
+    return file
+
+
+def package(folder, *results):
+    """As much of a package as a listing reads; results are (protocol, metric, value, higher)."""
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
+    rows = [
+        {
+            "dataset": {"id": "puppets", "name": "Puppets", "split": "test"},
+            "task": "keypoint-detection",
+            "protocol": protocol,
+            "metric": metric,
+            "unit": "%",
+            "higher_is_better": higher,
+            "definition": "",
+            "value": value,
+            "interval": None,
+            "n": 64,
+            "baselines": {},
+            "crop": "none",
+            "origin": origin,
+            "date": "2026-11-20",
+            "library": "0.1.0",
+            "command": "",
+        }
+        for protocol, metric, value, higher, origin in results
+    ]
+    (folder / "evaluation.json").write_text(json.dumps({"format_version": 1, "results": rows}))
+
+
+def install(site, name, value, entries=None, index_text=None):
+    """A distribution as pip leaves it; its package breaks if it is imported."""
+    info = site / f"{name.replace('-', '_')}-1.2.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(f"[keypoint_zoo.entries]\nany = {value}\n")
+    module = site / re.split(r"\W", value)[0]
+    module.mkdir(exist_ok=True)
+    (module / "__init__.py").write_text("raise RuntimeError('imported')")
+    if entries is not None:
+        write(module, entries)
+    if index_text is not None:
+        (module / "index.json").write_text(index_text)
+
+
+# ----------------------------------------------------------------------------------- references
+
+
+@pytest.mark.parametrize(
+    ("ref", "revision", "expected"),
+    [
+        ("factorized-bbc", None, ("name", "factorized-bbc", None)),
+        ("factorized-bbc@v1", None, ("name", "factorized-bbc", "v1")),
+        ("factorized-bbc", "v1", ("name", "factorized-bbc", "v1")),
+        ("factorized-bbc@v1", "v1", ("name", "factorized-bbc", "v1")),
+        ("factorized-bbc@refs/pr/1", None, ("name", "factorized-bbc", "refs/pr/1")),
+        ("hf:lab/net", None, ("hub", "lab/net", None)),
+        ("hf://lab/net", None, ("hub", "lab/net", None)),
+        ("hf:lab/net@8c0444bb", None, ("hub", "lab/net", "8c0444bb")),
+        ("hf:A1/n.e_t-2", "main", ("hub", "A1/n.e_t-2", "main")),
+        ("dir:a/b", None, ("dir", "a/b", None)),
+        ("dir:.", None, ("dir", ".", None)),
+        ("dir:me@home", None, ("dir", "me@home", None)),
+        (Path("a") / "b@c", None, ("dir", str(Path("a", "b@c")), None)),
+    ],
+)
+def test_a_reference_names_one_thing(ref, revision, expected):
+    assert parse(ref, revision) == Reference(*expected)
+
+
+def test_home_is_found_after_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert parse("dir:~/net").value == f"{tmp_path}/net"
+
+
+FORMS = "a name of the zoo, hf:owner/name for a Hub repository, or dir:path for a folder"
+NO_REPO = (
+    "'{}' names no Hub repository: write hf:owner/name or hf:owner/name@revision (letters, digits, "
+    "'.', '_', '-'), or dir:path for a folder."
+)
+
+
+@pytest.mark.parametrize(
+    ("ref", "revision", "text"),
+    [
+        (
+            "lab/model",
+            None,
+            "'lab/model' could be a Hub repository or a folder. Write 'hf:lab/model' or "
+            "'dir:lab/model'.",
+        ),
+        (
+            "lab/model@v1",
+            None,
+            "'lab/model@v1' could be a Hub repository or a folder. Write 'hf:lab/model@v1' or "
+            "'dir:lab/model'.",
+        ),
+        (
+            "here/there",
+            None,
+            "'here/there' could be a Hub repository or a folder (a folder of that name exists "
+            "here). Write 'hf:here/there' or 'dir:here/there'.",
+        ),
+        (
+            "./here",
+            None,
+            "'./here' is no name of the zoo (a folder of that name exists here). Write "
+            "'dir:./here' for a folder, or hf:owner/name for a Hub repository.",
+        ),
+        (
+            "here",
+            None,
+            "'here' is no name of the zoo, but a folder of that name exists here. Write "
+            "'dir:here', or hf:owner/name for a Hub repository.",
+        ),
+        ("hf:net", None, NO_REPO.format("hf:net")),
+        ("hf:lab/../net", None, NO_REPO.format("hf:lab/../net")),
+        ("hf:lab/net/tree", None, NO_REPO.format("hf:lab/net/tree")),
+        ("hf:lab/nét", None, NO_REPO.format("hf:lab/nét")),
+        ("net@", None, "'net@' has no revision after the @. Name one, or drop it."),
+        (
+            "net@v1",
+            "v2",
+            "'net@v1' names the revision 'v1', revision= names 'v2'. Give one of them.",
+        ),
+        (
+            "dir:a",
+            "v1",
+            "the folder 'a' has no revisions, so not 'v1'. Leave it out, or write hf:owner/name "
+            "for a Hub repository.",
+        ),
+        ("dir:", None, "'dir:' names no folder. Write dir:path, dir:. for this one."),
+        ("", None, f"'' is no reference. Write {FORMS}."),
+        (" net", None, f"' net' is no reference. Write {FORMS}."),
+        ("https://hub/lab/net", None, f"'https://hub/lab/net' is no reference. Write {FORMS}."),
+        (7, None, f"7 is no reference. Write {FORMS}."),
+    ],
+)
+def test_what_could_be_two_things_or_is_none_is_refused(ref, revision, text, tmp_path, monkeypatch):
+    (tmp_path / "here" / "there").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AmbiguousReferenceError) as error:
+        parse(ref, revision)
+    assert str(error.value) == text
+
+
+def test_a_name_of_the_zoo_stays_one_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+    (tmp_path / "factorized-bbc").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert parse("factorized-bbc") == Reference("name", "factorized-bbc", None)
+
+
+def test_repository_names_are_those_of_the_hub():
+    good = ["a/b", "lab/net.v2", "_l/n_", "l/" + "n" * 96]
+    bad = ["a", "a/", "/a", "a/b/c", "a/-b", "a/b.", "a/b--c", "a..b/c", "a b/c", "l/" + "n" * 97]
+    assert [name for name in good + bad if is_repo_id(name)] == good
+
+
+# ---------------------------------------------------------------------------------- our own rows
+
+
+def test_every_config_has_a_row_and_every_row_a_config():
+    assert {path.stem.replace("_", "-") for path in CONFIGS} == set(OURS)
+    assert all(find(name).config == index.config_file(name) for name in OURS)
+    assert index.config_file("factorized-bbc") == ROOT / "configs/factorized_bbc.py"
+
+
+def test_an_installed_package_has_its_configs_inside(tmp_path, monkeypatch):
+    inside = tmp_path / "zoo/configs/factorized_bbc.py"
+    inside.parent.mkdir(parents=True)
+    inside.write_text("")
+    (tmp_path / "configs").mkdir()  # somebody else's
+    (tmp_path / "configs/imm_bbc.py").write_text("")
+    monkeypatch.setattr(index, "HERE", tmp_path / "zoo")
+    assert index._config("factorized-bbc") == inside
+    assert index._config("imm-bbc") is None
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_row_says_what_its_config_says(path):
+    tasks = {
+        "reconstruction": "keypoint-detection",
+        "motion_transfer": "motion-transfer",
+        "forecast": "forecasting",
+        "pose_autoencoder": "pose-regression",
+    }
+    entry = find(path.stem.replace("_", "-"))
+    doc = ast.get_docstring(ast.parse(path.read_text()))
+    cfg = load_config(path)
+    assert entry.architecture == cfg["model"]["type"]
+    assert entry.task == tasks[entry.architecture.split("/")[1]]
+    hyphens = re.compile(r"\b([a-z0-9]+(?:_\w+)+)(?:\.py)?\b")
+    assert entry.summary == hyphens.sub(lambda m: m[1].replace("_", "-"), doc.splitlines()[0])
+    on_puppets = "datasets/puppets" in json.dumps(cfg["data"])
+    assert (entry.dataset == "puppets") == on_puppets
+    assert (entry.data_licence == "generated by this project, Apache-2.0") == on_puppets
+    assert all((entry.paper, entry.data_licence, entry.how, entry.summary))
+    assert entry.how.endswith(".")
+    assert not entry.data_licence.endswith(".")
+    # numbers of papers are those of the docstring, and as uncertain
+    numbers = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", doc)}
+    assert {result["value"] for result in entry.paper_results} <= numbers
+    if any(result.get("recalled") for result in entry.paper_results):
+        assert "recalled" in doc
+    official = re.search(r"Official checkpoint: keypoint-zoo convert (\w+)", doc)
+    assert (entry.converter if entry.converter in ("fomm", "monkeynet") else None) == (
+        official and official[1]
+    )
+
+
+def test_numbers_of_papers_by_hand():
+    def values(name):
+        return [(r["metric"], r["value"], r["source"]) for r in find(name).paper_results]
+
+    assert values("keypointgan-h36m") == [("direct", 2.73, "table 1")]
+    assert values("factorized-bbc") == [
+        ("accuracy", 78.8, "table 1"),
+        ("accuracy_corner", 79.16, "table 3"),
+    ]
+    assert [value for _, value, _ in values("fomm-vox")] == [0.043, 1.294, 0.14]
+    assert [value for _, value, _ in values("monkeynet-taichi")] == [0.05, 2.53, 17.4, 0.21]
+    assert not values("factorized-bbc-10")
+    assert not any(entry.paper_results for entry in zoo.list(dataset="puppets"))
+    assert sum(bool(entry.paper_results) for entry in index.entries().values()) == 42
+
+
+def test_four_rows_are_bundled_and_say_their_licence():
+    bundled = {name: row for name, row in OURS.items() if "package" in row}
+    assert {name: (row["package"], row["license"]) for name, row in bundled.items()} == {
+        f"{paper}-puppets": (f"bundled/{paper}-puppets", "apache-2.0")
+        for paper in ("keypointgan", "factorized", "fomm", "forecast")
+    }
+    for entry in index.entries().values():
+        there = (ROOT / "zoo/bundled" / entry.name / "manifest.json").is_file()
+        assert entry.weights == ("bundled" if there else "none")
+        assert entry.license == ("apache-2.0" if there else None)
+        assert entry.folder == (ROOT / "zoo/bundled" / entry.name if there else None)
+
+
+# ------------------------------------------------------------------------------------- listings
+
+
+def test_lists_are_in_natural_order():
+    assert names("factorized-bbc*", exclude="*baseline*") == [
+        "factorized-bbc",
+        "factorized-bbc-10",
+        "factorized-bbc-20",
+        "factorized-bbc-40",
+        "factorized-bbc-no-mask",
+    ]
+    assert names("factorized-h36m*", exclude=["*-temp*"]) == [
+        "factorized-h36m",
+        "factorized-h36m-8",
+        "factorized-h36m-12",
+    ]
+
+
+def test_filters_take_globs_and_any_of_several():
+    assert len(zoo.list()) == len(CONFIGS)
+    assert names(["LORENZ-*", "imm-bbc"], exclude=("*puppets", "*deep*")) == [
+        "imm-bbc",
+        "lorenz-bbc",
+        "lorenz-cathead",
+        "lorenz-celeba",
+        "lorenz-h36m",
+    ]
+    assert names(task="motion-transfer", dataset=("bair", "uva-*")) == [
+        "fomm-bair",
+        "fomm-nemo",
+        "monkeynet-bair",
+        "monkeynet-nemo",
+    ]
+    assert names(architecture="*forecast", dataset="Puppets") == [
+        "forecast-puppets",
+        "forecast-puppets-gru",
+        "i2v-puppets",
+    ]
+    assert names(word for word in ("imm-celeba", "imm-bbc")) == ["imm-bbc", "imm-celeba"]
+    assert names("nothing-*") == []
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """Three packages with results, one of them another's, and one pinned on the Hub."""
+    package(
+        tmp_path / "packages/a",
+        ("regression", "regression_error", 3.0, False, "ours"),
+        ("pck", "pck@6", 60.0, True, "ours"),
+    )
+    package(
+        tmp_path / "packages/b",
+        ("regression", "regression_error", 5.0, False, "ours"),
+        ("pck", "pck@6", 80, True, "ours"),
+    )
+    package(tmp_path / "packages/c", ("regression", "regression_error", 1.0, False, "third-party"))
+    rows = {
+        f"test-{key}": {**ROW, "dataset": "test", "package": f"packages/{key}", "license": licence}
+        for key, licence in (("a", "mit"), ("b", "apache-2.0"), ("c", "mit"))
+    }
+    rows["test-gone"] = {**ROW, "dataset": "test", "package": "packages/gone", "license": "mit"}
+    rows["test-hub"] = {**PINNED, "dataset": "test"}
+    aliases = {"trial-a": {"to": "test-a", "until": "0.3"}}
+    file = write(tmp_path, rows, aliases=aliases)
+    register_index(file)
+    return file
+
+
+def test_registered_entries_have_their_packages(measured):
+    a, gone, remote = (find(f"test-{key}") for key in ("a", "gone", "hub"))
+    assert (a.weights, a.license, a.folder) == ("bundled", "mit", measured.parent / "packages/a")
+    assert [result["value"] for result in a.results] == [3.0, 60.0]
+    assert a.provider == str(measured)
+    assert (gone.weights, gone.license, gone.folder) == ("none", None, None)
+    assert (remote.weights, remote.license) == ("hub", "mit")
+    assert (remote.repo_id, remote.commit, remote.digest) == ("lab/net", COMMIT, DIGEST)
+    assert find("test-c").results == ()  # measured by others
+    assert not a.config
+    with pytest.raises(UnknownEntryError, match=f"'test-a' of {re.escape(str(measured))} comes "):
+        index.config_file("test-a")
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        (("regression", "<=", 5), ["test-a", "test-b"]),
+        ("regression<=5", ["test-a", "test-b"]),
+        ("regression < 5", ["test-a"]),
+        ("Regression_Error==3", ["test-a"]),
+        ("regression>3.0", ["test-b"]),
+        (("pck@6", ">=", 60), ["test-a", "test-b"]),
+        ("pck@6>=61", ["test-b"]),
+        ("psnr>0", []),
+    ],
+)
+def test_entries_are_filtered_by_our_results(measured, metric, expected):
+    assert names("test-*", metric=metric) == expected
+
+
+def test_entries_are_filtered_by_licence_and_sorted_by_results(measured):
+    assert names("test-*", license="mit") == ["test-a", "test-c", "test-hub"]
+    assert names(license=["apache*"], dataset="test") == ["test-b"]
+    order = ["test-b", "test-a", "test-c", "test-gone", "test-hub"]
+    assert names("test-*", sort="pck@6") == order
+    assert names("test-*", sort="regression") == ["test-a", "test-b", *order[2:]]
+    with pytest.raises(ValueError, match=r"^sort: no listed entry has a result 'speed'\. Sort by "):
+        names("test-*", sort="speed")
+
+
+@pytest.mark.parametrize("metric", ["regression", "<5", "a=5", ("a", "~", 5), ("a", 5), "a<b"])
+def test_a_filter_that_is_none_is_named(metric):
+    with pytest.raises(ValueError, match=f"^metric is {re.escape(repr(metric))}, not like "):
+        zoo.list(metric=metric)
+
+
+def test_what_needs_no_network_can_be_listed(measured, monkeypatch):
+    asked = []
+    monkeypatch.setattr(hub, "is_cached", lambda *pin: bool(asked.append(pin)) or len(asked) > 1)
+    assert names("test-*", cached=True) == ["test-a", "test-b", "test-c"]
+    assert names("test-*", cached=True) == ["test-a", "test-b", "test-c", "test-hub"]
+    assert names("test-*", cached=False) == ["test-gone"]
+    assert asked == [("lab/net", COMMIT)] * 3
+
+
+def test_the_hub_is_listed_by_the_same_filters(monkeypatch):
+    def entry(name, licence):
+        attributes = {**ROW, "license": licence, "weights": "hub", "provider": "the Hub"}
+        return Entry(name=f"hf:{name}", repo_id=name, commit=COMMIT, **attributes)
+
+    there = [entry("lab/net-10", "mit"), entry("lab/net-9", "mit"), entry("b/other", None)]
+    monkeypatch.setattr(hub, "list_hub", lambda pattern, *, token=None: there)
+    assert names(source="hub") == ["hf:b/other", "hf:lab/net-9", "hf:lab/net-10"]
+    assert names(["net-*", "b/*"], source="hub", license="MIT") == ["hf:lab/net-9", "hf:lab/net-10"]
+    assert names("LAB/*", exclude="hf:*-9", source="hub") == ["hf:lab/net-10"]
+    with pytest.raises(ValueError, match=r"^source is 'index' or 'hub', not 'web'\.$"):
+        zoo.list(source="web")
+
+
+# ---------------------------------------------------------------------------------------- names
+
+
+def test_an_alias_warns_once_per_use_where_it_is_used(measured):
+    text = "'trial-a' is now called 'test-a'; the old name leaves in 0.3."
+    for _ in range(2):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            assert find("trial-a") is find("test-a")
+        assert [(w.category, str(w.message)) for w in caught] == [(DeprecationWarning, text)]
+        assert caught[0].filename == __file__  # not ours: such warnings are hidden by default
+    assert "trial-a" not in names()
+    assert index.is_known("trial-a")
+
+
+def test_an_unknown_name_is_told_what_to_do():
+    with pytest.raises(UnknownEntryError) as error:
+        find("factorised-bbc")
+    text = str(error.value)
+    start = "No zoo entry named 'factorised-bbc'. Did you mean: factorized-bbc, "
+    assert text.startswith(start)
+    assert text.endswith(
+        "? List all: `keypoint-zoo list`. For a Hub repository write hf:owner/name, for a folder "
+        "dir:path."
+    )
+    assert isinstance(error.value, KeyError)
+    with pytest.raises(UnknownEntryError, match=r"^No zoo entry named 'xyz'\. List all: "):
+        find("xyz")
+    with pytest.raises(UnknownEntryError, match="Did you mean: keypointgan-h36m, "):
+        find("keypointgan_h36m")
+    with pytest.raises(UnknownEntryError, match="Did you mean: keypointgan-h36m, "):
+        find("KeypointGAN-H36M")
+
+
+def edits(name, rng):
+    """One edit of each kind and one of two edits, at random places."""
+    letters = string.ascii_lowercase + string.digits + "-_"
+
+    def delete(word):
+        i = rng.randrange(len(word))
+        return word[:i] + word[i + 1 :]
+
+    def substitute(word):
+        i = rng.randrange(len(word))
+        return word[:i] + rng.choice(letters) + word[i + 1 :]
+
+    def transpose(word):
+        i = rng.randrange(len(word) - 1)
+        return word[:i] + word[i + 1] + word[i] + word[i + 2 :]
+
+    kinds = (delete, substitute, transpose)
+    yield from (edit(name) for edit in kinds)
+    yield rng.choice(kinds)(rng.choice(kinds)(name))
+
+
+def test_a_name_with_one_or_two_wrong_letters_is_suggested():
+    rng = random.Random(0)
+    tried, missed, not_first = 0, [], 0
+    for name in OURS:
+        for wrong in edits(name, rng):
+            if wrong in OURS:
+                continue
+            with pytest.raises(UnknownEntryError) as error:
+                find(wrong)
+            meant = re.search(r"Did you mean: (.*?)\?", str(error.value))
+            suggested = meant[1].split(", ") if meant else []
+            tried += 1
+            missed += [(wrong, name)] if name not in suggested else []
+            not_first += suggested[:1] != [name]
+    assert tried > 3.5 * len(OURS)
+    assert missed == []
+    assert not_first < 0.03 * tried  # 10 against 20, and the like
+
+
+def test_who_asks_for_weights_that_are_not_there_is_told_the_ways():
+    assert no_weights_text(find("factorized-bbc")) == (
+        "No weights of 'factorized-bbc' are published. Data: BBC Pose, not redistributed here; see "
+        "the provider. Train it: tools/train.py configs/factorized_bbc.py (`keypoint-zoo info "
+        "factorized-bbc` shows where that file is); convert the official checkpoint: keypoint-zoo "
+        "convert factorized FILE --config factorized-bbc --license L --out DIR; or take the untrained model: zoo.load('factorized-bbc',"
+        " pretrained=False)."
+    )
+    bare = Entry(name="acme-net", **{**ROW, "dataset": "x"})
+    assert no_weights_text(bare) == (
+        "No weights of 'acme-net' are published. Or take the untrained model: "
+        "zoo.load('acme-net', pretrained=False)."
+    )
+    own = dataclasses.replace(bare, how="Ask acme.", data_licence="free")
+    assert no_weights_text(own) == (
+        "No weights of 'acme-net' are published. Data: free. Ask acme; or take the untrained "
+        "model: zoo.load('acme-net', pretrained=False)."
+    )
+
+
+def test_the_licence_of_a_card():
+    assert index.licence_of("---\ntags:\n- a\nlicense: 'mit'\n---\ntext") == "mit"
+    assert index.licence_of("---\ntags:\n- a\n---\nlicense: mit\n") is None
+    assert index.licence_of("license: mit\n---\n") is None
+
+
+# --------------------------------------------------------------------------- indices of others
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "index.json is not valid JSON"),
+        ('{"format_version": 1, "entries": {"a": 1, "a": 2}}', "the key 'a' twice"),
+        ('{"format_version": 2, "entries": {}}', "has format 2; this version"),
+        ('{"entries": {}}', "format_version is None"),
+        ('{"format_version": 1, "rows": {}}', "index.json: unknown key 'rows'"),
+        ({"a": {**ROW, "code": "x"}}, "index.json: entries: a: unknown key 'code'"),
+        ({"a": {"task": "x"}}, "index.json: entries: a: no 'architecture'"),
+        ({"a": {**ROW, "task": "x"}}, "index.json: a: task 'x' is none of keypoint-detection, "),
+        ({"A b": ROW}, "index.json: A b: 'A b' is no name of an entry"),
+        ({"a": {**ROW, "package": "../x"}}, "a: package must be a folder below that of the index"),
+        ({"a": {**ROW, "package": "/x"}}, "a: package must be a folder below that of the index"),
+        ({"a": {**PINNED, "commit": "main"}}, "is named by repo_id, commit (40 digits) and digest"),
+        ({"a": {**PINNED, "repo_id": "net"}}, "is named by repo_id, commit (40 digits) and digest"),
+        ({"a": {**PINNED, "package": "x"}}, "is named by repo_id, commit (40 digits) and digest"),
+        (
+            {"a": {**ROW, "repo_id": "lab/net"}},
+            "is named by repo_id, commit (40 digits) and digest",
+        ),
+        (None, "there is no "),
+    ],
+)
+def test_an_index_that_is_none_is_refused_and_nothing_added(tmp_path, text, reason):
+    file = tmp_path / "index.json"
+    if isinstance(text, dict):
+        write(tmp_path, {"good": ROW, **text})
+    elif text is not None:
+        file.write_text(text)
+    with pytest.raises(PluginError) as error:
+        register_index(file)
+    assert str(error.value).startswith(f"the index {file} cannot be read: ")
+    assert reason in str(error.value)
+    assert len(names()) == len(CONFIGS)
+
+
+@pytest.mark.parametrize("aliases", [{"a": "b"}, {"good": "good"}])
+def test_an_alias_leads_to_an_entry_and_is_none(tmp_path, aliases):
+    rows = {old: {"to": new, "until": "0.3"} for old, new in aliases.items()}
+    with pytest.raises(PluginError, match=r"the alias '\w+' is an entry, or leads to none\.$"):
+        register_index(write(tmp_path, {"good": ROW}, aliases=rows))
+
+
+def test_a_registered_name_must_be_free_but_may_be_read_again(tmp_path):
+    first = write(tmp_path / "1", {"acme-a": ROW})
+    register_index(first)
+    write(tmp_path / "1", {"acme-a": ROW, "acme-b": ROW})
+    register_index(str(first))
+    assert names("acme-*") == ["acme-a", "acme-b"]
+    second = write(tmp_path / "2", {"acme-c": ROW, "acme-a": ROW})
+    with pytest.raises(PluginError) as error:
+        register_index(second)
+    assert str(error.value) == f"{second}: 'acme-a' is already an entry of {first}."
+    with pytest.raises(PluginError, match=r"'imm-bbc' is already an entry of keypoint-zoo\.$"):
+        register_index(write(tmp_path / "3", {"imm-bbc": ROW}))
+    assert names("acme-*") == ["acme-a", "acme-b"]
+
+
+def test_two_hundred_entries_are_listed(tmp_path):
+    register_index(write(tmp_path, {f"many-{i}": ROW for i in range(200)}))
+    assert names("many-*") == [f"many-{i}" for i in range(200)]
+    assert len(zoo.list(dataset="puppets", exclude="*-1?", metric=None)) > 180
+
+
+def test_a_plugin_adds_entries_and_is_not_imported(tmp_path, monkeypatch):
+    rows = {"acme-net": {**ROW, "package": "packages/net", "license": "mit"}}
+    install(tmp_path, "kp-acme", "acme_keypoints:index", rows)
+    package(tmp_path / "acme_keypoints/packages/net")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = find("acme-net")
+    assert (entry.provider, entry.weights, entry.license) == ("kp-acme 1.2", "bundled", "mit")
+    assert entry.folder == tmp_path / "acme_keypoints/packages/net"
+    assert "acme_keypoints" not in sys.modules
+    assert len(zoo.list()) == len(CONFIGS) + 1
+    assert index.problems() == []
+
+
+def test_a_plugin_does_not_hide_our_entries_nor_another_plugins(tmp_path, monkeypatch):
+    install(tmp_path, "kp-acme", "acme:index", {"fomm-vox": ROW, "acme-net": ROW, "imm-bbc": ROW})
+    install(tmp_path, "kp-bolt", "bolt:index", {"acme-net": ROW, "bolt-net": ROW})
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = index.entries()
+        assert zoo.list()
+    texts = [
+        "keypoint-zoo and kp-acme 1.2 both have fomm-vox, imm-bbc: that of keypoint-zoo is taken.",
+        "kp-acme 1.2 and kp-bolt 1.2 both have acme-net: that of kp-acme 1.2 is taken.",
+    ]
+    assert [str(w.message) for w in caught] == [f"keypoint-zoo: {text}" for text in texts]
+    assert index.problems() == texts
+    assert found["fomm-vox"].dataset == "voxceleb1"
+    assert [found[name].provider for name in ("acme-net", "bolt-net")] == [
+        "kp-acme 1.2",
+        "kp-bolt 1.2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "reason"),
+    [
+        ("broken:index", None, "there is no {}/broken/index.json."),
+        ("broken:index", "{", "{}/broken: index.json is not valid JSON: Expecting property name "),
+        ("broken:index", '{"format_version": 1, "entries": {"a": {}}}', "entries: a: no 'task'."),
+        ("broken.part:index", None, "its entry point is 'broken.part:index', not 'package:index'."),
+        ("json.decoder", None, "its entry point is 'json.decoder', not 'package:index'."),
+    ],
+)
+def test_a_broken_plugin_is_named_and_breaks_nothing(tmp_path, monkeypatch, value, text, reason):
+    install(tmp_path, "kp-broken", value, index_text=text)
+    install(tmp_path, "kp-acme", "acme:index", {"acme-net": ROW})
+    monkeypatch.syspath_prepend(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(zoo.list()) == len(CONFIGS) + 1
+        assert find("acme-net").provider == "kp-acme 1.2"
+    start = "The index of kp-broken 1.2 cannot be read, its entries are missing: "
+    assert [str(w.message)[:80] for w in caught] == [f"keypoint-zoo: {start}"[:80]]
+    assert caught[0].filename == __file__
+    (problem,) = index.problems()
+    assert problem.startswith(start)
+    assert reason.format(tmp_path) in problem
+    with pytest.raises(UnknownEntryError) as error:
+        find("broken-net")
+    assert str(error.value).endswith(f"for a folder dir:path. {problem}")
+
+
+def test_a_plugin_without_its_package_is_broken(tmp_path, monkeypatch):
+    install(tmp_path, "kp-gone", "gone:index")
+    (tmp_path / "gone/__init__.py").unlink()
+    (tmp_path / "gone").rmdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match="^keypoint-zoo: The index of kp-gone 1.2 cannot be read"):
+        zoo.list()
+    assert index.problems()[0].endswith("there is no package 'gone'.")
+
+
+def test_listing_imports_nothing_heavy_and_asks_for_plugins_only_if_there_are_any(tmp_path):
+    install(tmp_path / "site", "kp-acme", "acme:index", {"acme-net": ROW})
+    code = (
+        "import sys; sys.path[:0] = {}; import json, zoo; found = len(zoo.list('*', task='*'));"
+        "sys.stdout.write(json.dumps([found, *sys.modules]))"
+    )
+    for folders, plugins in (([str(ROOT)], 0), ([str(ROOT), str(tmp_path / "site")], 1)):
+        done = subprocess.run(
+            # -S: without the environment, whose plugins are not known here
+            [sys.executable, "-S", "-c", code.format(folders)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=True,
+        )
+        found, *modules = json.loads(done.stdout)
+        assert found == len(CONFIGS) + plugins
+        heavy = {"torch", "numpy", "mmengine", "huggingface_hub", "safetensors", "registry"}
+        assert not heavy & set(modules)
+        assert not {"acme", "components", "difflib", "zoo.package", "zoo.hub"} & set(modules)
+        assert ("importlib.metadata" in modules) == bool(plugins)

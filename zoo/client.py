@@ -1,0 +1,159 @@
+"""What is asked of the Hub's client, whose errors become ours.
+
+The token is passed on to the client and never put in a message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from huggingface_hub import constants, get_token, list_repo_tree, whoami
+from huggingface_hub import errors as client
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+
+from zoo.errors import (
+    AccessError,
+    HubUnreachableError,
+    IntegrityError,
+    PublishConflictError,
+    PublishRefusedError,
+    UnknownEntryError,
+    ZooError,
+)
+from zoo.package import MAX_FILES, PATTERNS
+
+
+def of_package(path: str) -> bool:
+    """Return whether a package can have a file of that name."""
+    return any(fnmatchcase(path, pattern) for pattern in PATTERNS)
+
+
+def list_tree(repo_id: str, commit: str, token: str | None) -> dict[str, Any]:
+    """List the files of a commit: path -> the client's description.
+
+    Raises:
+        IntegrityError: paths that lead out of the folder, or too many.
+    """
+    with asking(repo_id, commit, token):
+        listed = list_repo_tree(repo_id, recursive=True, revision=commit, token=token)
+        # folders count too: a listing without end must end
+        rows = list(itertools.islice(listed, 4 * MAX_FILES + 1))
+    files = {row.path: row for row in rows if hasattr(row, "blob_id")}
+    if len(files) > MAX_FILES or len(rows) > 4 * MAX_FILES:
+        raise IntegrityError(
+            f"{repo_id} at {commit[:8]} has more than {MAX_FILES} files; a package has not. "
+            "Nothing was fetched."
+        )
+    for path in files:
+        if path.startswith("/") or "\\" in path or ".." in path.split("/"):
+            raise IntegrityError(
+                f"{repo_id} at {commit[:8]} lists {path!r:.100}, which leads out of its folder. "
+                "Nothing was fetched; do not use this repository."
+            )
+    return files
+
+
+def same(file: Any, data: bytes) -> bool:
+    """Compare what the Hub lists with a content: sha256 of a big file, git's hash of a small."""
+    if file.size != len(data):
+        return False
+    if file.lfs is not None:
+        return bool(file.lfs.sha256 == hashlib.sha256(data).hexdigest())
+    return bool(file.blob_id == hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest())
+
+
+@contextlib.contextmanager
+def asking(repo_id: str, revision: str | None, token: str | None) -> Iterator[None]:
+    """Turn what the client raises into our errors, the cause chained."""
+    try:
+        yield
+    except ZooError:
+        raise
+    except Exception as error:
+        ours = _translated(error, repo_id, revision, token)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _translated(
+    error: Exception, repo_id: str, revision: str | None, token: str | None
+) -> ZooError | None:
+    """Return our error for one of the client's, or None where it is none of the client's."""
+    local = client.LocalEntryNotFoundError
+    # the client wraps in these whatever happened on the way to the Hub
+    while isinstance(error, (local, RuntimeError)) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    address = f"{constants.ENDPOINT}/{repo_id}"
+    if isinstance(error, client.GatedRepoError):
+        return AccessError(
+            f"{repo_id} is gated and {_account(token)} has no access. Ask for it at {address}, "
+            "then `hf auth login`."
+        )
+    if isinstance(error, client.RepositoryNotFoundError):
+        return UnknownEntryError(
+            f"No repository {repo_id} on {constants.ENDPOINT}, or it is private and "
+            f"{_account(token)} has no access. Check the name, or `hf auth login`."
+        )
+    if isinstance(error, client.RevisionNotFoundError):
+        return UnknownEntryError(
+            f"{repo_id} has no revision '{revision}'. Its branches and tags: {address}/tree/main."
+        )
+    if isinstance(error, client.OfflineModeIsEnabled):
+        return HubUnreachableError("HF_HUB_OFFLINE=1 forbids to ask the Hub.")
+    if status in (401, 403):
+        return AccessError(
+            f"{constants.ENDPOINT} refuses {repo_id} ({status}): {_account(token)} may not do "
+            "this. Use another token: `hf auth login`."
+        )
+    if status == 412:
+        return PublishConflictError(f"{repo_id} changed meanwhile.")
+    if status in (400, 413, 422):
+        said = str(getattr(error, "server_message", None) or "no reason given").splitlines()[0]
+        return PublishRefusedError(f"{constants.ENDPOINT} refuses this for {repo_id}: {said:.200}")
+    if status is not None:
+        return HubUnreachableError(f"{constants.ENDPOINT} answers {status}.")
+    library = type(error).__module__.partition(".")[0]
+    lost = isinstance(error, (ConnectionError, TimeoutError, RuntimeError, local)) or (
+        isinstance(error, OSError) and error.errno is None  # not the system's: the client's own
+    )
+    if lost or library.startswith(("http", "requests", "urllib3", "huggingface_hub")):
+        return HubUnreachableError(
+            f"{constants.ENDPOINT} does not answer ({type(error).__name__})."
+        )
+    return None
+
+
+def _account(token: str | None) -> str:
+    """Say whose account it is; a question that may fail, as the error at hand shows."""
+    if not (token or get_token()):
+        return "your machine (no token was found)"
+    with contextlib.suppress(Exception):
+        return f"your account '{whoami(token)['name']}'"
+    return "your token"
+
+
+@contextlib.contextmanager
+def bars(progress: bool | None) -> Iterator[None]:
+    """Let the client show bars or not; its environment variable goes before."""
+    shown = sys.stderr.isatty() if progress is None else progress
+    change = constants.HF_HUB_DISABLE_PROGRESS_BARS is None
+    if shown or not change or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()

@@ -1,0 +1,503 @@
+"""The Hugging Face Hub: revisions, downloads, publications.
+
+A revision is resolved to a commit once; only that commit is fetched. The client compares sizes
+alone, so whoever calls :func:`fetch` checks the package afterwards. A publication is one commit,
+guarded by the head seen before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    constants,
+    create_branch,
+    create_commit,
+    create_repo,
+    create_tag,
+    list_models,
+    repo_info,
+    snapshot_download,
+)
+from huggingface_hub import errors as client
+
+from zoo.cache import (
+    WEIGHTS,
+    cached_problems,
+    folder_of,
+    from_cache,
+    is_commit,
+    known_commit,
+    missing_files,
+    remember,
+)
+from zoo.client import asking, bars, list_tree, of_package, same
+from zoo.errors import (
+    HubUnreachableError,
+    IntegrityError,
+    PublishConflictError,
+    PublishRefusedError,
+    UnknownEntryError,
+    UnsafeWeightsError,
+    ZooError,
+)
+from zoo.index import Entry
+from zoo.package import PATTERNS, PICKLES, Package, check_publishable, open_package
+
+LIBRARY_TAG = "keypoint-zoo"
+TIMEOUT = 30.0  # seconds that the Hub may think about a revision
+
+
+def is_offline(offline: bool | None = None) -> bool:
+    """Return what ``offline`` says, or without it whether HF_HUB_OFFLINE is set."""
+    return bool(constants.HF_HUB_OFFLINE) if offline is None else offline
+
+
+def resolve(
+    repo_id: str,
+    revision: str | None = None,
+    *,
+    token: str | None = None,
+    cache_dir: str | Path | None = None,
+) -> str:
+    """Ask the Hub, once, which commit a revision is; a full commit needs no request.
+
+    Args:
+        repo_id: ``owner/name``.
+        revision: tag, branch or commit; the main branch without.
+        token: instead of the stored one.
+        cache_dir: where to look for an older commit to name if the Hub does not answer.
+
+    Returns:
+        40 hexadecimal digits.
+
+    Raises:
+        UnknownEntryError: no such repository or revision.
+        AccessError: not for this account.
+        HubUnreachableError: the Hub does not answer.
+    """
+    storage = folder_of(repo_id, revision, cache_dir)
+    if revision and is_commit(revision):
+        return revision
+    try:
+        with asking(repo_id, revision, token):
+            info = repo_info(repo_id, revision=revision, timeout=TIMEOUT, token=token)
+    except HubUnreachableError as error:
+        raise HubUnreachableError(
+            f"Cannot learn what '{revision or 'main'}' of {repo_id} is now: {error} "
+            f"{known_commit(storage, revision)}"
+        ) from error.__cause__
+    return checked_commit(repo_id, info.sha)
+
+
+def checked_commit(repo_id: str, commit: str | None) -> str:
+    if commit is None or not is_commit(commit):
+        raise IntegrityError(f"{constants.ENDPOINT} calls {commit!r:.60} a commit of {repo_id}.")
+    return commit
+
+
+def fetch(
+    repo_id: str,
+    revision: str | None = None,
+    *,
+    offline: bool | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+    progress: bool | None = None,
+    force: bool = False,
+    weights: bool = True,
+) -> tuple[Path, str]:
+    """Return the folder of a package in the Hub client's cache; what is missing is downloaded.
+
+    Args:
+        repo_id, revision: as for :func:`resolve`.
+        offline: only look into the cache; HF_HUB_OFFLINE decides without.
+        cache_dir: another cache than the client's.
+        token: instead of the stored one.
+        progress: show bars; only on a terminal without.
+        force: download again what is there.
+        weights: also the weights, not only the files that describe them.
+
+    Returns:
+        The folder, whose content is not yet checked, and its commit.
+
+    Raises:
+        ZooError: it cannot be had; see the classes in ``zoo.errors``.
+    """
+    storage = folder_of(repo_id, revision, cache_dir)
+    if is_offline(offline):
+        return from_cache(repo_id, revision, storage, weights)
+    commit = resolve(repo_id, revision, token=token, cache_dir=cache_dir)
+    snapshot = storage / "snapshots" / commit
+    if force or missing_files(snapshot, weights)[0]:
+        patterns = [path for path in PATTERNS if weights or path != WEIGHTS]
+        try:
+            remote_files(repo_id, commit, token)  # refuses what must not be written
+            with asking(repo_id, commit, token), bars(progress):
+                snapshot_download(
+                    repo_id,
+                    revision=commit,
+                    cache_dir=storage.parent,
+                    token=token,
+                    allow_patterns=patterns,
+                    force_download=force,
+                )
+        except HubUnreachableError as error:
+            raise HubUnreachableError(
+                f"Cannot fetch {repo_id} at {commit[:8]}: {error} Try again later; finished files "
+                "are kept."
+            ) from error.__cause__
+    if commit != revision:
+        remember(storage, revision or "main", commit)
+    return snapshot, commit
+
+
+def remote_files(repo_id: str, commit: str, token: str | None = None) -> dict[str, int]:
+    """Return file -> bytes of the package at a commit.
+
+    Raises:
+        UnsafeWeightsError: there are only pickled weights.
+        UnknownEntryError: it is no package.
+        IntegrityError: it has files that no package has: outside the folder, or too many.
+    """
+    tree = list_tree(repo_id, commit, token)
+    pickles = [path for path in tree if any(fnmatchcase(path, kind) for kind in PICKLES)]
+    if pickles and WEIGHTS not in tree:
+        raise UnsafeWeightsError(
+            f"{repo_id} has only pickled weights ({', '.join(pickles[:3])}); these are never "
+            "loaded. Their owner can convert them offline: keypoint-zoo convert SOURCE FILE "
+            "--out DIR."
+        )
+    if "manifest.json" not in tree:
+        raise UnknownEntryError(
+            f"{repo_id} at {commit[:8]} is no package of keypoint-zoo: it has no manifest.json."
+        )
+    return {path: file.size for path, file in tree.items() if of_package(path)}
+
+
+def is_cached(repo_id: str, commit: str, cache_dir: str | Path | None = None) -> bool:
+    """Return whether all files of a package at a full commit are in the cache."""
+    return not missing_files(folder_of(repo_id, commit, cache_dir) / "snapshots" / commit)[0]
+
+
+def verify_remote(
+    repo_id: str, commit: str, package: Package, token: str | None = None
+) -> list[str]:
+    """Compare a package with what the Hub has at a commit, and return a line per difference."""
+    where = f"{repo_id} at {commit[:8]}"
+    content, tree = _content(package), list_tree(repo_id, commit, token)
+    problems = [f"{path}: not in {where}" for path in content if path not in tree]
+    for path, file in tree.items():
+        if path not in content:
+            problems += [f"{path}: only in {where}"] if of_package(path) else []
+        elif not same(file, content[path]):
+            problems.append(f"{path}: differs from {where} ({file.size} bytes there)")
+    return sorted(problems)
+
+
+def list_hub(pattern: str = "*", *, token: str | None = None) -> list[Entry]:
+    """Ask the Hub for its repositories with our tag.
+
+    Args:
+        pattern: of ``owner/name``, or of the name alone.
+        token: instead of the stored one.
+    """
+    with asking("the list of models", None, token):
+        infos = list(list_models(filter=LIBRARY_TAG, limit=1000, full=True, token=token))
+    entries = []
+    for info in infos:
+        if any(fnmatchcase(name, pattern) for name in (info.id, info.id.split("/")[-1])):
+            tags = [tag.partition(":") for tag in info.tags or ()]
+            said = {key: value for key, _, value in reversed(tags) if value}
+            entries.append(
+                Entry(
+                    name=f"hf:{info.id}",
+                    task=info.pipeline_tag or "",
+                    architecture="",
+                    dataset=said.get("dataset", ""),
+                    summary="",
+                    paper="",
+                    data_licence="",
+                    paper_results=(),
+                    results=(),
+                    license=said.get("license"),
+                    weights="hub",
+                    how=f"zoo.load('hf:{info.id}')",
+                    converter=None,
+                    provider="the Hub",
+                    folder=None,
+                    config=None,
+                    repo_id=info.id,
+                    commit=info.sha,
+                    digest=None,
+                )
+            )
+    return entries
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What :func:`push` published, or would publish.
+
+    Attributes:
+        repo_id: where.
+        commit: the commit that holds the package; empty after a dry run that would make one.
+        url: of the commit, the pull request or the repository.
+        files: the files sent -> bytes; those that are there already are not sent again.
+        visibility: ``private`` or ``public``.
+        changed: whether a commit was made, or would be.
+        deleted: files of the old package that the new one has not.
+    """
+
+    repo_id: str
+    commit: str
+    url: str
+    files: dict[str, int]
+    visibility: str
+    changed: bool
+    deleted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    commit: str
+    private: bool
+    new_branch: bool
+    tree: dict[str, Any]  # path -> the client's description of the file
+
+
+def push(
+    source: str | Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    branch: str | None = None,
+    tag: str | None = None,
+    create_pr: bool = False,
+    parent: str | None = None,
+    message: str | None = None,
+    dry_run: bool = False,
+    token: str | None = None,
+    announce: Callable[[str], None] | None = None,
+) -> Pushed:
+    """Publish a package as one commit; what another published meanwhile is never overwritten.
+
+    Publishing the same package again changes nothing, so after an interruption just repeat it.
+    Files of the repository that are no package's are left alone.
+
+    Args:
+        source: folder of the package.
+        repo_id: ``owner/name``; created if there is none.
+        private: of a new repository, which is private unless this is False. An existing one keeps
+            its visibility; another one here is an error.
+        branch: instead of main; made from main if there is none.
+        tag: name the commit; it must be free.
+        create_pr: open a pull request instead.
+        parent: the commit you started from, if not the head of now.
+        message: first line of the commit.
+        dry_run: only tell what would be sent.
+        token: instead of the stored one.
+        announce: called with one line, visibility and address, before anything is sent.
+
+    Raises:
+        PublishRefusedError: the package is not fit for it, or the Hub says so.
+        PublishConflictError: the repository changed meanwhile, or the tag is taken.
+        AccessError, HubUnreachableError: the Hub refuses, or does not answer.
+    """
+    folder_of(repo_id, branch, None)
+    folder_of(repo_id, tag, None)
+    if create_pr and tag:
+        raise PublishRefusedError("a tag names a published commit; a pull request is none yet.")
+    package = open_package(source)
+    check_publishable(package)
+    content = _content(package)
+    head = _head(repo_id, branch, token)
+    if head is not None:
+        _check_visibility(repo_id, head, private)
+        if parent is not None and not (len(parent) >= 7 and head.commit.startswith(parent)):
+            raise _conflict(repo_id, parent, head.commit)
+    elif parent is not None:
+        raise PublishConflictError(f"{repo_id} is not there, and so has no commit {parent[:8]}.")
+    files, deleted = _difference(content, head)
+    tagged = _tagged(repo_id, tag, token) if tag and head is not None else None
+    if head is not None and tagged and (files or deleted or tagged != head.commit):
+        raise PublishConflictError(
+            f"Tag '{tag}' of {repo_id} is at {tagged[:8]} already. Nothing was published. Choose "
+            "another tag."
+        )
+    hidden = private is not False if head is None else head.private
+    visibility = "private" if hidden else "public"
+    address = f"{constants.ENDPOINT}/{repo_id}"
+    if announce is not None:
+        size = sum(files.values())
+        announce(
+            f"{'New ' if head is None else ''}{visibility} repository {address}, "
+            f"{'pull request to ' if create_pr else ''}branch {branch or 'main'}: "
+            f"{len(files)} files, {size / 1e6:.1f} MB"
+            + (f"; deletes {', '.join(deleted)}" if deleted else "")
+            + (f"; tag {tag}" if tag else "")
+        )
+    changed = bool(files or deleted)
+    if dry_run:
+        known = head.commit if head is not None and not changed else ""
+        return Pushed(repo_id, known, address, files, visibility, changed, deleted)
+    if head is None:
+        with asking(repo_id, None, token):
+            create_repo(repo_id, private=hidden, exist_ok=True, token=token)
+        head = _head(repo_id, branch, token)
+        if head is None:
+            raise HubUnreachableError(f"{address} was made, but is not there yet. Push again.")
+        _check_visibility(repo_id, head, hidden)  # somebody else may have made it just now
+        files, deleted = _difference(content, head)
+        changed = bool(files or deleted)
+    commit, url = head.commit, f"{address}/commit/{head.commit}"
+    if changed:
+        if head.new_branch and branch:
+            with asking(repo_id, branch, token):
+                create_branch(
+                    repo_id, branch=branch, revision=head.commit, exist_ok=True, token=token
+                )
+        operations: list[Any] = [CommitOperationAdd(path, content[path]) for path in files]
+        operations += [CommitOperationDelete(path, is_folder=False) for path in deleted]
+        title = message or f"Publish {package.config['name']} ({package.digest[:8]})"
+        commit, url = _commit(repo_id, operations, content, head, branch, create_pr, title, token)
+    if tag and not tagged:
+        try:
+            with asking(repo_id, commit, token):
+                create_tag(repo_id, tag=tag, revision=commit, token=token)
+        except ZooError as error:
+            raise type(error)(
+                f"{repo_id} is published as {commit[:8]}, but has no tag '{tag}': {error} Push "
+                "again: it only sets the tag."
+            ) from error.__cause__
+    return Pushed(repo_id, commit, url, files, visibility, changed, deleted)
+
+
+def _content(package: Package) -> dict[str, bytes]:
+    """Read the files again: what is sent is what was checked."""
+    content = {}
+    for path, stated in package.manifest["files"].items():
+        content[path] = (package.root / path).read_bytes()
+        if hashlib.sha256(content[path]).hexdigest() != stated["sha256"]:
+            raise IntegrityError(f"{package.root / path} changed while it was read. Try again.")
+    content["manifest.json"] = (package.root / "manifest.json").read_bytes()
+    return content
+
+
+def _head(repo_id: str, branch: str | None, token: str | None) -> _Head | None:
+    """Return where a branch is; None if there is no such repository, or none to be seen."""
+    new_branch = False
+    with asking(repo_id, branch, token):
+        try:
+            info = repo_info(repo_id, revision=branch, timeout=TIMEOUT, token=token)
+        except client.RevisionNotFoundError:
+            new_branch = True
+            info = repo_info(repo_id, timeout=TIMEOUT, token=token)
+        except client.GatedRepoError:
+            raise  # of the next class, too
+        except client.RepositoryNotFoundError:
+            return None
+    commit = checked_commit(repo_id, info.sha)
+    return _Head(commit, bool(info.private), new_branch, list_tree(repo_id, commit, token))
+
+
+def _check_visibility(repo_id: str, head: _Head, private: bool | None) -> None:
+    if private is not None and private != head.private:
+        raise PublishRefusedError(
+            f"{repo_id} exists and is {'private' if head.private else 'public'}. Publishing does "
+            f"not change that: do it at {constants.ENDPOINT}/{repo_id}/settings, or leave it out."
+        )
+
+
+def _tagged(repo_id: str, tag: str, token: str | None) -> str | None:
+    with asking(repo_id, tag, token), contextlib.suppress(client.RevisionNotFoundError):
+        info = repo_info(repo_id, revision=tag, timeout=TIMEOUT, token=token)
+        return checked_commit(repo_id, info.sha)
+    return None
+
+
+def _difference(
+    content: Mapping[str, bytes], head: _Head | None
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return the files to send -> bytes, and those to delete."""
+    tree = head.tree if head is not None else {}
+    files = {
+        path: len(data)
+        for path, data in content.items()
+        if path not in tree or not same(tree[path], data)
+    }
+    deleted = (path for path in tree if of_package(path) and path not in content)
+    return files, tuple(sorted(deleted))
+
+
+def _commit(
+    repo_id: str,
+    operations: list[Any],
+    content: Mapping[str, bytes],
+    head: _Head,
+    branch: str | None,
+    create_pr: bool,
+    title: str,
+    token: str | None,
+) -> tuple[str, str]:
+    """Make the one commit; if its answer is lost, look whether it was made before saying no."""
+    try:
+        with asking(repo_id, branch, token), bars(None):
+            info = create_commit(
+                repo_id,
+                operations,
+                commit_message=title,
+                revision=branch,
+                create_pr=create_pr,
+                parent_commit=head.commit,
+                token=token,
+            )
+        return str(info.oid), str(info.pr_url or info.commit_url)
+    except (HubUnreachableError, PublishConflictError) as error:
+        lost, cause = error, error.__cause__
+    try:
+        now = _head(repo_id, branch, token)
+    except ZooError:
+        now = None
+    if now is None or create_pr:
+        raise HubUnreachableError(
+            f"{lost} It is not known whether the commit was made. Push again: if it was, that "
+            f"changes nothing{' (but look for the pull request first)' if create_pr else ''}."
+        ) from cause
+    if now.commit != head.commit and _difference(content, now) == ({}, ()):
+        return now.commit, f"{constants.ENDPOINT}/{repo_id}/commit/{now.commit}"
+    if now.commit != head.commit:
+        raise _conflict(repo_id, head.commit, now.commit) from cause
+    raise HubUnreachableError(
+        f"{lost} Nothing was published: {branch or 'main'} is still at {head.commit[:8]}. Push "
+        "again."
+    ) from cause
+
+
+def _conflict(repo_id: str, was: str, now: str) -> PublishConflictError:
+    return PublishConflictError(
+        f"{repo_id} changed since you started (was {was[:8]}, is {now[:8]}). Nothing was "
+        "published. Pull, compare, push again, or use a pull request."
+    )
+
+
+__all__ = [
+    "Pushed",
+    "cached_problems",
+    "fetch",
+    "is_cached",
+    "is_offline",
+    "list_hub",
+    "push",
+    "remote_files",
+    "resolve",
+    "verify_remote",
+]

@@ -1,0 +1,538 @@
+"""What models there are: rows of data, read without network, torch or numpy.
+
+An index is a JSON file::
+
+    {"format_version": 1,
+     "entries": {"acme-net-bbc": {"task": "keypoint-detection",
+                                  "architecture": "pipelines/reconstruction",
+                                  "dataset": "bbc-pose", "summary": "One sentence.", ...}},
+     "aliases": {"acme-bbc": {"to": "acme-net-bbc", "until": "0.3"}}}
+
+``ROW`` has all keys of a row. Where the weights are is said by ``package``, a folder below that of
+the file, or by ``repo_id``, ``commit`` and ``digest`` together, or by nothing: not published.
+
+A distribution adds its index by an entry point in its ``pyproject.toml``::
+
+    [project.entry-points."keypoint_zoo.entries"]
+    acme = "acme_keypoints:index"
+
+which stands for the file ``index.json`` in its top-level package ``acme_keypoints``. The package is
+found, never imported.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from zoo.errors import IntegrityError, PluginError, UnknownEntryError, ZooError
+from zoo.refs import is_repo_id
+from zoo.schema import (
+    NOTHING,
+    NUMBER,
+    TASKS,
+    TEXT,
+    check_evaluation,
+    check_name,
+    check_version,
+    conform,
+    read_json,
+)
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+HERE = Path(__file__).resolve().parent
+GROUP = "keypoint_zoo.entries"
+OURS = "keypoint-zoo"
+
+REPORTED = {  # a number in a paper
+    **dict.fromkeys(("dataset", "metric", "unit", "setting", "source"), TEXT),
+    "value": NUMBER,
+    "recalled?": bool,
+}
+ROW = {
+    **dict.fromkeys(("task", "architecture", "dataset", "summary"), TEXT),
+    **dict.fromkeys(("paper?", "data_licence?", "how?"), TEXT),
+    "paper_results?": [REPORTED],
+    "converter?": (str, NOTHING),
+    **dict.fromkeys(("package?", "repo_id?", "commit?", "digest?", "license?"), TEXT),
+}
+INDEX = {
+    "format_version": int,
+    "entries": {"*": ROW},
+    "aliases?": {"*": {"to": TEXT, "until": TEXT}},
+}
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One model of the zoo.
+
+    Attributes:
+        name: what ``zoo.load`` takes.
+        task: keypoint-detection, motion-transfer, forecasting or pose-regression.
+        architecture: the pipeline's registered name.
+        dataset: short name of what it is trained on.
+        summary: one sentence.
+        paper: short citation.
+        data_licence: what may be done with the data.
+        paper_results: numbers papers print for this very model; none of them was measured here.
+        results: measured with this library, from the package's ``evaluation.json``.
+        license: of the weights; None where there are none.
+        weights: in a folder, on the Hub, or not published.
+        how: one sentence on how to train or get weights.
+        converter: whose official checkpoints fit: the source of ``keypoint-zoo convert``.
+        provider: ``keypoint-zoo``, a distribution with its version, or a registered file.
+        folder: the package, if it is in one.
+        config: the training config, if there is one.
+        repo_id, commit, digest: the one package on the Hub that this entry means.
+    """
+
+    name: str
+    task: str
+    architecture: str
+    dataset: str
+    summary: str
+    paper: str = ""
+    data_licence: str = ""
+    paper_results: tuple[dict[str, Any], ...] = ()
+    results: tuple[dict[str, Any], ...] = ()
+    license: str | None = None
+    weights: Literal["bundled", "hub", "none"] = "none"
+    how: str = ""
+    converter: str | None = None
+    provider: str = OURS
+    folder: Path | None = None
+    config: Path | None = None
+    repo_id: str | None = None
+    commit: str | None = None
+    digest: str | None = None
+
+
+class Index(NamedTuple):
+    """The content of one index file; an alias is old name -> (new name, until)."""
+
+    provider: str
+    entries: dict[str, Entry]
+    aliases: dict[str, tuple[str, str]]
+
+
+class Plugins(NamedTuple):
+    """The indices of other distributions, and what is wrong with them."""
+
+    readable: tuple[Index, ...]
+    broken: tuple[str, ...]
+    hidden: tuple[str, ...]
+
+
+_registered: dict[Path, Index] = {}
+
+
+# ------------------------------------------------------------------------------------ questions
+
+
+def entries() -> dict[str, Entry]:
+    """Return all entries by name: ours, then those of plugins, then registered ones."""
+    found: dict[str, Entry] = {}
+    for index in _indices():
+        found = index.entries | found
+    return found
+
+
+def find(name: str) -> Entry:
+    """Return the entry of that name, or of that former name with a ``DeprecationWarning``.
+
+    Raises:
+        UnknownEntryError: there is none; names that look like it are suggested.
+    """
+    known = entries()
+    if name in known:
+        return known[name]
+    for index in _indices():
+        if name in index.aliases:
+            new, until = index.aliases[name]
+            _warn(
+                f"'{name}' is now called '{new}'; the old name leaves in {until}.",
+                DeprecationWarning,
+            )
+            return index.entries[new]
+    import difflib
+
+    near = difflib.get_close_matches(name[:99].lower().replace("_", "-"), known, n=5)
+    hint = f" Did you mean: {', '.join(near)}?" if near else ""
+    broken = "".join(f" {problem}" for problem in _plugins().broken)
+    raise UnknownEntryError(
+        f"No zoo entry named '{name[:99]}'.{hint} List all: `keypoint-zoo list`. For a Hub "
+        f"repository write hf:owner/name, for a folder dir:path.{broken}"
+    )
+
+
+def is_known(name: str) -> bool:
+    """Return whether ``name`` is that of an entry, or a former one."""
+    return name in entries() or any(name in index.aliases for index in _indices())
+
+
+def list_entries(
+    pattern: str | Iterable[str] = "*",
+    *,
+    exclude: str | Iterable[str] = (),
+    task: str | Iterable[str] | None = None,
+    dataset: str | Iterable[str] | None = None,
+    license: str | Iterable[str] | None = None,
+    architecture: str | Iterable[str] | None = None,
+    metric: str | tuple[str, str, float] | None = None,
+    source: Literal["index", "hub"] = "index",
+    cached: bool | None = None,
+    sort: str = "name",
+) -> list[Entry]:
+    """Return the entries that pass all filters; known without network unless ``source="hub"``.
+
+    Every filter but ``metric`` is a glob, or several of which one has to match; case is ignored.
+
+    Args:
+        pattern: of the names; on the Hub of owner/name, or of the name alone.
+        exclude: of the names to leave out.
+        task, dataset, license, architecture: of those attributes.
+        metric: of our own results: ``("regression", "<=", 5)`` or ``"regression<=5"``, with the
+            name of a protocol or of a metric; entries without such a result are left out.
+        source: ``index`` for the entries of the installed indices, ``hub`` to ask the Hub.
+        cached: whether it can be loaded without network.
+        sort: ``name`` (2 before 10), or a metric, the best first and those without it last.
+
+    Raises:
+        ValueError: ``metric``, ``source`` or ``sort`` is none.
+
+    Example:
+        >>> [entry.name for entry in list_entries("fomm-*", dataset="voxceleb*", exclude="*flow*")]
+        ['fomm-vox', 'fomm-vox-adv']
+    """
+    if source == "hub":
+        from zoo.hub import list_hub
+
+        found = list_hub("*")
+    elif source == "index":
+        found = list(entries().values())
+    else:
+        raise ValueError(f"source is 'index' or 'hub', not {source!r}.")
+    called, others = _globs(pattern), _globs(exclude)
+    found = [e for e in found if _is_called(e, called) and not _is_called(e, others)]
+    filters = {"task": task, "dataset": dataset, "license": license, "architecture": architecture}
+    for key, wanted in filters.items():
+        if wanted is not None:
+            globs = _globs(wanted)
+            found = [entry for entry in found if _matches(getattr(entry, key), globs)]
+    if metric is not None:
+        name, compare, limit = _comparison(metric)
+        found = [e for e in found if any(compare(r["value"], limit) for r in _results(e, name))]
+    if cached is not None:
+        found = [entry for entry in found if _is_cached(entry) == cached]
+    found.sort(key=_natural)
+    if sort != "name":
+        if found and not any(_results(entry, sort) for entry in found):
+            raise ValueError(f"sort: no listed entry has a result '{sort}'. Sort by 'name'.")
+        found.sort(key=lambda entry: _rank(_results(entry, sort)))
+    return found
+
+
+def names(pattern: str | Iterable[str] = "*", **filters: Any) -> list[str]:
+    """Return the names of the entries that pass the filters of ``list``."""
+    return [entry.name for entry in list_entries(pattern, **filters)]
+
+
+def config_file(name: str) -> Path:
+    """Return the training config of an entry.
+
+    Raises:
+        UnknownEntryError: there is no such entry, or none comes with it.
+    """
+    entry = find(name)
+    if entry.config is None:
+        raise UnknownEntryError(f"'{entry.name}' of {entry.provider} comes without a config.")
+    return entry.config
+
+
+def no_weights_text(entry: Entry) -> str:
+    """Return what to tell someone who asks for the weights of an entry that has none."""
+    ways = [f"or take the untrained model: zoo.load('{entry.name}', pretrained=False)."]
+    if entry.converter is not None:
+        command = f"keypoint-zoo convert {entry.converter} FILE --config {entry.name}"
+        ways.insert(0, f"convert the official checkpoint: {command} --license L --out DIR")
+    if entry.config is not None:
+        where = f"`keypoint-zoo info {entry.name}` shows where that file is"
+        ways.insert(0, f"train it: tools/train.py configs/{entry.config.name} ({where})")
+    elif entry.how:
+        ways.insert(0, entry.how.rstrip("."))
+    text = "; ".join(ways)
+    data = f" Data: {entry.data_licence}." if entry.data_licence else ""
+    return f"No weights of '{entry.name}' are published.{data} {text[0].upper()}{text[1:]}"
+
+
+def licence_of(card: str) -> str | None:
+    r"""Return the licence that the front matter of a card names.
+
+    Example:
+        >>> licence_of("---\nlicense: apache-2.0\n---\n# A model")
+        'apache-2.0'
+    """
+    front = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
+    found = re.search(r"^license: *[\"']?([^\s\"']+)", front, re.MULTILINE)
+    return found[1] if found else None
+
+
+def problems() -> list[str]:
+    """Return what is wrong with the indices of installed plugins."""
+    return [*_plugins().broken, *_plugins().hidden]
+
+
+# -------------------------------------------------------------------------------------- indices
+
+
+def register_index(source: str | Path) -> None:
+    """Add the entries of an index file for this process; a second time reads it again.
+
+    Raises:
+        PluginError: it cannot be read, or one of its names is taken; nothing is added.
+    """
+    file = Path(source).resolve()
+    try:
+        index = _read_index(file, str(file))
+    except (OSError, ZooError) as error:
+        raise PluginError(f"the index {file} cannot be read: {_reason(error)}") from error
+    others = [other for other in _indices() if other.provider != index.provider]
+    for name in index.entries:
+        for other in others:
+            if name in other.entries:
+                raise PluginError(f"{file}: '{name}' is already an entry of {other.provider}.")
+    _registered[file] = index
+
+
+def _indices() -> Sequence[Index]:
+    return [_ours(), *_plugins().readable, *_registered.values()]
+
+
+@cache
+def _ours() -> Index:
+    return _read_index(HERE / "index.json", OURS)
+
+
+@cache
+def _plugins() -> Plugins:
+    """Read the indices of installed distributions; what is wrong is warned of, once."""
+    found: list[Index] = []
+    broken: list[str] = []
+    hidden: list[str] = []
+    for provider, value in sorted({(_provider(point), point.value) for point in _entry_points()}):
+        try:
+            index = _read_index(_index_file(value), provider)
+        except Exception as error:  # whatever is wrong with it, all others work
+            broken.append(
+                f"The index of {provider} cannot be read, its entries are missing: {_reason(error)}"
+            )
+            continue
+        for other in (_ours(), *found):
+            if same := sorted(index.entries.keys() & other.entries.keys()):
+                hidden.append(
+                    f"{other.provider} and {provider} both have {', '.join(same)}: that of "
+                    f"{other.provider} is taken."
+                )
+        found.append(index)
+    for problem in (*broken, *hidden):
+        _warn(f"keypoint-zoo: {problem}", UserWarning)
+    return Plugins(tuple(found), tuple(broken), tuple(hidden))
+
+
+def _entry_points() -> Iterable[EntryPoint]:
+    """Return the entry points of our group.
+
+    Importing ``importlib.metadata`` takes longer than all the rest of a listing, so it is only done
+    if some ``entry_points.txt`` on ``sys.path`` names the group at all.
+    """
+    for folder in sys.path:
+        for file in Path(folder).glob("*-info/entry_points.txt"):
+            with suppress(OSError):
+                if GROUP in file.read_text(errors="replace"):
+                    from importlib.metadata import entry_points
+
+                    return entry_points(group=GROUP)
+    return ()
+
+
+def _provider(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
+
+
+def _index_file(value: str) -> Path:
+    """Return the file that ``package:index`` stands for, without importing the package."""
+    found = re.fullmatch(r"(\w+):(\w+)", value)
+    if found is None:
+        raise PluginError(f"its entry point is '{value}', not 'package:index'.")
+    spec = find_spec(found[1])
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not folders:
+        raise PluginError(f"there is no package '{found[1]}'.")
+    return Path(folders[0], f"{found[2]}.json")
+
+
+def _read_index(file: Path, provider: str) -> Index:
+    """Read and check an index file.
+
+    Raises:
+        OSError: there is no such file.
+        IntegrityError, FormatTooNewError: what is in it is no index.
+    """
+    content = read_json(file, str(file.parent))
+    check_version(content, str(file))
+    conform(content, INDEX, file.name)
+    found = {name: _entry(name, row, file, provider) for name, row in content["entries"].items()}
+    aliases = {old: (row["to"], row["until"]) for old, row in content.get("aliases", {}).items()}
+    for old, (new, _) in aliases.items():
+        if new not in found or old in found:
+            raise IntegrityError(f"{file.name}: the alias '{old}' is an entry, or leads to none.")
+    return Index(provider, found, aliases)
+
+
+def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entry:
+    where = f"{file.name}: {name}"
+    check_name(name, where)
+    if row["task"] not in TASKS:
+        raise IntegrityError(f"{where}: task {row['task']!r} is none of {', '.join(TASKS)}.")
+    attributes = {key: value for key, value in row.items() if key != "package"}
+    attributes["paper_results"] = tuple(row.get("paper_results", ()))
+    if "package" in row:
+        inside = PurePosixPath(row["package"])
+        if inside.is_absolute() or ".." in inside.parts or "\\" in row["package"]:
+            raise IntegrityError(f"{where}: package must be a folder below that of the index.")
+        folder = file.parent / inside
+        if (folder / "manifest.json").is_file():
+            attributes |= {"weights": "bundled", "folder": folder, "results": _measured(folder)}
+    if "repo_id" in row or "commit" in row:
+        commit, digest = row.get("commit", ""), row.get("digest", "")
+        pinned = re.fullmatch("[0-9a-f]{40}", commit) and re.fullmatch("[0-9a-f]{64}", digest)
+        if "package" in row or not pinned or not is_repo_id(row.get("repo_id", "")):
+            raise IntegrityError(
+                f"{where}: a package on the Hub is named by repo_id, commit (40 digits) and digest "
+                "(64), and by no folder."
+            )
+        attributes["weights"] = "hub"
+    if "weights" not in attributes:
+        attributes["license"] = None
+    config = _config(name) if provider == OURS else None
+    return Entry(name=name, provider=provider, config=config, **attributes)
+
+
+def _config(name: str) -> Path | None:
+    """Find the config of one of our entries: inside the installed package, or beside it."""
+    inside = HERE / "configs"
+    file = (inside if inside.is_dir() else HERE.parent / "configs") / f"{name.replace('-', '_')}.py"
+    return file if file.is_file() else None
+
+
+def _measured(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Return our results in a package; none if they cannot be read, which loading will report."""
+    try:
+        evaluation = read_json(folder / "evaluation.json", folder.name)
+        check_evaluation(evaluation, folder.name)
+    except (OSError, ZooError):
+        return ()
+    return tuple(result for result in evaluation["results"] if result["origin"] == "ours")
+
+
+# -------------------------------------------------------------------------------------- filters
+
+
+def _globs(words: str | Iterable[str]) -> list[str]:
+    return [word.lower() for word in ((words,) if isinstance(words, str) else words)]
+
+
+def _matches(value: str | None, globs: Sequence[str]) -> bool:
+    return value is not None and any(fnmatchcase(value.lower(), glob) for glob in globs)
+
+
+def _is_called(entry: Entry, globs: Sequence[str]) -> bool:
+    """Match a name; those of the Hub, hf:owner/name, also without prefix and without owner."""
+    name = entry.name
+    return any(_matches(n, globs) for n in (name, name.removeprefix("hf:"), name.split("/")[-1]))
+
+
+def _comparison(
+    metric: str | tuple[str, str, float],
+) -> tuple[str, Callable[[Any, Any], bool], float]:
+    """Split ``regression<=5`` into name, comparison and limit."""
+    parts: Sequence[Any] = metric
+    if isinstance(metric, str):
+        found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|==|<|>)\s*(\S+)\s*", metric)
+        parts = found.groups() if found else ()
+    with suppress(ValueError, TypeError, KeyError):
+        name, sign, limit = parts
+        return str(name), COMPARE[sign], float(limit)
+    raise ValueError(
+        f"metric is {metric!r}, not like 'regression<=5' or ('regression', '<=', 5), with one of "
+        f"{' '.join(COMPARE)}."
+    )
+
+
+def _results(entry: Entry, name: str) -> list[dict[str, Any]]:
+    """Return the results of an entry under a protocol or metric."""
+    wanted = name.lower()
+    return [
+        result
+        for result in entry.results
+        if wanted in (str(result.get(key)).lower() for key in ("protocol", "metric"))
+    ]
+
+
+def _rank(results: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
+    """Order by the first result, the best first, and after all others where there is none."""
+    if not results:
+        return True, 0.0
+    value = float(results[0]["value"])
+    return False, -value if results[0].get("higher_is_better") else value
+
+
+def _natural(entry: Entry) -> list[Any]:
+    """Order numbers in names by value; text and numbers alternate."""
+    parts = re.split(r"(\d+)", entry.name.lower())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def _is_cached(entry: Entry) -> bool:
+    if entry.repo_id is None or entry.commit is None:
+        return entry.folder is not None
+    from zoo.hub import is_cached
+
+    return is_cached(entry.repo_id, entry.commit)
+
+
+# ----------------------------------------------------------------------------------------- words
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no {error.filename}."
+    return str(error)
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    """Warn at the line outside of this package that led here: only those are shown by default."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "zoo":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)

@@ -1,0 +1,135 @@
+"""Landmarks of pictures and videos, drawn on them and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.io.annotations import VISIBLE, make_annotations, write_csv
+from components.io.draw import draw_landmarks, write_png
+from components.io.video import VideoReader, is_image, natural, read_image, write_video
+from registry.errors import ConfigError
+from zoo.model import open_model
+
+Frame = NDArray[np.uint8]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What was found in one input.
+
+    Attributes:
+        input: image, folder of images, or video.
+        table: CSV with a row per frame: file, width, height, and x, y of each landmark in pixels.
+        drawn: the pictures, or the one video, with the landmarks on them.
+        frames, landmarks: how many.
+    """
+
+    input: Path
+    table: Path
+    drawn: tuple[Path, ...]
+    frames: int
+    landmarks: int
+
+
+def predict(
+    ref: str | Path,
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    batch_size: int = 16,
+    counted: Say | None = None,
+) -> Iterator[Predicted]:
+    """Find landmarks in images, folders and videos; yield each input when it is done.
+
+    Args:
+        ref, checkpoint: as for ``zoo.open_model``.
+        inputs: images, folders of images, videos.
+        out: folder of the results. An input, or the result of another one, is never replaced.
+        batch_size: frames that are in memory at a time.
+        counted: called with a line for each frame.
+
+    Raises:
+        ZooError, ConfigError: there is no such model, or it takes no images.
+        OSError, ValueError: an input cannot be read, or a result cannot be written.
+    """
+    model = open_model(ref, checkpoint)
+    if not hasattr(model, "predict") or model.preprocess is None:
+        raise ConfigError(f"{ref}: not a model of images with an image_size.")
+    taken = {Path(name).resolve() for name in inputs}
+    for name in inputs:
+        yield _predict_input(model, Path(name), Path(out), max(batch_size, 1), taken, counted)
+
+
+def _predict_input(
+    model: Any, path: Path, out: Path, batch_size: int, taken: set[Path], counted: Say | None
+) -> Predicted:
+    """Write drawing and table of one input; video frames stream through, one batch at a time."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no input '{path}'. Give an image, a folder of images, or a video."
+        )
+    names, edges = model.keypoints["names"], model.keypoints["edges"]
+    files: list[str] = []
+    points: list[NDArray[np.float32]] = []
+    sizes: list[tuple[int, int]] = []
+
+    def drawn(frames: Iterator[Frame], labels: Iterator[str]) -> Iterator[Frame]:
+        for frame, pixels in _stream(model, frames, batch_size):
+            files.append(next(labels))
+            points.append(pixels)
+            sizes.append((frame.shape[1], frame.shape[0]))
+            if counted is not None:
+                counted(f"{path}: {len(files)} frames")
+            yield draw_landmarks(frame, pixels, edges)
+
+    if path.is_dir() or is_image(path):
+        images = [path]
+        if path.is_dir():
+            images = sorted((file for file in path.iterdir() if is_image(file)), key=natural)
+        if not images:
+            raise FileNotFoundError(f"no image in folder '{path}'. Give images or a video.")
+        taken |= {image.resolve() for image in images}
+        folder = out / path.name if path.is_dir() else out
+        pictures = drawn(map(read_image, images), (image.name for image in images))
+        written = []
+        for image, picture in zip(images, pictures):
+            written.append(_claim(folder / f"{image.stem}.png", taken))
+            write_png(written[-1], picture)
+    else:
+        reader = VideoReader(path)
+        out.mkdir(parents=True, exist_ok=True)
+        written = [_claim(out / f"{path.stem}.mp4", taken)]
+        numbered = (f"{path.stem}/{i:06d}" for i in range(10**9))
+        write_video(written[0], drawn(iter(reader), numbered), reader.fps)
+    visible = np.full((len(files), len(names)), VISIBLE)
+    table = _claim(out / f"{path.stem}.csv", taken)
+    write_csv(table, make_annotations(names, files, np.stack(points), visible, sizes, edges))
+    return Predicted(path, table, tuple(written), len(files), len(names))
+
+
+def _claim(target: Path, taken: set[Path]) -> Path:
+    """Return the path of a result; it never replaces an input or the result of another one."""
+    if target.resolve() in taken:
+        raise ValueError(
+            f"'{target}' is an input, or a result of another one. Give another --out, or rename."
+        )
+    taken.add(target.resolve())
+    return target
+
+
+def _stream(
+    model: Any, frames: Iterator[Frame], batch_size: int
+) -> Iterator[tuple[Frame, NDArray[np.float32]]]:
+    """Yield each frame with its landmarks (K, 2) in its own pixels."""
+    while batch := list(islice(frames, batch_size)):
+        ready = model.preprocess(batch)
+        yield from zip(batch, ready.to_original(model.predict(ready.images).landmarks.xy))

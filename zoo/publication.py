@@ -1,0 +1,338 @@
+"""The folder of a training run becomes a package, with what is known of the run and its scores."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from registry import checkpoint
+from registry.build import build, resolve
+from registry.config import load_config
+from registry.errors import ConfigError
+from registry.evaluation import evaluate
+from registry.job import load_pipeline
+from registry.roles import ROLES
+from zoo import describe, folder, index, saving, schema
+
+PICTURE = 100_000  # bytes of the card's picture
+INNER_TYPE = "frame_dataset.type"  # of a data set of clips
+GENERATED = ("datasets/puppets", "datasets/standin")  # whose pictures are nobody's
+
+
+def package_run(
+    work_dir: str | Path,
+    dest: str | Path,
+    *,
+    license: str,
+    license_text: str | None = None,
+    name: str | None = None,
+    dtype: torch.dtype | None = None,
+    metrics: str | Path | None = None,
+    picture: str | Path | None = None,
+    hardware: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write the last checkpoint of a run as a package, with its scores and its history.
+
+    Args:
+        work_dir: folder of a finished run: config.json, last.pth, and if they are there
+            metrics.json, scalars.jsonl, log.txt, held_out.gif and panels.
+        dest: the package.
+        license, license_text, overwrite: as for ``zoo.save``.
+        name: of the entry; that of the folder without, hyphens for underscores.
+        dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
+            config's data must be at hand, unless ``metrics`` has its scores.
+        metrics: scores of just these weights, as tools/evaluate.py --json writes them.
+        picture: PNG for the card. Without, one of the run's own where its test data are generated;
+            photographs may not be anyone's to publish.
+        hardware: what it was trained on; that of this machine without.
+
+    Raises:
+        ConfigError: the run is not finished, or the scores are none.
+        ZooError: the package is not fit to be published.
+        FileExistsError: something is at ``dest``.
+    """
+    work_dir, dest = Path(work_dir), Path(dest).absolute()
+    folder.check_free(dest, overwrite)
+    cfg = load_config(work_dir / "config.json")
+    last = work_dir / "last.pth"
+    iteration = int(checkpoint.load(last).get("iteration", 0))
+    if iteration < cfg["train"]["iterations"]:
+        raise ConfigError(
+            f"{last} is at iteration {iteration} of {cfg['train']['iterations']}. Finish the run "
+            f"first: tools/train.py {work_dir}/config.json --resume"
+        )
+    name = name or work_dir.resolve().name.replace("_", "-")
+    schema.check_name(name, "name")
+    known = index.entries()
+    entry = known.get(name) or known.get(work_dir.resolve().name.replace("_", "-"))
+    file = Path(metrics) if metrics else work_dir / "metrics.json"
+    if metrics and not file.is_file():
+        raise ConfigError(f"no scores '{file}'. Write them with tools/evaluate.py --json.")
+    model = load_pipeline(cfg, last)
+    rows: Sequence[Mapping[str, Any]] = ()
+    date = datetime.now(timezone.utc)
+    if dtype is not None:
+        _round(model, dtype)
+    if dtype is not None and metrics is None and cfg.get("evaluate"):
+        rows = evaluate(model, cfg, selection="last")
+    elif file.is_file():
+        rows = json.loads(file.read_text())
+        date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    config = entry.config if entry is not None else None
+    overrides = _overrides(cfg, config) if config is not None else None
+    dataset = entry.dataset if entry is not None else ""
+    test = _data(cfg, "test", overrides, dataset)
+    source = _data(cfg, "train" if cfg["data"].get("train") else "prior", overrides, dataset)
+    command = _command(name, config, overrides)
+    shared = {"library": schema.LIBRARY, "command": command, "date": f"{date:%Y-%m-%d}"}
+    try:
+        evaluation = [{**_result(row, cfg, test), **shared} for row in rows]
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{file} holds no rows of a metrics.json: {error!r}.") from error
+    training = {
+        "dataset": source["id"],
+        "split": source["split"],
+        "steps": iteration,
+        "seed": cfg["train"].get("seed", 0),
+        "hardware": hardware or _hardware(work_dir / "log.txt"),
+        "seconds": _seconds(work_dir / "scalars.jsonl"),
+        "config": config.name if config is not None else None,
+        "overrides": overrides,
+        "base": ", ".join(sorted(set(cfg["train"].get("init", {}).values()))) or None,
+        "commit": _commit(),
+    }
+    return saving.save(
+        model,
+        dest,
+        name=name,
+        license=license,
+        license_text=license_text,
+        cfg=cfg,
+        evaluation=evaluation,
+        training={key: value for key, value in training.items() if value not in (None, {})},
+        dtype=dtype,
+        pictures=_pictures(work_dir, picture, cfg),
+        overwrite=overwrite,
+    )
+
+
+def _round(model: Any, dtype: torch.dtype) -> None:
+    """Give a model the numbers that a package stores."""
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.to(dtype))
+
+
+# ----------------------------------------------------------------------------------- the results
+
+
+def _result(
+    row: Mapping[str, Any], cfg: Mapping[str, Any], data: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Turn a row of metrics.json into one of evaluation.json."""
+    node = cfg["evaluate"]["metrics"][row["protocol"]]
+    baselines = {key: value if _finite(value) else None for key, value in row["baselines"].items()}
+    return {
+        "dataset": {"id": data["id"], "name": data["id"], "split": data["split"]},
+        "task": describe.TASK_OF.get(cfg["model"]["type"], "keypoint-detection"),
+        "protocol": row["protocol"],
+        "metric": row["metric"],
+        "unit": row["unit"],
+        "higher_is_better": _higher_is_better(node),
+        "definition": _definition(node, row.get("extra", {})),
+        "value": row["value"],
+        "interval": row["interval"] if all(map(_finite, row["interval"])) else None,
+        "n": row["n"],
+        "baselines": baselines,
+        "crop": row["crop"],
+        "origin": "ours",
+    }
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _higher_is_better(node: Mapping[str, Any]) -> bool | None:
+    """Return what the metric says; it may depend on its arguments, and need files to be built."""
+    cls = resolve(node["type"], "evaluate.metrics", "metrics")
+    if hasattr(cls, "higher_is_better"):
+        return bool(cls.higher_is_better)
+    try:
+        return bool(getattr(build(node, "evaluate.metrics"), "higher_is_better", False))
+    except ConfigError:
+        return None
+
+
+def _definition(node: Mapping[str, Any], extra: Mapping[str, float]) -> str:
+    """Return the first sentence of the metric's docstring, its arguments, and what was fitted."""
+    doc = inspect.cleandoc(resolve(node["type"], "evaluate.metrics").__doc__ or "")
+    parts = [" ".join(doc.split("\n\n")[0].replace("``", "").split())]
+    given = {key: value for key, value in node.items() if key != "type"}
+    if given:
+        parts.append(", ".join(f"{key} {_public(value)}" for key, value in given.items()) + ".")
+    if "frames fitted on" in extra:
+        parts.append(f"Fitted on {extra['frames fitted on']:.0f} annotated frames.")
+    return " ".join(parts)
+
+
+def _command(name: str, config: Path | None, overrides: Mapping[str, Any] | None) -> str:
+    """Return what evaluates the published model."""
+    words = ["tools/evaluate.py", f"configs/{config.name}" if config else "CONFIG"]
+    words += ["--checkpoint", name]
+    changed = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in (overrides or {}).items()
+        if not key.startswith(("train.", "losses."))
+    ]
+    return shlex.join([*words, *(["--cfg-options", *changed] if changed else [])])
+
+
+# ----------------------------------------------------------------------------------- the history
+
+
+def _overrides(cfg: Mapping[str, Any], config: Path) -> dict[str, Any]:
+    """Return what differs from the entry's config, as options that would make it so."""
+    base = load_config(config)
+    plain = {
+        key: cfg[key]
+        for key, value in base.items()
+        if not isinstance(value, dict) and key in cfg and cfg[key] != value
+    }
+    there = dict(_leaves(load_config(config, plain)))
+    here = dict(_leaves(cfg))
+    keys = [key for key in {**there, **here} if here.get(key) != there.get(key)]
+    return {**plain, **{key: _public(here.get(key)) for key in keys}}
+
+
+def _leaves(node: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{place}{key}.")
+        else:
+            yield f"{place}{key}", value
+
+
+def _public(value: Any) -> Any:
+    """Return a value without the places of someone's files."""
+    if isinstance(value, (list, tuple)):
+        return [_public(inner) for inner in value]
+    if isinstance(value, Mapping):
+        return {key: _public(inner) for key, inner in value.items()}
+    name = isinstance(value, str) and value.split("/")[0] in ROLES
+    path = isinstance(value, str) and not name and ("/" in value or "\\" in value)
+    return "PATH" if path else value
+
+
+def _data(
+    cfg: Mapping[str, Any], part: str, overrides: Mapping[str, Any] | None, dataset: str
+) -> dict[str, Any]:
+    """Return the name and split of a data set: the entry's name, unless another type is in use."""
+    node = cfg["data"].get(part) or {}
+    shown = node.get("frame_dataset", node)
+    changed = any(f"data.{part}.{key}" in (overrides or {}) for key in ("type", INNER_TYPE))
+    own = dataset if dataset and node and not changed else shown.get("type", "none").split("/")[-1]
+    return {"id": own, "split": shown.get("split")}
+
+
+def _hardware(log: Path) -> str:
+    """Describe what trained: the device the log names, in words that name no machine."""
+    text = log.read_text() if log.is_file() else ""
+    cuda = "parameters on cuda" in text
+    if cuda and torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}"
+    return "GPU" if cuda else f"{os.cpu_count()} CPU cores ({platform.machine()})"
+
+
+def _seconds(scalars: Path) -> int | None:
+    """Return how long the iterations took, if the run recorded all of them."""
+    if not scalars.is_file():
+        return None
+    total, before = 0.0, 0
+    for line in scalars.read_text().splitlines():
+        record = json.loads(line)
+        if "seconds_per_iteration" in record:
+            total += record["seconds_per_iteration"] * (record["iteration"] - before)
+            before = record["iteration"]
+    return round(total) if before else None
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout this library is in, if it is in one."""
+    root = index.HERE.parent
+    if not (root / ".git").exists():
+        return None
+    words = [
+        "git",
+        "-C",
+        str(root),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # no git, or a checkout of somebody else
+    return done.stdout.strip()
+
+
+# ---------------------------------------------------------------------------------- the picture
+
+
+def _pictures(
+    work_dir: Path, picture: str | Path | None, cfg: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return the card's picture, file name -> PNG."""
+    test = cfg["data"].get("test") or cfg["data"].get("train") or {}
+    if picture is not None:
+        with Image.open(picture) as image:
+            return {"preview.png": _small(image.convert("RGB"))}
+    panels = sorted((work_dir / "panels").glob("*.png"))
+    animation = work_dir / "held_out.gif"
+    if test.get("frame_dataset", test).get("type") not in GENERATED:
+        return {}
+    if animation.is_file():
+        return {"preview.png": _small(_strip(animation))}
+    if panels:
+        with Image.open(panels[-1]) as image:
+            return {"preview.png": _small(image.convert("RGB"))}
+    return {}
+
+
+def _strip(animation: Path, count: int = 3) -> Image.Image:
+    """Return some frames of an animation, evenly spaced, below each other."""
+    with Image.open(animation) as gif:
+        length = getattr(gif, "n_frames", 1)
+        strip = Image.new("RGB", (gif.width, gif.height * count))
+        for row in range(count):
+            gif.seek(row * (length - 1) // max(count - 1, 1))
+            strip.paste(gif.convert("RGB"), (0, row * gif.height))
+    return strip
+
+
+def _small(image: Image.Image) -> bytes:
+    """Return a PNG of at most ``PICTURE`` bytes; shrunk until it is."""
+    while True:
+        out = io.BytesIO()
+        image.quantize(256).save(out, "PNG", optimize=True)
+        if len(out.getvalue()) <= PICTURE:
+            return out.getvalue()
+        image = image.resize((image.width * 4 // 5, image.height * 4 // 5), Image.Resampling.BOX)
