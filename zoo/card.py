@@ -475,5 +475,5 @@ def _integrity(reference: str) -> str:
         "`manifest.json` lists size and sha256 of every other file; its own sha256 stands for the "
         "whole. Each loading checks all of them, that the weights were made for this "
         "`config.json`, and that every tensor fits. Nothing is unpickled or executed.\n\n"
-        f"```python\n{call}  # also compares the outputs with golden.safetensors\n```"
+        f"```python\n# deep: also compares the outputs with golden.safetensors\n{call}\n```"
     )

@@ -86,15 +86,26 @@ def asking(repo_id: str, revision: str | None, token: str | None) -> Iterator[No
         raise ours from error
 
 
+def origin(error: BaseException) -> BaseException:
+    """Return what happened on the way to the Hub; the client wraps it in errors of its own."""
+    wrappers = (client.LocalEntryNotFoundError, RuntimeError)
+    while isinstance(error, wrappers) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """Return the HTTP status that caused an error of the client; None if no answer came."""
+    response = getattr(error and origin(error), "response", None)
+    return getattr(response, "status_code", None)
+
+
 def _translated(
-    error: Exception, repo_id: str, revision: str | None, token: str | None
+    error: BaseException, repo_id: str, revision: str | None, token: str | None
 ) -> ZooError | None:
     """Return our error for one of the client's, or None where it is none of the client's."""
-    local = client.LocalEntryNotFoundError
-    # the client wraps in these whatever happened on the way to the Hub
-    while isinstance(error, (local, RuntimeError)) and isinstance(error.__cause__, Exception):
-        error = error.__cause__
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    error = origin(error)
+    status = status_of(error)
     address = f"{constants.ENDPOINT}/{repo_id}"
     if isinstance(error, client.GatedRepoError):
         return AccessError(
@@ -125,7 +136,7 @@ def _translated(
     if status is not None:
         return HubUnreachableError(f"{constants.ENDPOINT} answers {status}.")
     library = type(error).__module__.partition(".")[0]
-    lost = isinstance(error, (ConnectionError, TimeoutError, RuntimeError, local)) or (
+    lost = isinstance(error, (ConnectionError, TimeoutError, RuntimeError)) or (
         isinstance(error, OSError) and error.errno is None  # not the system's: the client's own
     )
     if lost or library.startswith(("http", "requests", "urllib3", "huggingface_hub")):

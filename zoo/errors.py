@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+MAX_TEXT = 2000  # characters of a message
 OK, FAILED, USAGE, NOT_FOUND, NETWORK, ACCESS, INCOMPATIBLE = range(7)
 
 
@@ -14,7 +15,10 @@ class ZooError(Exception):
     exit_code = FAILED
 
     def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""  # KeyError would print quotes
+        # KeyError would print quotes; an entry's own words could hold terminal codes, and no end
+        text = str(self.args[0]) if self.args else ""
+        plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: MAX_TEXT + 1])
+        return plain if len(text) <= MAX_TEXT else f"{plain} ... ({len(text)} characters)"
 
 
 class UnknownEntryError(ZooError, KeyError):

@@ -39,7 +39,7 @@ from zoo.cache import (
     missing_files,
     remember,
 )
-from zoo.client import asking, bars, list_tree, of_package, same
+from zoo.client import asking, bars, list_tree, of_package, same, status_of
 from zoo.errors import (
     HubUnreachableError,
     IntegrityError,
@@ -139,22 +139,26 @@ def fetch(
     snapshot = storage / "snapshots" / commit
     if force or missing_files(snapshot, weights)[0]:
         patterns = [path for path in PATTERNS if weights or path != WEIGHTS]
-        try:
-            remote_files(repo_id, commit, token)  # refuses what must not be written
-            with asking(repo_id, commit, token), bars(progress):
-                snapshot_download(
-                    repo_id,
-                    revision=commit,
-                    cache_dir=storage.parent,
-                    token=token,
-                    allow_patterns=patterns,
-                    force_download=force,
-                )
-        except HubUnreachableError as error:
-            raise HubUnreachableError(
-                f"Cannot fetch {repo_id} at {commit[:8]}: {error} Try again later; finished files "
-                "are kept."
-            ) from error.__cause__
+        remote_files(repo_id, commit, token)  # refuses what must not be written
+        for attempts in (2, 1, 0):
+            try:
+                with asking(repo_id, commit, token), bars(progress):
+                    snapshot_download(
+                        repo_id,
+                        revision=commit,
+                        cache_dir=storage.parent,
+                        token=token,
+                        allow_patterns=patterns,
+                        force_download=force,
+                    )
+                break
+            except HubUnreachableError as error:
+                if not attempts or status_of(error.__cause__) is not None:
+                    raise HubUnreachableError(
+                        f"Cannot fetch {repo_id} at {commit[:8]}: {error} Try again later; "
+                        "finished files are kept."
+                    ) from error.__cause__
+                # a connection was cut, from which older clients do not recover by themselves
     if commit != revision:
         remember(storage, revision or "main", commit)
     return snapshot, commit

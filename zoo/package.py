@@ -45,6 +45,14 @@ REQUIRED = (
 PATTERNS = (*REQUIRED, "LICENSE", "manifest.json", "assets/*.png")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.tar")
 
+TENSOR = {"dtype": TEXT, "shape": [int], "data_offsets": [int]}
+BYTES = {
+    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32", "F32"), 4),
+    **dict.fromkeys(("U64", "I64", "F64"), 8),
+}
+
 MAX_FILES = 64
 MAX_HEADER = 8 << 20  # bytes; the safetensors library itself allows 100 MB
 
@@ -101,8 +109,10 @@ def open_package(
     manifest = read_json(_unlinked(manifest_file, links, where), where)
     check_version(manifest, where)
     conform(manifest, MANIFEST, f"{where}: manifest.json")
+    if canonical(manifest) != manifest_file.read_bytes():
+        raise IntegrityError(f"manifest.json of {where} is damaged or was altered. Fetch it again.")
     _check_names(manifest["files"], where)
-    _check_presence(root, manifest["files"], where, links)
+    _check_presence(root, manifest["files"], where, links, weights)
     found: dict[str, bytes] = {}
     for path, stated in sorted(manifest["files"].items()):
         if weights or path != "model.safetensors":
@@ -117,11 +127,17 @@ def open_package(
         )
     evaluation = parse_json(found["evaluation.json"], f"{where}: evaluation.json")
     check_evaluation(evaluation, where)
-    tensors = {}
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     if weights:
+        _check_tensors(found["golden.safetensors"], f"{where}: golden.safetensors")
         data = found["model.safetensors"]
+        tensors, metadata = _check_tensors(data, f"{where}: model.safetensors")
         own = hashlib.sha256(found["config.json"]).hexdigest()
-        tensors = _check_header(data, own, where)
+        if metadata.get("config_sha256") != own:
+            raise IntegrityError(
+                f"{where}: config.json does not belong to these weights (they were made for config "
+                f"{str(metadata.get('config_sha256'))[:8]}, found {own[:8]})."
+            )
         _check_counts(tensors, config["weights"]["model.safetensors"], where)
     digest = hashlib.sha256(canonical(manifest)).hexdigest()
     data = found["model.safetensors"] if weights else b""
@@ -168,16 +184,20 @@ def _plain(path: str) -> bool:
     )
 
 
-def _check_presence(root: Path, files: Mapping[str, Any], where: str, links: Path | None) -> None:
-    missing = [path for path in files if not os.path.lexists(root / path)]
+def _check_presence(
+    root: Path, files: Mapping[str, Any], where: str, links: Path | None, weights: bool
+) -> None:
+    needed = [path for path in files if weights or path != "model.safetensors"]
+    missing = [path for path in needed if not os.path.lexists(root / path)]
     if missing:
         raise IncompleteEntryError(
             f"{where}: {len(missing)} of {len(files) + 1} files missing ({', '.join(missing[:3])}"
             f"{', ...' if len(missing) > 3 else ''}) in {root}; a download or copy was probably "
             "interrupted. Fetch it again."
         )
-    for folder, _, names in os.walk(root):
-        for name in names:
+    for folder, folders, names in os.walk(root):
+        linked = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in (*names, *linked):
             file = Path(folder) / name
             path = file.relative_to(root).as_posix()
             if path.startswith("."):  # git's and the Hub client's own
@@ -217,11 +237,8 @@ def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> bytes:
     )
 
 
-def _check_header(
-    data: bytes, config_digest: str, where: str
-) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return dtype and shape of every tensor, and refuse weights made for another config."""
-    where = f"{where}: model.safetensors"
+def _check_tensors(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return dtype and shape of every tensor, and the metadata, of a safetensors file."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
         raise IntegrityError(f"{where}: not a safetensors file; pickled weights are never loaded.")
@@ -229,15 +246,18 @@ def _check_header(
     conform(header, {"*": {"*": object}}, where)
     metadata = header.pop("__metadata__", {})
     conform(metadata, {"*": TEXT}, where)
-    if metadata.get("config_sha256") != config_digest:
-        raise IntegrityError(
-            f"{where}: config.json does not belong to these weights (they were made for config "
-            f"{str(metadata.get('config_sha256'))[:8]}, found {config_digest[:8]})."
-        )
-    schema = {"dtype": TEXT, "shape": [int], "data_offsets": [int]}
     for key, tensor in header.items():
-        conform(tensor, schema, f"{where}: {key[:80]}")
-    return {key: (t["dtype"], tuple(t["shape"])) for key, t in header.items()}
+        conform(tensor, TENSOR, f"{where}: {key[:80]!r}")
+    end = 0
+    for key, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        dtype, shape = tensor["dtype"], tensor["shape"]
+        known = dtype in BYTES and len(shape) <= 8 and all(0 <= n < 1 << 40 for n in shape)
+        if not known or tensor["data_offsets"] != [end, end + BYTES[dtype] * math.prod(shape)]:
+            raise IntegrityError(f"{where}: {key[:80]!r} is not laid out as it must be.")
+        end = tensor["data_offsets"][1]
+    if end != len(data) - 8 - length:
+        raise IntegrityError(f"{where}: it is {len(data) - 8 - length - end} bytes too long.")
+    return {key: (t["dtype"], tuple(t["shape"])) for key, t in header.items()}, metadata
 
 
 def _check_counts(
@@ -276,13 +296,14 @@ def check_publishable(package: Package) -> None:
         if path not in package.manifest["files"] and path != "manifest.json" and file.is_file():
             raise PublishRefusedError(f"{name}: '{path}' is left over. Remove it first.")
     card = (package.root / "README.md").read_bytes()
-    licence = re.search(rb"\A---\n(?:.*\n)*?license: *(\S+)", card)
-    if licence is None:
+    front = re.match(rb"---\n(.*?)\n---\n", card, re.DOTALL)
+    licence = front and re.search(rb"^license: *[\"']?([\w.-]+)", front[1], re.MULTILINE)
+    if not licence:
         raise PublishRefusedError(
             f"{name}: its card names no licence of the weights, and none is guessed. Save it again "
             "with license=..., for instance 'apache-2.0', or 'other' with license_text."
         )
-    if licence[1].strip(b"\"'") == b"other" and "LICENSE" not in package.manifest["files"]:
+    if licence[1] == b"other" and "LICENSE" not in package.manifest["files"]:
         raise PublishRefusedError(f"{name}: license 'other' needs a LICENSE file in the package.")
     for path in package.manifest["files"]:
         if path.endswith((".md", ".json", "LICENSE")):

@@ -43,6 +43,7 @@ def package_run(
     metrics: str | Path | None = None,
     picture: str | Path | None = None,
     hardware: str | None = None,
+    commit: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the last checkpoint of a run as a package, with its scores and its history.
@@ -59,6 +60,7 @@ def package_run(
         picture: PNG for the card. Without, one of the run's own where its test data are generated;
             photographs may not be anyone's to publish.
         hardware: what it was trained on; that of this machine without.
+        commit: of this library, that it was trained with; the checkout's own without.
 
     Raises:
         ConfigError: the run is not finished, or the scores are none.
@@ -113,7 +115,7 @@ def package_run(
         "config": config.name if config is not None else None,
         "overrides": overrides,
         "base": ", ".join(sorted(set(cfg["train"].get("init", {}).values()))) or None,
-        "commit": _commit(),
+        "commit": commit or _commit(),
     }
     return saving.save(
         model,

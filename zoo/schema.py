@@ -16,7 +16,8 @@ FORMAT, FORMAT_VERSION = "keypoint-zoo", 1
 
 MAX_JSON = 1 << 20  # bytes
 MAX_DEPTH = 32
-MAX_NUMBER = 1 << 16  # of an architecture's whole numbers: channels, landmarks, pixels
+MAX_NUMBER = 1 << 14  # of an architecture's whole numbers: channels, landmarks, levels
+MAX_SIDE = 4096  # pixels
 MAX_KEYPOINTS = 4096
 
 TASKS = ("keypoint-detection", "motion-transfer", "forecasting", "pose-regression")
@@ -137,10 +138,11 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
         return value
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = dict(pairs)
-        if len(keys) != len(pairs):
-            twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-            raise ValueError(f"the key {twice!r} twice")
+        keys: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in keys:
+                raise ValueError(f"the key {key!r} twice")
+            keys[key] = value
         return keys
 
     if len(data) > limit:
@@ -234,8 +236,8 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 )
     preprocess = config["preprocess"]
     size = preprocess["image_size"]
-    if size is not None and not 1 <= size <= MAX_DEPTH * 128:
-        raise IntegrityError(f"{where}: preprocess.image_size {size} is not in 1 ... 4096.")
+    if size is not None and not 1 <= size <= MAX_SIDE:
+        raise IntegrityError(f"{where}: preprocess.image_size {size} is not in 1 ... {MAX_SIDE}.")
     if preprocess["fit"] not in ("stretch", "pad", "crop"):
         raise IntegrityError(f"{where}: preprocess.fit is {preprocess['fit']!r}.")
     if len(preprocess.get("crop", range(4))) != 4:
@@ -283,21 +285,21 @@ def check_evaluation(evaluation: Any, where: str) -> None:
             raise IntegrityError(f"{where}: origin {result['origin']!r} is none of {ORIGINS}.")
 
 
-def _check_numbers(node: Any, where: str) -> None:
+def _check_numbers(node: Any, where: str, most: int = MAX_NUMBER) -> None:
     """Refuse numbers that could make a constructor loop, or allocate, without end."""
     if isinstance(node, dict):
         for key, value in node.items():
-            _check_numbers(value, f"{where}.{key}")
+            _check_numbers(value, f"{where}.{key}", MAX_SIDE if key == "image_size" else most)
     elif isinstance(node, list):
         for value in node:
-            _check_numbers(value, where)
-    elif isinstance(node, int) and abs(node) > MAX_NUMBER:
-        raise IntegrityError(f"{where} is {str(node)[:20]}; more than {MAX_NUMBER} is refused.")
+            _check_numbers(value, where, most)
+    elif isinstance(node, int) and abs(node) > most:
+        raise IntegrityError(f"{where} is {str(node)[:20]}; more than {most} is refused.")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the release numbers of a version: (0, 1, 0); empty if it is none."""
-    found = re.match(r"\d+(\.\d+)*", version)
+    found = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
