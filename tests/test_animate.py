@@ -21,9 +21,11 @@ from components.io.fit import fit_options
 from components.layers.transfer import follow, pose_distance, repeated
 from registry import build, checkpoint, load_config
 from registry.contract import Encoding, Landmarks, Pose
+from registry.job import load_pipeline
 from tests.golden_file import Golden
 from tests.runs import CONFIG as RECONSTRUCTION
 from tests.runs import ROOT, write_config
+from zoo import saving
 
 SIDE = 32
 CONFIG = """
@@ -456,3 +458,18 @@ def test_a_model_of_the_other_family_moves_too(folder, command):
     code, text = command(*words)
     assert code == 0, text
     assert colours("out.gif").shape == (7, SIDE, SIDE, 3)
+
+
+def test_a_package_moves_pictures_as_its_run_does(folder, command):
+    """Also how images are fitted comes from the package: the config crops."""
+    words = ("face.png", "talk.mp4", "--side-by-side", "--out")
+    assert command("run", *words, "run.gif")[0] == 0
+    cfg = load_config("tiny.py")
+    pipeline = load_pipeline(cfg, "run/last.pth")
+    saving.save(pipeline, "package", name="tiny", license="mit", cfg=cfg)
+    code, text = command("dir:package", *words, "package.gif")
+    assert code == 0, text
+    np.testing.assert_array_equal(colours("package.gif"), colours("run.gif"))
+    code, text = command("fomm-vox", *words, "x.gif")
+    assert code == 3
+    assert text.startswith("error: No weights of 'fomm-vox' are published")

@@ -105,6 +105,7 @@ def package_run(
         evaluation = [{**_result(row, cfg, test), **shared} for row in rows]
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{file} holds no rows of a metrics.json: {error!r}.") from error
+    init = cfg["train"].get("init", {})
     training = {
         "dataset": source["id"],
         "split": source["split"],
@@ -114,7 +115,7 @@ def package_run(
         "seconds": _seconds(work_dir / "scalars.jsonl"),
         "config": config.name if config is not None else None,
         "overrides": overrides,
-        "base": ", ".join(sorted(set(cfg["train"].get("init", {}).values()))) or None,
+        "base": ", ".join(sorted({value.partition(":")[0] for value in init.values()})) or None,
         "commit": commit or _commit(),
     }
     return saving.save(
