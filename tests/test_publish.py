@@ -165,6 +165,7 @@ def test_the_history_of_the_run(package):
         "dataset": "puppets",
         "split": "train",
         "steps": 3,
+        "selection": "last",
         "seed": 7,
         "hardware": f"{os.cpu_count()} CPU cores ({platform.machine()})",
         "seconds": 5,

@@ -5,7 +5,7 @@
 
 writes WORK_DIR/package, tells what goes where, and sends it as one commit into a repository that
 is private unless --public is given. Without OWNER/NAME nothing is sent; with --dry-run the Hub is
-only asked. With --half the rounded model is scored anew.
+only asked. With --half or --best the model is scored anew.
 """
 
 import argparse
@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--license-text", metavar="FILE", type=Path, help="the licence itself")
     parser.add_argument("--name", help="of the entry; default: that of the folder")
     parser.add_argument("--out", metavar="DIR", help="the package; default: WORK_DIR/package")
+    parser.add_argument("--best", action="store_true", help="best.pth instead of last.pth")
     parser.add_argument("--half", action="store_true", help="store numbers as float16")
     parser.add_argument(
         "--metrics", metavar="FILE", help="scores of just these weights; default: metrics.json"
@@ -53,6 +54,7 @@ def main() -> int:
             license=args.license,
             license_text=args.license_text.read_text() if args.license_text else None,
             name=args.name,
+            checkpoint_name="best.pth" if args.best else "last.pth",
             dtype=torch.float16 if args.half else None,
             metrics=args.metrics,
             picture=args.picture,

@@ -224,7 +224,8 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
     elif path.suffix not in (".py", ".json"):
         if checkpoint:
             raise ConfigError("--checkpoint goes with a config or the folder of a run.")
-        return load(Path(ref) if _is_package(path) else ref)
+        device = "cuda" if torch.cuda.is_available() else "cpu"  # as runs are
+        return load(Path(ref) if _is_package(path) else ref, device=device)
     elif not checkpoint:
         raise ConfigError(f"'{ref}' is a config; give its weights with --checkpoint.")
     cfg = load_config(path)

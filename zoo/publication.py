@@ -39,6 +39,7 @@ def package_run(
     license: str,
     license_text: str | None = None,
     name: str | None = None,
+    checkpoint_name: str = "last.pth",
     dtype: torch.dtype | None = None,
     metrics: str | Path | None = None,
     picture: str | Path | None = None,
@@ -46,7 +47,7 @@ def package_run(
     commit: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write the last checkpoint of a run as a package, with its scores and its history.
+    """Write a checkpoint of a finished run as a package, with its scores and its history.
 
     Args:
         work_dir: folder of a finished run: config.json, last.pth, and if they are there
@@ -54,6 +55,7 @@ def package_run(
         dest: the package.
         license, license_text, overwrite: as for ``zoo.save``.
         name: of the entry; that of the folder without, hyphens for underscores.
+        checkpoint_name: the weights in it: "last.pth", or "best.pth", which the validation set chose.
         dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
             config's data must be at hand, unless ``metrics`` has its scores.
         metrics: scores of just these weights, as tools/evaluate.py --json writes them.
@@ -70,7 +72,7 @@ def package_run(
     work_dir, dest = Path(work_dir), Path(dest).absolute()
     folder.check_free(dest, overwrite)
     cfg = load_config(work_dir / "config.json")
-    last = work_dir / "last.pth"
+    last, chosen = work_dir / "last.pth", work_dir / checkpoint_name
     iteration = int(checkpoint.load(last).get("iteration", 0))
     if iteration < cfg["train"]["iterations"]:
         raise ConfigError(
@@ -84,13 +86,14 @@ def package_run(
     file = Path(metrics) if metrics else work_dir / "metrics.json"
     if metrics and not file.is_file():
         raise ConfigError(f"no scores '{file}'. Write them with tools/evaluate.py --json.")
-    model = load_pipeline(cfg, last)
+    model = load_pipeline(cfg, chosen)
+    steps = int(checkpoint.load(chosen).get("iteration", 0))
     rows: Sequence[Mapping[str, Any]] = ()
     date = datetime.now(timezone.utc)
     if dtype is not None:
         _round(model, dtype)
-    if dtype is not None and metrics is None and cfg.get("evaluate"):
-        rows = evaluate(model, cfg, selection="last")
+    if (dtype is not None or chosen != last) and metrics is None and cfg.get("evaluate"):
+        rows = evaluate(model, cfg, selection=chosen.stem)
     elif file.is_file():
         rows = json.loads(file.read_text())
         date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
@@ -109,7 +112,8 @@ def package_run(
     training = {
         "dataset": source["id"],
         "split": source["split"],
-        "steps": iteration,
+        "steps": steps,
+        "selection": chosen.stem,
         "seed": cfg["train"].get("seed", 0),
         "hardware": hardware or _hardware(work_dir / "log.txt"),
         "seconds": _seconds(work_dir / "scalars.jsonl"),
