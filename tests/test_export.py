@@ -1,4 +1,4 @@
-"""zoo/export.py: files that need none of this library, run by the libraries they are for.
+"""zoo/exporting.py: files that need none of this library, run by the libraries they are for.
 
 Expected outputs are those of the model itself in eager mode, on images and batch sizes that
 ``export`` did not compare.
@@ -22,9 +22,9 @@ from components.datasets.puppets import Puppets
 from registry import load_config
 from registry.config import build_model
 from registry.contract import Batch, Encoding, Landmarks, Outputs
-from zoo import export as module
+from zoo import exporting as module
 from zoo.errors import INCOMPATIBLE, IntegrityError
-from zoo.export import ExportError, export, features
+from zoo.exporting import ExportError, export, features
 
 SIZE = 32
 SUFFIX = {"onnx": "onnx", "torch_export": "pt2", "torchscript": "pt"}

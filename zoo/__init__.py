@@ -43,7 +43,7 @@ from zoo.index import Entry, names, register_index  # noqa: E402
 from zoo.index import list_entries as list  # noqa: E402
 
 if TYPE_CHECKING:
-    from zoo.export import export, features
+    from zoo.exporting import export, features
     from zoo.hub import push
     from zoo.model import architectures, build, load, open_model, verify
     from zoo.saving import save
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 LAZY = {
     **dict.fromkeys(("architectures", "build", "load", "open_model", "verify"), "model"),
     **dict.fromkeys(("doctor", "info", "pull"), "sources"),
-    **dict.fromkeys(("export", "features"), "export"),
+    **dict.fromkeys(("export", "features"), "exporting"),
     "push": "hub",
     "save": "saving",
 }

@@ -309,7 +309,7 @@ def _convert(args: argparse.Namespace) -> Answer:
 
 
 def _export(args: argparse.Namespace) -> Answer:
-    from zoo.export import export
+    from zoo.exporting import export
     from zoo.model import open_model
 
     model = open_model(args.ref)

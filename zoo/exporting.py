@@ -282,8 +282,10 @@ def _inputs(names: Sequence[str], pictures: Tensor, random: torch.Generator) -> 
         shape = (len(names), count, *pictures.shape[1:])
         batches.append(tuple(torch.rand(shape, generator=random)))
         for start in range(0, len(pictures), count):
-            own = torch.arange(start, start + count)
-            batches.append(tuple(pictures[(own + i) % len(pictures)] for i in range(len(names))))
+            own = range(start, start + count)
+            batches.append(
+                tuple(pictures[[(k + i) % len(pictures) for k in own]] for i in range(len(names)))
+            )
     return batches
 
 
@@ -373,14 +375,17 @@ def _read_torch_export(file: Path) -> Any:
 
 def _write_onnx(net: Any, example: Batch, file: Path, note: str) -> None:
     program, free = _program(net, example)
-    found = torch.onnx.export(
-        program,
-        dynamo=True,
-        verbose=False,
-        input_names=net.inputs,
-        output_names=net.outputs,
-        dynamic_shapes=free,  # for the name of the axis
-    )
+    with warnings.catch_warnings():
+        # torch 2.13's exporter warns of itself
+        warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")
+        found = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=net.inputs,
+            output_names=net.outputs,
+            dynamic_shapes=free,  # for the name of the axis
+        )
     assert found is not None
     found.model.metadata_props[NOTE] = note
     found.save(file, external_data=False)
