@@ -223,7 +223,7 @@ RULES = {
     "differs by 0.4": (by_brightness, "torchscript", IntegrityError),
     "fails on a batch of 3: RuntimeError: ": (for_two, "torchscript", IntegrityError),
     "differs by nan": (lambda images: mean(images) / 0 * 0, "torchscript", IntegrityError),
-    "Toy's detector cannot be exported as torch_export: ": (
+    "Toy's detector cannot be exported as torch_export by torch ": (
         *(by_brightness, "torch_export"),
         ExportError,
     ),

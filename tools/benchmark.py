@@ -7,10 +7,13 @@ and the ratio to the first variant of each group are printed. Only ratios of one
 
 import argparse
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -50,8 +53,11 @@ def main() -> int:
         ("FOMM full size, 128 px, batch 4, training step", steps(device, "fomm_vox")),
         ("11 motions of 16 images of 64 px, forward and backward", motions(device)),
         ("KeypointGAN full size, 128 px, batch 8, landmarks of images", predictions(device)),
+        ("a fresh interpreter", interpreters()),
     ):
         compare(title, variants, args.rounds, device)
+    with tempfile.TemporaryDirectory() as folder:
+        compare("an entry of 200 MB from the disk", packages(Path(folder)), args.rounds, device)
     return 0
 
 
@@ -189,6 +195,53 @@ def predictions(device: str) -> dict[str, Callable]:
         "float32": variant(torch.contiguous_format, amp=False),
         "float32, channels last (default)": variant(torch.channels_last, amp=False),
         "bfloat16, channels last": variant(torch.channels_last, amp=True),
+    }
+
+
+def interpreters() -> dict[str, Callable]:
+    """Return what starting Python costs, listing the zoo, and a first prediction."""
+    predict = (
+        "import zoo, torch; model = zoo.load('factorized-puppets', offline=True); "
+        "model.predict(torch.rand(1, 3, 64, 64))"
+    )
+    codes = {
+        "nothing": "pass",
+        "import zoo; zoo.list()": "import zoo; zoo.list()",
+        "import torch": "import torch",
+        "load a bundled entry, predict": predict,
+    }
+    return {name: partial(_interpret, code) for name, code in codes.items()}
+
+
+def _interpret(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def packages(folder: Path) -> dict[str, Callable]:
+    """Return loading a package, and the same without its checks: build, read, fill."""
+    import safetensors.torch
+
+    import zoo
+    from zoo.model import construct
+    from zoo.package import open_package
+
+    cfg = load_config(ROOT / "configs" / "fomm_vox.py")
+    # 50 million numbers
+    cfg["model"]["encoder"]["max_width"] = cfg["model"]["motion"]["max_width"] = 1536
+    model = build(cfg["model"]).eval()
+    entry = zoo.save(model, folder / "large", name="large", license="apache-2.0", cfg=cfg)
+    architecture = open_package(entry).config["architecture"]
+
+    def unchecked() -> None:
+        made = construct(architecture, None, "large")
+        made.load_state_dict(safetensors.torch.load_file(entry / "model.safetensors"))
+        made.eval().to(memory_format=torch.channels_last)
+
+    size = (entry / "model.safetensors").stat().st_size / 1e6
+    return {
+        f"unchecked ({size:.0f} MB)": unchecked,
+        "zoo.load": partial(zoo.load, entry),
+        "zoo.verify": partial(zoo.verify, entry),
     }
 
 
