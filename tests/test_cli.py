@@ -543,7 +543,7 @@ def test_names_that_the_terminal_cannot_show():
 def test_interrupted():
     code = (
         "import os, signal, sys; from zoo import cli; "
-        "cli._list = lambda args: os.kill(os.getpid(), signal.SIGINT); "
+        "cli._list = lambda args: signal.raise_signal(signal.SIGINT); "
         "sys.exit(cli.main(['list', '--json']))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +25,6 @@ from registry import plugins
 from registry.build import resolve
 from registry.config import build_model, load_config
 from registry.errors import ConfigError
-from registry.job import load_pipeline
 from registry.roles import PIPELINES
 from registry.roles import ROLES as ROLE_TABLES
 from zoo import describe, sources
@@ -38,7 +39,7 @@ from zoo.errors import (
 from zoo.fingerprint import compare, landmarks_of, tolerance_of
 from zoo.package import Package
 
-MAX_BUFFERS = 256 << 20  # bytes of tensors that are computed, not loaded
+MAX_TENSORS = 1 << 14  # parameters and buffers of one model
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
 ROLES = (
     *("encoders", "bottlenecks", "rasterizers", "decoders", "compositors", "predictors"),
@@ -228,6 +229,8 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
         return load(Path(ref) if _is_package(path) else ref, device=device)
     elif not checkpoint:
         raise ConfigError(f"'{ref}' is a config; give its weights with --checkpoint.")
+    from registry.job import load_pipeline  # brings mmengine's runner, which entries do not need
+
     cfg = load_config(path)
     model = load_pipeline(cfg, checkpoint)
     _attach(model, cfg, str(next(model.parameters()).device))
@@ -248,10 +251,12 @@ def assemble(
         WeightsMismatchError: names or shapes differ; nothing was loaded.
         IntegrityError: the description cannot be built.
     """
-    config = found.config
-    _check_fit(found, overrides, strict)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
-        model = construct(config["architecture"], overrides, config["name"], config["plugins"])
+    config, name = found.config, found.config["name"]
+    numbers = sum(math.prod(shape) for _, shape in found.tensors.values())
+    # the caller's random numbers stay what they were
+    with torch.random.fork_rng(devices=[]), _at_most(4 * numbers + (1 << 22), name):
+        model = construct(config["architecture"], overrides, name, config["plugins"])
+    _check_fit(model.state_dict(), found, overrides, strict)
     state = safetensors.torch.load(found.weights)
     if strict:
         model.load_state_dict(state, strict=True)
@@ -263,23 +268,13 @@ def assemble(
     return model.eval().to(memory_format=torch.channels_last)
 
 
-def _check_fit(found: Package, overrides: Mapping[str, Any] | None, strict: bool) -> None:
-    """Compare names, shapes and kinds with a model that takes no memory, before one that does."""
-    name = found.config["name"]
-    limit = 4 * len(found.tensors) + 1000
-    with torch.device("meta"), _at_most(limit, name):
-        empty = construct(found.config["architecture"], overrides, name, found.config["plugins"])
-    wanted = empty.state_dict()
-    computed = sum(
-        buffer.numel() * buffer.element_size()
-        for key, buffer in empty.named_buffers()
-        if key not in wanted
-    )
-    if computed > MAX_BUFFERS:
-        raise IntegrityError(
-            f"'{name}': its architecture would compute {computed >> 20} MiB of constants; more "
-            f"than {MAX_BUFFERS >> 20} is refused."
-        )
+def _check_fit(
+    wanted: Mapping[str, Tensor],
+    found: Package,
+    overrides: Mapping[str, Any] | None,
+    strict: bool,
+) -> None:
+    """Compare names, shapes and kinds of a model's tensors with those of the file."""
     theirs = found.tensors
     missing = [key for key in wanted if key not in theirs]
     extra = [key for key in theirs if key not in wanted]
@@ -305,7 +300,8 @@ def _check_fit(found: Package, overrides: Mapping[str, Any] | None, strict: bool
     architecture = found.config["architecture"]
     changed = f" Overrides: {dict(overrides)}." if overrides else ""
     text = (
-        f"Weights do not fit {architecture['type']} v{architecture['version']} of '{name}': "
+        f"Weights do not fit {architecture['type']} v{architecture['version']} of "
+        f"'{found.config['name']}': "
         f"{', '.join(counts)}.{changed}"
     )
     if strict or kinds:
@@ -319,23 +315,30 @@ def _times(shape: Sequence[int]) -> str:
 
 
 @contextmanager
-def _at_most(parameters: int, name: str) -> Iterator[None]:
-    """Stop a construction that makes many more parameters than its file can fill."""
-    made = 0
+def _at_most(numbers: int, name: str) -> Iterator[None]:
+    """Stop a construction that makes many more numbers than its file can fill.
 
-    def count(module: nn.Module, key: str, parameter: Any) -> None:
-        nonlocal made
-        made += 1
-        if made > parameters:
-            raise IntegrityError(
-                f"'{name}': its architecture has far more parameters than its weights."
-            )
+    Modules register a parameter before they fill it, so no memory is used that is not allowed.
+    """
+    made, calls, own = 0, 0, threading.get_ident()
 
-    handle = nn.modules.module.register_module_parameter_registration_hook(count)
+    def count(module: nn.Module, key: str, tensor: Tensor | None) -> None:
+        nonlocal made, calls
+        if tensor is None or threading.get_ident() != own:
+            return
+        made, calls = made + tensor.numel(), calls + 1
+        if made > numbers or calls > MAX_TENSORS:
+            raise IntegrityError(f"'{name}': its architecture is far larger than its weights.")
+
+    handles = (
+        nn.modules.module.register_module_parameter_registration_hook(count),
+        nn.modules.module.register_module_buffer_registration_hook(count),
+    )
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -54,6 +55,7 @@ BYTES = {
 }
 
 MAX_FILES = 64
+PIECE = 8 << 20  # bytes read at a time
 MAX_HEADER = 8 << 20  # bytes; the safetensors library itself allows 100 MB
 
 
@@ -220,12 +222,21 @@ def _unlinked(file: Path, links: Path | None, where: str) -> Path:
     return file
 
 
+def _hashed(file: Path) -> tuple[bytes, str]:
+    """Read a file, and hash one piece while the next is read: what is hashed is returned."""
+    found, pieces = hashlib.sha256(), []
+    with file.open("rb", buffering=0) as stream, ThreadPoolExecutor(1) as worker:
+        while piece := stream.read(PIECE):
+            pieces.append(piece)
+            worker.submit(found.update, piece)
+    return b"".join(pieces), found.hexdigest()
+
+
 def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> bytes:
     size, expected = stated["size"], stated["sha256"]
     actual = file.stat().st_size
     if actual == size:
-        data = file.read_bytes()
-        found = hashlib.sha256(data).hexdigest()
+        data, found = _hashed(file)
         if found == expected and len(data) == size:
             return data
         state = f"sha256 is {found[:8]}..., expected {expected[:8]}... (size equal)"

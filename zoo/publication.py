@@ -55,7 +55,7 @@ def package_run(
         dest: the package.
         license, license_text, overwrite: as for ``zoo.save``.
         name: of the entry; that of the folder without, hyphens for underscores.
-        checkpoint_name: the weights in it: "last.pth", or "best.pth", which the validation set chose.
+        checkpoint_name: the weights in it: "last.pth", or "best.pth", the validation set's choice.
         dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
             config's data must be at hand, unless ``metrics`` has its scores.
         metrics: scores of just these weights, as tools/evaluate.py --json writes them.

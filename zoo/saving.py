@@ -62,9 +62,11 @@ def save(
     schema.check_name(name, "name")
     folder.tidy(dest)
     folder.check_free(dest, overwrite)
-    architecture, preprocess, keypoints, state, stored = _described(model, cfg, dtype, name)
+    architecture, preprocess, keypoints = _described(model, cfg, name)
     with torch.random.fork_rng(devices=[]):
         twin = construct(architecture, None, name)
+    state = _stored(model.state_dict(), twin.state_dict(), dtype, name)
+    floats = {str(v.dtype).removeprefix("torch.") for v in state.values() if v.is_floating_point()}
     twin.load_state_dict(state)
     twin = twin.eval().to(memory_format=torch.channels_last)
     golden, landmarks, flops = fingerprint(twin, preprocess["image_size"])
@@ -86,7 +88,7 @@ def save(
                 "role": "inference",
                 "tensors": len(state),
                 "parameters": sum(value.numel() for value in state.values()),
-                "dtype": stored,
+                "dtype": "+".join(sorted(floats)),
                 "flops": flops,
             }
         },
@@ -154,32 +156,31 @@ def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
 
 
 def _described(
-    model: Any, cfg: Mapping[str, Any] | None, dtype: torch.dtype | None, name: str
-) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Tensor], str]:
-    """Return architecture, preprocess, keypoints, the stored state dict, and its dtype."""
+    model: Any, cfg: Mapping[str, Any] | None, name: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return architecture, preprocess and keypoints."""
     known = getattr(model, "package", None)
     if cfg is not None:
-        architecture = architecture_of(cfg)
         preprocess = describe.preprocess_of(cfg, describe.frames_needed(model))
         count = count_landmarks(model, preprocess["image_size"])
-        keypoints = describe.keypoints_of(cfg, count)
-    elif known is not None:
-        config = known.config
-        architecture, preprocess = config["architecture"], config["preprocess"]
-        keypoints = config["keypoints"]
-    else:
+        return architecture_of(cfg), preprocess, describe.keypoints_of(cfg, count)
+    if known is None:
         raise PublishRefusedError(
             f"'{name}': give cfg=, the resolved config this model was built from; without it no "
             "one could build it again."
         )
-    with torch.device("meta"):
-        empty = construct(architecture, None, name).state_dict()
-    own = model.state_dict()
-    missing = [key for key in empty if key not in own]
+    return known.config["architecture"], known.config["preprocess"], known.config["keypoints"]
+
+
+def _stored(
+    own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], dtype: torch.dtype | None, name: str
+) -> dict[str, Tensor]:
+    """Return the tensors of inference, rounded to ``dtype``, each with memory of its own."""
+    missing = [key for key in wanted if key not in own]
     if missing:
         raise WeightsMismatchError(f"'{name}': the model is not that of cfg: no '{missing[0]}'.")
     state = {}
-    for key in empty:
+    for key in wanted:
         value = own[key].detach().cpu()
         if value.is_floating_point():
             if not bool(value.isfinite().all()):
@@ -188,10 +189,8 @@ def _described(
                 value = value.to(dtype)
                 if not bool(value.isfinite().all()):
                     raise PublishRefusedError(f"'{name}': '{key}' is too large for {dtype}.")
-        # a copy of its own: tensors that share memory cannot be stored
         state[key] = value.contiguous().clone()
-    floats = {str(v.dtype).removeprefix("torch.") for v in state.values() if v.is_floating_point()}
-    return architecture, preprocess, keypoints, state, "+".join(sorted(floats))
+    return state
 
 
 def _components(args: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
