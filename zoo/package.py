@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,12 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.tar")
 TENSOR = {"dtype": TEXT, "shape": [int], "data_offsets": [int]}
 BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8"), 1),
-    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("U32", "I32", "F32"), 4),
-    **dict.fromkeys(("U64", "I64", "F64"), 8),
+    **dict.fromkeys(("I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("I32", "F32"), 4),
+    **dict.fromkeys(("I64", "F64"), 8),
 }
+
+Buffer = bytearray | mmap  # writable bytes
 
 MAX_FILES = 64
 PIECE = 8 << 20  # bytes read at a time
@@ -67,7 +70,7 @@ class Package:
         root: its folder.
         config, evaluation, manifest: the files of those names.
         digest: sha256 of the manifest, which stands for the whole content.
-        tensors: name -> dtype and shape in ``model.safetensors``.
+        tensors: name -> dtype and shape in ``model.safetensors``, in the order of their bytes.
         weights: the bytes of ``model.safetensors`` that were checked; empty if not asked for.
     """
 
@@ -77,7 +80,7 @@ class Package:
     manifest: dict[str, Any]
     digest: str
     tensors: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
-    weights: bytes = field(default=b"", repr=False)
+    weights: Buffer = field(default_factory=bytearray, repr=False)
 
 
 def open_package(
@@ -115,11 +118,11 @@ def open_package(
         raise IntegrityError(f"manifest.json of {where} is damaged or was altered. Fetch it again.")
     _check_names(manifest["files"], where)
     _check_presence(root, manifest["files"], where, links, weights)
-    found: dict[str, bytes] = {}
+    found: dict[str, Buffer] = {}
     for path, stated in sorted(manifest["files"].items()):
         if weights or path != "model.safetensors":
             found[path] = _read_checked(root / path, stated, where)
-    config = parse_json(found["config.json"], f"{where}: config.json")
+    config = parse_json(bytes(found["config.json"]), f"{where}: config.json")
     check_version(config, where)
     conform(config, CONFIG, f"{where}: config.json")
     check_config(config, where)
@@ -127,14 +130,14 @@ def open_package(
         raise IntegrityError(
             f"{where}: manifest.json is of '{manifest['name']}', config.json of '{config['name']}'."
         )
-    evaluation = parse_json(found["evaluation.json"], f"{where}: evaluation.json")
+    evaluation = parse_json(bytes(found["evaluation.json"]), f"{where}: evaluation.json")
     check_evaluation(evaluation, where)
     tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     if weights:
         _check_tensors(found["golden.safetensors"], f"{where}: golden.safetensors")
         data = found["model.safetensors"]
         tensors, metadata = _check_tensors(data, f"{where}: model.safetensors")
-        own = hashlib.sha256(found["config.json"]).hexdigest()
+        own = hashlib.sha256(bytes(found["config.json"])).hexdigest()
         if metadata.get("config_sha256") != own:
             raise IntegrityError(
                 f"{where}: config.json does not belong to these weights (they were made for config "
@@ -142,8 +145,8 @@ def open_package(
             )
         _check_counts(tensors, config["weights"]["model.safetensors"], where)
     digest = hashlib.sha256(canonical(manifest)).hexdigest()
-    data = found["model.safetensors"] if weights else b""
-    return Package(root, config, evaluation, manifest, digest, tensors, data)
+    content = found["model.safetensors"] if weights else bytearray()
+    return Package(root, config, evaluation, manifest, digest, tensors, content)
 
 
 def _present(root: Path) -> Path:
@@ -222,22 +225,26 @@ def _unlinked(file: Path, links: Path | None, where: str) -> Path:
     return file
 
 
-def _hashed(file: Path) -> tuple[bytes, str]:
+def _hashed(file: Path, size: int) -> tuple[Buffer, str]:
     """Read a file, and hash one piece while the next is read: what is hashed is returned."""
-    found, pieces = hashlib.sha256(), []
+    if size <= PIECE:
+        small = bytearray(file.read_bytes())
+        return small, hashlib.sha256(small).hexdigest()
+    found, data, done = hashlib.sha256(), mmap(-1, size), 0  # memory that nobody fills with zeros
     with file.open("rb", buffering=0) as stream, ThreadPoolExecutor(1) as worker:
-        while piece := stream.read(PIECE):
-            pieces.append(piece)
-            worker.submit(found.update, piece)
-    return b"".join(pieces), found.hexdigest()
+        view = memoryview(data)
+        while count := stream.readinto(view[done : done + PIECE]):
+            worker.submit(found.update, view[done : done + count])
+            done += count
+    return data, found.hexdigest()
 
 
-def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> bytes:
+def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> Buffer:
     size, expected = stated["size"], stated["sha256"]
     actual = file.stat().st_size
     if actual == size:
-        data, found = _hashed(file)
-        if found == expected and len(data) == size:
+        data, found = _hashed(file, size)
+        if found == expected:
             return data
         state = f"sha256 is {found[:8]}..., expected {expected[:8]}... (size equal)"
     else:
@@ -248,27 +255,27 @@ def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> bytes:
     )
 
 
-def _check_tensors(data: bytes, where: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _check_tensors(data: Buffer, where: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return dtype and shape of every tensor, and the metadata, of a safetensors file."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
         raise IntegrityError(f"{where}: not a safetensors file; pickled weights are never loaded.")
-    header = parse_json(data[8 : 8 + length].rstrip(b" "), f"{where}: header", MAX_HEADER)
+    header = parse_json(bytes(data[8 : 8 + length]).rstrip(b" "), f"{where}: header", MAX_HEADER)
     conform(header, {"*": {"*": object}}, where)
     metadata = header.pop("__metadata__", {})
     conform(metadata, {"*": TEXT}, where)
     for key, tensor in header.items():
         conform(tensor, TENSOR, f"{where}: {key[:80]!r}")
-    end = 0
+    end, found = 0, {}
     for key, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         dtype, shape = tensor["dtype"], tensor["shape"]
         known = dtype in BYTES and len(shape) <= 8 and all(0 <= n < 1 << 40 for n in shape)
         if not known or tensor["data_offsets"] != [end, end + BYTES[dtype] * math.prod(shape)]:
             raise IntegrityError(f"{where}: {key[:80]!r} is not laid out as it must be.")
-        end = tensor["data_offsets"][1]
+        end, found[key] = tensor["data_offsets"][1], (dtype, tuple(shape))
     if end != len(data) - 8 - length:
         raise IntegrityError(f"{where}: it is {len(data) - 8 - length - end} bytes too long.")
-    return {key: (t["dtype"], tuple(t["shape"])) for key, t in header.items()}, metadata
+    return found, metadata
 
 
 def _check_counts(
@@ -280,15 +287,6 @@ def _check_counts(
             f"{where}: model.safetensors has {len(tensors)} tensors of {parameters} numbers, "
             f"config.json says {stated['tensors']} of {stated['parameters']}."
         )
-
-
-def sha256(file: str | Path) -> str:
-    """Return the sha256 of a file, read in pieces."""
-    found = hashlib.sha256()
-    with open(file, "rb") as stream:
-        while piece := stream.read(1 << 20):
-            found.update(piece)
-    return found.hexdigest()
 
 
 SECRET = re.compile(rb"hf_[A-Za-z0-9]{30,}")
