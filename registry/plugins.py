@@ -12,6 +12,7 @@ installed is named in a local config instead: ``plugins = ["my_module"]``.
 from __future__ import annotations
 
 import importlib
+import warnings
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -23,7 +24,12 @@ GROUP = "keypoint_zoo.components"
 @cache
 def _components() -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=GROUP):
+    try:
+        entries = list(entry_points(group=GROUP))
+    except Exception as error:  # the metadata of some distribution; our own names still work
+        warnings.warn(f"plugins cannot be listed: {type(error).__name__}: {error}", stacklevel=2)
+        return found
+    for entry in entries:
         same = found.setdefault(entry.name, [])
         # one distribution seen twice on sys.path is one plugin
         if all(distribution(entry) != distribution(other) for other in same):

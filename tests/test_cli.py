@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from hub_server import serve
 from hub_state import ALICE
@@ -183,8 +182,7 @@ def test_info_of_a_package(ask, answer, demo):
 def test_info_counts_what_is_there(answer, model):
     """Parameters and operations, as they are measured on the loaded model."""
     found = answer("info", f"dir:{model}")
-    tensors = safetensors.torch.load_file(model / "model.safetensors")
-    assert found["parameters"] == sum(value.numel() for value in tensors.values())
+    assert found["parameters"] == sum(value.numel() for value in zoo.load(model).parameters())
     with FlopCounterMode(display=False) as counter:
         zoo.load(model).predict(torch.zeros(1, 3, 32, 32))
     assert found["flops"] == counter.get_total_flops()
@@ -194,7 +192,11 @@ def test_info_counts_what_is_there(answer, model):
 def test_info_of_an_entry_without_weights(ask, answer):
     _, out, _ = ask("info", "fomm-vox")
     assert "weights       none published\n" in out
-    assert "convert       keypoint-zoo convert fomm FILE\n" in out
+    line = "keypoint-zoo convert fomm FILE --config fomm-vox --license L --out DIR"
+    assert f"convert       {line}\n" in out
+        "convert       keypoint-zoo convert fomm FILE --config fomm-vox --license L --out DIR\n"
+        in out
+    )
     assert f"config        {ROOT / 'configs/fomm_vox.py'}\n" in out
     assert "Measured" not in out
     paper = out.split("\n\n")[-1].splitlines()
@@ -332,18 +334,18 @@ def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
     keypoints = zoo.load(model).keypoints
     assert row == {
         "input": str(image),
-        "table": str(tmp_path / "one/a.csv"),
-        "drawn": [str(tmp_path / "one/a.png")],
+        "table": str(tmp_path / "one/a_landmarks.csv"),
+        "drawn": [str(tmp_path / "one/a_landmarks.png")],
         "frames": 1,
         "landmarks": keypoints["count"],
     }
-    head, line = (tmp_path / "one/a.csv").read_text().splitlines()
+    head, line = (tmp_path / "one/a_landmarks.csv").read_text().splitlines()
     names = [f"{name}_{axis}" for name in keypoints["names"] for axis in "xy"]
     assert head.split(",") == ["file", "width", "height", *names]
     code, out, err = ask("predict", model, image, "--out", tmp_path / "two")
     assert (code, out) == (0, "")
-    assert err == f"{tmp_path}/two/a.csv: 1 frames, {keypoints['count']} landmarks\n"
-    assert (tmp_path / "two/a.csv").read_text().splitlines()[1] == line
+    assert err == f"{tmp_path}/two/a_landmarks.csv: 1 frames, {keypoints['count']} landmarks\n"
+    assert (tmp_path / "two/a_landmarks.csv").read_text().splitlines()[1] == line
     code, _, err = ask("predict", model, image, "--out", tmp_path / "x", "--checkpoint", "x.pth")
     assert (code, "--checkpoint goes with a config" in err) == (2, True)
 
@@ -443,7 +445,7 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
         (("pull", f"dir:{too_new}"), 6, "FormatTooNewError", "has format 9; this version"),
         (("list", "--metric", "x"), 2, "ValueError", "not like 'regression<=5'"),
         (("card", tmp_path / "none"), 3, "UnknownEntryError", "no folder"),
-        (("predict", "x.json", "y", "--out", "z"), 2, "ConfigError", "with --checkpoint."),
+        (("predict", "x.json", demo, "--out", "z"), 2, "ConfigError", "with --checkpoint."),
         (("info",), 2, "UsageError", "required: REF. See `keypoint-zoo info --help`."),
         (("lst",), 2, "UsageError", "invalid choice: 'lst'"),
         ((), 2, "UsageError", "required: COMMAND"),
@@ -562,7 +564,7 @@ def test_progress_is_for_terminals(capsys, monkeypatch):
 
 
 def test_the_tool_is_the_command(tmp_path):
-    words = [sys.executable, ROOT / "tools/predict.py", "nothing-like-it", "x", "--out", tmp_path]
+    words = [sys.executable, ROOT / "tools/predict.py", "nothing-like-it", ROOT, "--out", tmp_path]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 3
     assert done.stderr.startswith("error: No zoo entry named 'nothing-like-it'.")

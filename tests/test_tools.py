@@ -384,33 +384,36 @@ def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
     done = call(*command("predict", *words, "--batch-size", 2))
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stderr
-    assert f"{out}/clip.csv: 5 frames, 15 landmarks" in done.stderr.splitlines()
+    assert f"{out}/clip_landmarks.csv: 5 frames, 15 landmarks" in done.stderr.splitlines()
 
-    (row,) = rows_of(out / "one.csv")
+    (row,) = rows_of(out / "one_landmarks.csv")
     points = assert_row(row, work, "one.png", image)
-    drawn = cv2.imread(str(out / "one.png"))[..., ::-1]
+    drawn = cv2.imread(str(out / "one_landmarks.png"))[..., ::-1]
     assert drawn.shape == image.shape
     changed = (drawn != image).any(axis=2)
     for x, y in np.round(points).astype(int).clip(0, (79, 47)):
         assert changed[y, x]  # a dot is there
     assert not changed.all()
 
-    rows = rows_of(out / "photos.csv")  # 2 before 10
+    rows = rows_of(out / "photos_landmarks.csv")  # 2 before 10
     assert len(rows) == 2
     assert_row(rows[0], work, "f2.bmp", two)
     assert_row(rows[1], work, "f10.png", ten)
-    assert cv2.imread(str(out / "photos/f2.png")).shape == two.shape
-    assert cv2.imread(str(out / "photos/f10.png")).shape == ten.shape
-    assert sorted(path.name for path in (out / "photos").iterdir()) == ["f10.png", "f2.png"]
+    assert cv2.imread(str(out / "photos_landmarks/f2_landmarks.png")).shape == two.shape
+    assert cv2.imread(str(out / "photos_landmarks/f10_landmarks.png")).shape == ten.shape
+    assert sorted(path.name for path in (out / "photos_landmarks").iterdir()) == [
+        "f10_landmarks.png",
+        "f2_landmarks.png",
+    ]
 
     frames = frames_of_video(tmp_path / "clip.mp4")
-    rows = rows_of(out / "clip.csv")
+    rows = rows_of(out / "clip_landmarks.csv")
     assert len(rows) == len(frames) == 5
     for i, (row, frame) in enumerate(zip(rows, frames)):
         assert_row(row, work, f"clip/{i:06d}", frame)
-    overlaid = frames_of_video(out / "clip.mp4")
+    overlaid = frames_of_video(out / "clip_landmarks.mp4")
     assert [frame.shape for frame in overlaid] == [(48, 64, 3)] * 5
-    capture = cv2.VideoCapture(str(out / "clip.mp4"))
+    capture = cv2.VideoCapture(str(out / "clip_landmarks.mp4"))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
 
 
@@ -437,19 +440,19 @@ def test_predict_on_what_is_no_picture(run, tmp_path, name, text, monkeypatch, c
 
 def test_predict_never_replaces_an_input_or_a_result(run, tmp_path, monkeypatch, capsys):
     _, work, _ = run
-    for name in ("a.png", "b/a.jpg"):
+    for name in ("a.png", "a_landmarks.png", "b/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         assert cv2.imwrite(str(tmp_path / name), picture(3, 32, 32))
-    before = (tmp_path / "a.png").read_bytes()
+    before = (tmp_path / "a_landmarks.png").read_bytes()
     model = (work / "config.json", "--checkpoint", work / "last.pth", "--out")
     for out, inputs, clash in (
-        (tmp_path, ("a.png",), tmp_path / "a.png"),
-        (tmp_path / "out", ("a.png", "b/a.jpg"), tmp_path / "out/a.png"),
+        (tmp_path, ("a.png", "a_landmarks.png"), tmp_path / "a_landmarks.png"),
+        (tmp_path / "out", ("a.png", "b/a.jpg"), tmp_path / "out/a_landmarks.png"),
     ):
         words = (*model, out, *(tmp_path / name for name in inputs))
         done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
         assert_refused(done, f"'{clash}' is an input, or a result of another one.")
-    assert (tmp_path / "a.png").read_bytes() == before
+    assert (tmp_path / "a_landmarks.png").read_bytes() == before
 
 
 def test_predict_needs_a_model_of_images(run, tmp_path, monkeypatch, capsys):

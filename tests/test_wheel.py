@@ -124,8 +124,8 @@ def test_the_installed_package_works_without_the_checkout(python, tmp_path, monk
     done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
-    assert (row["frames"], row["table"]) == (1, "found/picture.csv")
-    assert (tmp_path / "found/picture.png").is_file()
+    assert (row["frames"], row["table"]) == (1, "found/picture_landmarks.csv")
+    assert (tmp_path / "found/picture_landmarks.png").is_file()
     table = (tmp_path / row["table"]).read_text().splitlines()
     assert table[1].startswith("picture.png,60,40,")
     assert len(table[1].split(",")) == 3 + 2 * row["landmarks"]

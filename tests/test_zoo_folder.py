@@ -185,7 +185,10 @@ def test_nothing_that_is_not_a_package_is_ever_replaced(tmp_path):
     dest = tmp_path / "demo"
     dest.mkdir()
     (dest / "thesis.txt").write_text("three years")
-    for overwrite, text in ((False, "is there. Give another"), (True, "holds thesis.txt and no")):
+    for overwrite, text in (
+        (False, "is there. Give another"),
+        (True, "holds thesis.txt and is not replaced"),
+    ):
         with pytest.raises(FileExistsError, match=text):
             write_folder(dest, content(1), overwrite=overwrite)
     (tmp_path / "file").write_text("")

@@ -362,7 +362,11 @@ def test_registered_entries_have_their_packages(measured):
     assert (a.weights, a.license, a.folder) == ("bundled", "mit", measured.parent / "packages/a")
     assert [result["value"] for result in a.results] == [3.0, 60.0]
     assert a.provider == str(measured)
-    assert (gone.weights, gone.license, gone.folder) == ("none", None, None)
+    # forgotten package-data must not look like weights that nobody published
+    assert (gone.weights, gone.folder) == ("bundled", measured.parent / "packages/gone")
+    assert gone.results == ()
+    with pytest.raises(UnknownEntryError, match="no folder"):
+        zoo.load("test-gone")
     assert (remote.weights, remote.license) == ("hub", "mit")
     assert (remote.repo_id, remote.commit, remote.digest) == ("lab/net", COMMIT, DIGEST)
     assert find("test-c").results == ()  # measured by others
@@ -389,7 +393,7 @@ def test_entries_are_filtered_by_our_results(measured, metric, expected):
 
 
 def test_entries_are_filtered_by_licence_and_sorted_by_results(measured):
-    assert names("test-*", license="mit") == ["test-a", "test-c", "test-hub"]
+    assert names("test-*", license="mit", exclude="*gone") == ["test-a", "test-c", "test-hub"]
     assert names(license=["apache*"], dataset="test") == ["test-b"]
     order = ["test-b", "test-a", "test-c", "test-gone", "test-hub"]
     assert names("test-*", sort="pck@6") == order

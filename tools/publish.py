@@ -46,8 +46,11 @@ def main() -> int:
     from zoo.hub import push
     from zoo.package import open_package
     from zoo.publication import package_run
+    from zoo.refs import is_repo_id
 
     try:
+        if args.repo is not None and not is_repo_id(args.repo):
+            raise ValueError(f"'{args.repo}' is no repository of the Hub. Write owner/name.")
         folder = package_run(
             args.work_dir,
             args.out or args.work_dir / "package",
@@ -59,6 +62,7 @@ def main() -> int:
             metrics=args.metrics,
             picture=args.picture,
             hardware=args.hardware,
+            repo_id=args.repo,
             overwrite=True,
         )
         for file, stated in open_package(folder).manifest["files"].items():

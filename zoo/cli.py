@@ -192,7 +192,8 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
     yield "licence", f"{entry.license or 'none stated'}, of the weights" if config else ""
     yield "weights", "" if config else "none published"
     yield "how", entry.how
-    yield "convert", f"keypoint-zoo convert {entry.converter} FILE" if entry.converter else ""
+    official = f"keypoint-zoo convert {entry.converter} FILE --config {entry.name}"
+    yield "convert", f"{official} --license L --out DIR" if entry.converter else ""
     yield "config", str(entry.config or "")
     if config is None:
         return
@@ -275,9 +276,10 @@ def _doctor(args: argparse.Namespace) -> Answer:
 
 
 def _card(args: argparse.Namespace) -> Answer:
-    from zoo import card, index, package
+    from zoo import card, folder, index, package
 
-    found = package.open_package(args.folder, weights=False)
+    place = args.folder.removeprefix("dir:")
+    found = package.open_package(place, weights=args.write, edited="README.md")
     old = (found.root / "README.md").read_text()
     licence = index.licence_of(old) or ""
     other = licence == "other"
@@ -290,6 +292,9 @@ def _card(args: argparse.Namespace) -> Answer:
         human=card.human_part(old),
         pictures=sorted(file for file in found.manifest["files"] if file.startswith("assets/")),
     )
+    if args.write:
+        files: dict[str, Any] = {path: found.root / path for path in found.manifest["files"]}
+        folder.write_folder(found.root, {**files, "README.md": text.encode()}, overwrite=True)
     return Answer({"card": text}, text.splitlines())
 
 
@@ -402,8 +407,9 @@ def _parser() -> argparse.ArgumentParser:
     one = command("doctor", _doctor, "Look for what is broken or left over.")
     one.add_argument("--fix", action="store_true", help="remove what is left over")
 
-    one = command("card", _card, "Render a package's card; nothing is written or sent.")
+    one = command("card", _card, "Render a package's card; nothing is sent.")
     one.add_argument("folder", metavar="DIR", help="the package")
+    one.add_argument("--write", action="store_true", help="into the package, with edited notes")
 
     one = command("convert", _convert, "Turn an official checkpoint into a package.")
     one.add_argument("source", metavar="SOURCE", help="whose official code wrote the file")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from components.io.fit import fit_image
 from registry.contract import Batch
 from zoo import describe, schema
 
@@ -18,14 +19,16 @@ TOLERANCE = 1e-3  # of a fingerprint: other processors and thread counts round d
 SAMPLES = 1024  # values of each stage that a fingerprint keeps, evenly spaced
 
 
-def fingerprint(model: Any, image_size: int | None) -> tuple[dict[str, Tensor], Any, int | None]:
+def fingerprint(model: Any, stated: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any, int | None]:
     """Return an input with its outputs, the landmarks, and the operations of one prediction.
 
-    The input is two frames of a generated puppet, stored as they are; of every stage's output
-    evenly spaced values are kept.
+    The input is two frames of a generated puppet, stored as they are, and a picture of another
+    shape with what ``stated``, the preprocessing of config.json, makes of it; of every stage's
+    output evenly spaced values are kept.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    image_size = stated["image_size"]
     inputs = _inputs(model, image_size or 64)
     outputs = {f"output.{k}": v for k, v in _stages(model, inputs).items()}
     landmarks = landmarks_of(model, image_size)
@@ -34,7 +37,19 @@ def fingerprint(model: Any, image_size: int | None) -> tuple[dict[str, Tensor], 
         with FlopCounterMode(display=False) as counter:
             landmarks_of(model, image_size)
         flops = int(counter.get_total_flops())
-    return {**{f"input.{k}": v for k, v in inputs.items()}, **outputs}, landmarks, flops
+    golden = {**{f"input.{k}": v for k, v in inputs.items()}, **outputs}
+    if image_size is not None and stated.get("crop") is None and "poses" not in inputs:
+        photo = next(iter(inputs.values())).flatten(0, -4)[0, :, :21, :29].permute(1, 2, 0)
+        golden["photo"] = photo.contiguous()
+        prepared, _ = fit_image(golden["photo"].numpy(), image_size, stated["fit"])
+        channels_first = torch.from_numpy(prepared).permute(2, 0, 1)
+        golden["output.preprocess"] = _samples(channels_first.float() / 255)
+    return golden, landmarks, flops
+
+
+def _samples(value: Tensor) -> Tensor:
+    flat = value.detach().float().cpu().flatten()
+    return flat[:: math.ceil(len(flat) / SAMPLES)].clone()
 
 
 def _inputs(model: Any, size: int) -> dict[str, Tensor]:
@@ -73,8 +88,7 @@ def _stages(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, value in outputs.items():
         for place, tensor in _tensors(value, name):
-            flat = tensor.detach().float().cpu().flatten()
-            found[place] = flat[:: math.ceil(len(flat) / SAMPLES)].clone()
+            found[place] = _samples(tensor)
     return found
 
 
@@ -88,13 +102,18 @@ def _tensors(value: Any, place: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def compare(model: Any, golden: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return, per stage of a stored fingerprint, the greatest difference of the model's output."""
+    """Return, per stage of a stored fingerprint, the greatest difference of the model's output.
+
+    Preprocessing is a stage of models that have it attached.
+    """
     inputs = {k.removeprefix("input."): v for k, v in golden.items() if k.startswith("input.")}
-    found = _stages(model, inputs)
-    worst = {}
+    found, worst = _stages(model, inputs), {}
+    prepare = getattr(model, "preprocess", None)
+    if "photo" in golden and prepare is not None:
+        found["preprocess"] = _samples(prepare(golden["photo"].numpy()).images)
     for key, expected in golden.items():
         stage = key.removeprefix("output.")
-        if stage != key:
+        if stage != key and (stage != "preprocess" or prepare is not None):
             same = stage in found and found[stage].shape == expected.shape
             worst[stage] = (found[stage] - expected).abs().max().item() if same else math.inf
     return worst

@@ -8,17 +8,23 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from zoo.schema import FORMAT_VERSION, canonical
+from zoo.errors import IntegrityError, ZooError
+from zoo.schema import FORMAT_VERSION, canonical, read_json
 
 
 def write_folder(
-    dest: str | Path, files: Mapping[str, bytes | Path], *, overwrite: bool = False
+    dest: str | Path,
+    files: Mapping[str, bytes | Path],
+    *,
+    overwrite: bool = False,
+    expected: str | None = None,
 ) -> str:
     """Write a package so that at every moment ``dest`` is the old one, or the new one, or none.
 
@@ -30,12 +36,14 @@ def write_folder(
         dest: the folder.
         files: path in the package -> content, or the file to copy; without manifest.json.
         overwrite: replace a package that is there; other folders are never replaced.
+        expected: the digest it must have.
 
     Returns:
         The digest of the package.
 
     Raises:
         FileExistsError: something is there.
+        IntegrityError: it is not the package that was expected.
         OSError: the disk is full or not writable; ``dest`` is as before.
     """
     dest = Path(dest).absolute()
@@ -50,6 +58,9 @@ def write_folder(
         manifest = {"format_version": FORMAT_VERSION, "name": name, "files": stated}
         _write(staging / "manifest.json", canonical(manifest))
         _sync(staging)
+        digest = hashlib.sha256(canonical(manifest)).hexdigest()
+        if expected not in (None, digest):
+            raise IntegrityError(f"Files changed while they were copied to '{dest}'. Copy again.")
         while True:
             try:
                 os.rename(staging, dest)
@@ -68,7 +79,7 @@ def write_folder(
             os.rename(aside.pop(), dest)
         for old in aside:
             shutil.rmtree(old, ignore_errors=True)
-    return hashlib.sha256(canonical(manifest)).hexdigest()
+    return digest
 
 
 def _beside(dest: Path, kind: str) -> Path:
@@ -89,10 +100,20 @@ def check_free(dest: Path, overwrite: bool) -> None:
     inside = sorted(path.name for path in dest.iterdir())
     if inside and not overwrite:
         raise FileExistsError(f"'{dest}' is there. Give another folder, or overwrite.")
-    if inside and "manifest.json" not in inside:
+    if inside and (foreign := _foreign(dest)):
         raise FileExistsError(
-            f"'{dest}' holds {inside[0]} and no package; it is not replaced. Give another folder."
+            f"'{dest}' holds {foreign} and is not replaced. Give another folder, or remove it."
         )
+
+
+def _foreign(dest: Path) -> str | None:
+    """Return a file that no package put there; replacing the folder would delete it."""
+    try:
+        listed = {*read_json(dest / "manifest.json", dest.name)["files"], "manifest.json"}
+    except (OSError, ZooError, KeyError, TypeError):
+        listed = set()
+    found = (path.relative_to(dest).as_posix() for path in dest.rglob("*") if not path.is_dir())
+    return next((path for path in sorted(found) if path not in listed), None)
 
 
 def _write(file: Path, content: bytes | Path) -> dict[str, Any]:
@@ -122,21 +143,26 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
+def beside(dest: Path, kinds: str = "staging|old") -> Sequence[Path]:
+    """Return the hidden folders of writers of ``dest`` itself, not of ``dest.more``."""
+    own = re.compile(rf"\.{re.escape(dest.name)}\.\d+-[0-9a-f]{{8}}\.({kinds})")
+    there = sorted(dest.parent.iterdir()) if dest.parent.is_dir() else []
+    return [path for path in there if own.fullmatch(path.name)]
+
+
 def leftovers(dest: Path) -> Sequence[Path]:
     """Return what killed writers of ``dest`` left beside it; those still running are spared."""
-    found = [*dest.parent.glob(f".{dest.name}.*.staging"), *dest.parent.glob(f".{dest.name}.*.old")]
-    return [path for path in found if not _running(path.name)]
+    return [path for path in beside(dest) if not _running(path)]
 
 
-def _running(name: str) -> bool:
-    writer = re.search(r"\.(\d+)-[0-9a-f]{8}\.(staging|old)$", name)
-    if writer is None:
-        return True  # not ours
+def _running(path: Path) -> bool:
+    if os.name == "nt":  # there, os.kill(pid, 0) sends Ctrl-C
+        return time.time() - path.stat().st_mtime < 3600
     try:
-        os.kill(int(writer[1]), 0)
+        os.kill(int(path.name.split(".")[-2].split("-")[0]), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return True
     return True
 

@@ -339,7 +339,12 @@ def _plugins() -> Plugins:
     found: list[Index] = []
     broken: list[str] = []
     hidden: list[str] = []
-    for provider, value in sorted({(_provider(point), point.value) for point in _entry_points()}):
+    try:
+        points = sorted({(_provider(point), point.value) for point in _entry_points()})
+    except Exception as error:  # one distribution's metadata; ours still work
+        points = []
+        broken.append(f"The plugins cannot be listed: {type(error).__name__}: {error}.")
+    for provider, value in points:
         try:
             index = _read_index(_index_file(value), provider)
         except Exception as error:  # whatever is wrong with it, all others work
@@ -421,8 +426,7 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
         if inside.is_absolute() or ".." in inside.parts or "\\" in row["package"]:
             raise IntegrityError(f"{where}: package must be a folder below that of the index.")
         folder = file.parent / inside
-        if (folder / "manifest.json").is_file():
-            attributes |= {"weights": "bundled", "folder": folder, "results": _measured(folder)}
+        attributes |= {"weights": "bundled", "folder": folder, "results": _measured(folder)}
     if "repo_id" in row or "commit" in row:
         commit, digest = row.get("commit", ""), row.get("digest", "")
         pinned = re.fullmatch("[0-9a-f]{40}", commit) and re.fullmatch("[0-9a-f]{64}", digest)
@@ -515,7 +519,7 @@ def _natural(entry: Entry) -> list[Any]:
 
 def _is_cached(entry: Entry) -> bool:
     if entry.repo_id is None or entry.commit is None:
-        return entry.folder is not None
+        return entry.folder is not None and (entry.folder / "manifest.json").is_file()
     from zoo.hub import is_cached
 
     return is_cached(entry.repo_id, entry.commit)

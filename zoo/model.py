@@ -27,7 +27,7 @@ from registry.config import build_model, load_config
 from registry.errors import ConfigError
 from registry.roles import PIPELINES
 from registry.roles import ROLES as ROLE_TABLES
-from zoo import describe, sources
+from zoo import describe, index, sources
 from zoo.errors import (
     IntegrityError,
     MissingArchitectureError,
@@ -69,8 +69,16 @@ class Prepared:
 
         Shapes:
             (N, K, 2) in [-1, 1] -> (N, K, 2)
+
+        Raises:
+            ValueError: landmarks of other images than these.
         """
         found = xy.detach().float().cpu().numpy()
+        if len(found) != len(self.affines) or found.ndim != 3:
+            raise ValueError(
+                f"landmarks of {len(self.affines)} images are ({len(self.affines)}, K, 2), not "
+                f"{found.shape}; each image has its own way back."
+            )
         return np.stack([to_pixels(one, affine) for one, affine in zip(found, self.affines)])
 
 
@@ -82,13 +90,15 @@ class Preprocess:
         image_size: side of the model's square images.
         fit: "stretch", "pad" or "crop".
         crop: (left, top, width, height) in original pixels, cut out first.
-        device: where the images go.
+        device, dtype: of the images: those of the model when it was loaded. One that is moved later
+            needs ``dataclasses.replace(model.preprocess, device=...)``.
     """
 
     image_size: int
     fit: str = "stretch"
     crop: tuple[int, int, int, int] | None = None
     device: str = "cpu"
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, images: Any) -> Prepared:
         """Resize one image, or several.
@@ -112,7 +122,7 @@ class Preprocess:
         fitted = [fit_image(np.asarray(i), self.image_size, self.fit, self.crop) for i in several]
         pixels = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self.device)
         tensor = pixels.permute(0, 3, 1, 2).float() / 255
-        return Prepared(tensor, np.stack([affine for _, affine in fitted]))
+        return Prepared(tensor.to(self.dtype), np.stack([affine for _, affine in fitted]))
 
 
 def load(
@@ -169,9 +179,12 @@ def load(
         )
         model = assemble(found.package, overrides=overrides, strict=strict)
         model.entry = found.entry
-    model = model.to(device=device, dtype=dtype).train(train)
+    model = model.to(device=device, dtype=dtype or torch.float32).train(train)
     if model.preprocess is not None:
-        model.preprocess = dataclasses.replace(model.preprocess, device=str(device))
+        first = next(model.parameters())
+        model.preprocess = dataclasses.replace(
+            model.preprocess, device=str(first.device), dtype=first.dtype
+        )
     if components is None:
         return model
     known = dict(model.named_children())
@@ -203,7 +216,8 @@ def build(
         return model.eval()
     found = sources.locate(ref, revision=revision, offline=offline, token=token)
     config = found.package.config
-    model = construct(config["architecture"], overrides, config["name"], config["plugins"])
+    with _limit(found.package):
+        model = construct(config["architecture"], overrides, config["name"], config["plugins"])
     _attach_package(model, found.package)
     model.entry = found.entry
     return model.eval()
@@ -221,6 +235,8 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
         ZooError, ConfigError: there is none, or its weights are missing.
     """
     path = Path(ref)
+    if isinstance(ref, str) and index.is_known(ref):
+        path = Path()  # a bare name is always the zoo's; a folder of that name is ./name
     run = path.is_dir() and (path / "config.json").is_file() and not _is_package(path)
     if run:
         found = [path / name for name in ("last.pth", "best.pth") if (path / name).is_file()]
@@ -256,9 +272,8 @@ def assemble(
         IntegrityError: the description cannot be built.
     """
     config, name = found.config, found.config["name"]
-    numbers = sum(math.prod(shape) for _, shape in found.tensors.values())
     # the caller's random numbers stay what they were
-    with torch.random.fork_rng(devices=[]), _at_most(4 * numbers + (1 << 22), name):
+    with torch.random.fork_rng(devices=[]), _limit(found):
         model = construct(config["architecture"], overrides, name, config["plugins"])
     _check_fit(model.state_dict(), found, overrides, strict)
     state = _tensors(found)
@@ -269,6 +284,10 @@ def assemble(
         fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
         model.load_state_dict(fit, strict=False)
     _attach_package(model, found)
+    if overrides:
+        architecture = overridden(config["architecture"], overrides)
+        kept = {**config, "architecture": architecture}
+        model.package = dataclasses.replace(model.package, config=kept)
     return model.eval().to(memory_format=torch.channels_last)
 
 
@@ -332,11 +351,13 @@ def _times(shape: Sequence[int]) -> str:
 
 
 @contextmanager
-def _at_most(numbers: int, name: str) -> Iterator[None]:
+def _limit(found: Package) -> Iterator[None]:
     """Stop a construction that makes many more numbers than its file can fill.
 
     Modules register a parameter before they fill it, so no memory is used that is not allowed.
     """
+    name = found.config["name"]
+    numbers = 4 * sum(math.prod(shape) for _, shape in found.tensors.values()) + (1 << 22)
     made, calls, own = 0, 0, threading.get_ident()
 
     def count(module: nn.Module, key: str, tensor: Tensor | None) -> None:
@@ -387,7 +408,10 @@ def construct(
     Raises:
         ZooError: a component is unknown, or the arguments do not make a model.
     """
-    node = {"type": architecture["type"], **json.loads(json.dumps(architecture["args"]))}
+    args = overridden(architecture, overrides or {})["args"]
+    if "type" in args:
+        raise IntegrityError(f"'{name}': 'type' stands among the arguments of its architecture.")
+    node = {**args, "type": architecture["type"]}
     for type_ in describe.types_in(node):
         _check_component(type_, name, origins)
     own = _version(resolve(node["type"], "architecture"))
@@ -396,8 +420,6 @@ def construct(
             f"'{name}' was made with version {architecture['version']} of {node['type']}, this is "
             f"version {own}. Use the keypoint-zoo that made it, or another revision of the entry."
         )
-    for key, value in (overrides or {}).items():
-        _override(node, key, value)
     try:
         return build_model({"model": node}, to_fill=True)
     except (ConfigError, OverflowError, MemoryError) as error:
@@ -438,13 +460,26 @@ def _advice(type_: str, origins: Sequence[Mapping[str, str]]) -> str:
     return ""
 
 
-def _override(node: Any, dotted: str, value: Any) -> None:
-    *parents, last = dotted.split(".")
-    for key in parents:
-        node = node.get(key) if isinstance(node, dict) else None
-    if not isinstance(node, dict) or last not in node:
-        raise UnknownEntryError(f"overrides: the architecture has no argument '{dotted}'.")
-    node[last] = value
+def overridden(architecture: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an architecture with some arguments changed.
+
+    Args:
+        architecture: of a config.json.
+        overrides: dotted argument -> value.
+
+    Raises:
+        UnknownEntryError: there is no such argument.
+    """
+    args = json.loads(json.dumps(architecture["args"]))
+    for dotted, value in overrides.items():
+        *parents, last = dotted.split(".")
+        node = args
+        for key in parents:
+            node = node.get(key) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            raise UnknownEntryError(f"overrides: the architecture has no argument '{dotted}'.")
+        node[last] = value
+    return {**architecture, "args": args}
 
 
 def _attach(model: Any, cfg: Mapping[str, Any], device: str | None) -> None:
@@ -514,6 +549,8 @@ def verify(
     Raises:
         ZooError: there is no such entry, or it cannot be fetched. Damage is reported, not raised.
     """
+    if against not in ("manifest", "hub"):
+        raise ValueError(f"against is 'manifest' or 'hub', not {against!r}.")
     try:
         found = sources.locate(
             ref, revision=revision, offline=offline, cache_dir=cache_dir, token=token
@@ -534,8 +571,8 @@ def verify(
         try:
             tolerance = tolerance_of(data)
             differences = compare(assemble(found.package), safetensors.torch.load(data))
-            if not differences:
-                problems.append("golden.safetensors stores no output to compare with.")
+            if not any("landmarks" in stage for stage in differences):
+                problems.append("golden.safetensors stores no landmarks to compare with.")
         except ZooError as error:
             problems.append(str(error))
         except Exception as error:  # whatever running what it describes may raise

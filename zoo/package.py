@@ -28,6 +28,7 @@ from zoo.errors import (
     UnknownEntryError,
     UnsafeWeightsError,
 )
+from zoo.folder import beside
 from zoo.schema import (
     CONFIG,
     MANIFEST,
@@ -89,6 +90,7 @@ def open_package(
     *,
     weights: bool = True,
     links: Path | None = None,
+    edited: str | None = None,
 ) -> Package:
     """Check a package folder, byte by byte, and return what it says.
 
@@ -96,6 +98,7 @@ def open_package(
         root: its folder.
         name: the entry's name in messages; that of the folder without.
         weights: also read and check the weights; else only their size.
+        edited: a file that its owner has changed: it is taken as it is.
         links: files may be links into this folder (the Hub's cache is made of such); no others.
 
     Raises:
@@ -120,7 +123,7 @@ def open_package(
     _check_presence(root, manifest["files"], where, links, weights)
     found: dict[str, Buffer] = {}
     for path, stated in sorted(manifest["files"].items()):
-        if weights or path != "model.safetensors":
+        if path != edited and (weights or path != "model.safetensors"):
             found[path] = _read_checked(root / path, stated, where)
     config = parse_json(bytes(found["config.json"]), f"{where}: config.json")
     check_version(config, where)
@@ -153,8 +156,7 @@ def _present(root: Path) -> Path:
     """Return the folder, or the old one that an interrupted replacement set aside."""
     if root.is_dir():
         return root
-    aside = sorted(root.parent.glob(f".{root.name}.*.old")) if root.parent.is_dir() else []
-    if aside:
+    if aside := beside(root, "old"):
         return aside[0]
     raise UnknownEntryError(f"no folder '{root}'. Give dir:PATH the folder of a package.")
 
@@ -208,6 +210,8 @@ def _check_presence(
             if path.startswith("."):  # git's and the Hub client's own
                 continue
             if path not in files and path != "manifest.json":
+                if links:  # other tools share the Hub's cache; what they fetched is never read
+                    continue
                 raise IntegrityError(
                     f"{where}: '{path}' is in {root} and not in the manifest. Remove it."
                 )
@@ -249,6 +253,8 @@ def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> Buffer:
         state = f"sha256 is {found[:8]}..., expected {expected[:8]}... (size equal)"
     else:
         state = f"it has {actual} bytes, expected {size}"
+    if file.name == "README.md":
+        state += "; if you edited its notes: keypoint-zoo card DIR --write"
     raise IntegrityError(
         f"{file.name} of {where} is damaged or was altered: {state}. File: {file}. Remove it and "
         "fetch it again; if this repeats, do not use the file, and tell its publisher."
@@ -282,7 +288,8 @@ def _check_counts(
     tensors: Mapping[str, tuple[str, tuple[int, ...]]], stated: Mapping[str, Any], where: str
 ) -> None:
     parameters = sum(math.prod(shape) for _, shape in tensors.values())
-    if (len(tensors), parameters) != (stated["tensors"], stated["parameters"]):
+    # which of them are learned, the model alone can tell
+    if len(tensors) != stated["tensors"] or parameters < stated["parameters"]:
         raise IntegrityError(
             f"{where}: model.safetensors has {len(tensors)} tensors of {parameters} numbers, "
             f"config.json says {stated['tensors']} of {stated['parameters']}."
@@ -290,7 +297,7 @@ def _check_counts(
 
 
 SECRET = re.compile(rb"hf_[A-Za-z0-9]{30,}")
-PERSONAL = re.compile(rb"(?:/home/|/Users/|/root/|[A-Z]:\\Users\\)[A-Za-z0-9._-]*")
+PERSONAL = re.compile(rb"(?:/home/|/Users/|/root/|[A-Z]:[\\/]{1,2}Users[\\/]{1,2})[A-Za-z0-9._-]*")
 
 
 def check_publishable(package: Package) -> None:

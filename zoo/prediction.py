@@ -53,7 +53,8 @@ def predict(
     Args:
         ref, checkpoint: as for ``zoo.open_model``.
         inputs: images, folders of images, videos.
-        out: folder of the results. An input, or the result of another one, is never replaced.
+        out: folder of the results, ``NAME_landmarks.*``. An input, or the result of another one,
+            is never replaced.
         batch_size: frames that are in memory at a time.
         counted: called with a line for each frame.
 
@@ -61,6 +62,11 @@ def predict(
         ZooError, ConfigError: there is no such model, or it takes no images.
         OSError, ValueError: an input cannot be read, or a result cannot be written.
     """
+    for name in inputs:
+        if not Path(name).exists():
+            raise FileNotFoundError(
+                f"no input '{name}'. Give an image, a folder of images, or a video."
+            )
     model = open_model(ref, checkpoint)
     if not hasattr(model, "predict") or model.preprocess is None:
         raise ConfigError(f"{ref}: not a model of images with an image_size.")
@@ -73,10 +79,6 @@ def _predict_input(
     model: Any, path: Path, out: Path, batch_size: int, taken: set[Path], counted: Say | None
 ) -> Predicted:
     """Write drawing and table of one input; video frames stream through, one batch at a time."""
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no input '{path}'. Give an image, a folder of images, or a video."
-        )
     names, edges = model.keypoints["names"], model.keypoints["edges"]
     files: list[str] = []
     points: list[NDArray[np.float32]] = []
@@ -98,20 +100,20 @@ def _predict_input(
         if not images:
             raise FileNotFoundError(f"no image in folder '{path}'. Give images or a video.")
         taken |= {image.resolve() for image in images}
-        folder = out / path.name if path.is_dir() else out
+        folder = out / f"{path.name}_landmarks" if path.is_dir() else out
         pictures = drawn(map(read_image, images), (image.name for image in images))
         written = []
         for image, picture in zip(images, pictures):
-            written.append(_claim(folder / f"{image.stem}.png", taken))
+            written.append(_claim(folder / f"{image.stem}_landmarks.png", taken))
             write_png(written[-1], picture)
     else:
         reader = VideoReader(path)
         out.mkdir(parents=True, exist_ok=True)
-        written = [_claim(out / f"{path.stem}.mp4", taken)]
+        written = [_claim(out / f"{path.stem}_landmarks.mp4", taken)]
         numbered = (f"{path.stem}/{i:06d}" for i in range(10**9))
         write_video(written[0], drawn(iter(reader), numbered), reader.fps)
     visible = np.full((len(files), len(names)), VISIBLE)
-    table = _claim(out / f"{path.stem}.csv", taken)
+    table = _claim(out / f"{path.stem}_landmarks.csv", taken)
     write_csv(table, make_annotations(names, files, np.stack(points), visible, sizes, edges))
     return Predicted(path, table, tuple(written), len(files), len(names))
 

@@ -45,6 +45,7 @@ def package_run(
     picture: str | Path | None = None,
     hardware: str | None = None,
     commit: str | None = None,
+    repo_id: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a checkpoint of a finished run as a package, with its scores and its history.
@@ -53,8 +54,8 @@ def package_run(
         work_dir: folder of a finished run: config.json, last.pth, and if they are there
             metrics.json, scalars.jsonl, log.txt, held_out.gif and panels.
         dest: the package.
-        license, license_text, overwrite: as for ``zoo.save``.
-        name: of the entry; that of the folder without, hyphens for underscores.
+        license, license_text, repo_id, overwrite: as for ``zoo.save``.
+        name: of the entry; that of ``repo_id``, else of the folder, hyphens for underscores.
         checkpoint_name: the weights in it: "last.pth", or "best.pth", the validation set's choice.
         dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
             config's data must be at hand, unless ``metrics`` has its scores.
@@ -79,7 +80,7 @@ def package_run(
             f"{last} is at iteration {iteration} of {cfg['train']['iterations']}. Finish the run "
             f"first: tools/train.py {work_dir}/config.json --resume"
         )
-    name = name or work_dir.resolve().name.replace("_", "-")
+    name = name or (repo_id or work_dir.resolve().name).split("/")[-1].replace("_", "-")
     schema.check_name(name, "name")
     known = index.entries()
     entry = known.get(name) or known.get(work_dir.resolve().name.replace("_", "-"))
@@ -95,6 +96,11 @@ def package_run(
     if (dtype is not None or chosen != last) and metrics is None and cfg.get("evaluate"):
         rows = evaluate(model, cfg, selection=chosen.stem)
     elif file.is_file():
+        if metrics is None and file.stat().st_mtime < chosen.stat().st_mtime:
+            raise ConfigError(
+                f"{file} is older than {chosen}, so it may be of other weights. Evaluate again "
+                "with tools/evaluate.py --json, and give that file as --metrics."
+            )
         rows = json.loads(file.read_text())
         date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
     config = entry.config if entry is not None else None
@@ -102,7 +108,7 @@ def package_run(
     dataset = entry.dataset if entry is not None else ""
     test = _data(cfg, "test", overrides, dataset)
     source = _data(cfg, "train" if cfg["data"].get("train") else "prior", overrides, dataset)
-    command = _command(name, config, overrides)
+    command = _command(f"hf:{repo_id}" if repo_id else name, config, overrides)
     shared = {"library": schema.LIBRARY, "command": command, "date": f"{date:%Y-%m-%d}"}
     try:
         evaluation = [{**_result(row, cfg, test), **shared} for row in rows]
@@ -133,6 +139,7 @@ def package_run(
         training={key: value for key, value in training.items() if value not in (None, {})},
         dtype=dtype,
         pictures=_pictures(work_dir, picture, cfg),
+        repo_id=repo_id,
         overwrite=overwrite,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import tempfile
@@ -32,6 +33,7 @@ def save(
     dtype: torch.dtype | None = None,
     pictures: Mapping[str, bytes] | None = None,
     notes: str = "",
+    repo_id: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a model as a package, atomically, and load it back before returning.
@@ -49,6 +51,7 @@ def save(
             them. The fingerprint is that of the rounded model.
         pictures: file name -> PNG, shown on the card.
         notes: text for the card's own part.
+        repo_id: where it will be published: the card then says how to load it from there.
         overwrite: replace the package that is there.
 
     Raises:
@@ -69,7 +72,9 @@ def save(
     floats = {str(v.dtype).removeprefix("torch.") for v in state.values() if v.is_floating_point()}
     twin.load_state_dict(state)
     twin = twin.eval().to(memory_format=torch.channels_last)
-    golden, landmarks, flops = fingerprint(twin, preprocess["image_size"])
+    golden, landmarks, flops = fingerprint(twin, preprocess)
+    _check_same(model, state, golden, name)
+    learned = {key for key, _ in twin.named_parameters()}
     config = {
         "format": schema.FORMAT,
         "format_version": schema.FORMAT_VERSION,
@@ -77,7 +82,7 @@ def save(
         "name": name,
         "task": describe.TASK_OF.get(architecture["type"], "keypoint-detection"),
         "architecture": architecture,
-        "components": _components(architecture["args"], state),
+        "components": _components(architecture["args"], {key: state[key] for key in learned}),
         "plugins": describe.plugins_in(architecture["args"])
         + describe.plugins_in({"type": architecture["type"]}),
         "preprocess": preprocess,
@@ -87,7 +92,7 @@ def save(
             "model.safetensors": {
                 "role": "inference",
                 "tensors": len(state),
-                "parameters": sum(value.numel() for value in state.values()),
+                "parameters": sum(state[key].numel() for key in learned),
                 "dtype": "+".join(sorted(floats)),
                 "flops": flops,
             }
@@ -105,6 +110,7 @@ def save(
         config,
         table,
         license=license,
+        repo_id=repo_id,
         license_name=f"{name} licence" if license == "other" else None,
         license_link="LICENSE" if license == "other" else None,
         human=notes,
@@ -138,6 +144,21 @@ def _tensor_file(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[start:]
 
 
+def _check_same(
+    model: Any, state: Mapping[str, Tensor], golden: Mapping[str, Tensor], name: str
+) -> None:
+    """Refuse a config that builds another model than the one that is being saved."""
+    own = copy.deepcopy(model).cpu().float().eval()
+    own.load_state_dict(state, strict=False)  # rounded, as they are stored
+    worst = compare(own.to(memory_format=torch.channels_last), golden)
+    if not all(difference <= TOLERANCE for difference in worst.values()):
+        stage = next(key for key, difference in worst.items() if not difference <= TOLERANCE)
+        raise IntegrityError(
+            f"'{name}': built again from its config, the model computes something else: {stage} "
+            f"differs by {worst[stage]:.3g}. Give the cfg it was built with. Nothing was written."
+        )
+
+
 def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
     """Load the package from its files as anyone will, and compare every stage bit for bit."""
     with tempfile.TemporaryDirectory() as there:
@@ -147,8 +168,8 @@ def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
         again = assemble(found)
         golden = safetensors.torch.load(files["golden.safetensors"])
         worst = compare(again, golden)
-        if any(difference > 0 for difference in worst.values()):
-            stage = max(worst, key=lambda key: worst[key])
+        if not all(difference <= 0 for difference in worst.values()):
+            stage = next(key for key, difference in worst.items() if not difference <= 0)
             raise IntegrityError(
                 f"'{name}' does not load back as it was: {stage} differs by {worst[stage]:.3g}. "
                 "Nothing was written."
@@ -176,9 +197,9 @@ def _stored(
     own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], dtype: torch.dtype | None, name: str
 ) -> dict[str, Tensor]:
     """Return the tensors of inference, rounded to ``dtype``, each with memory of its own."""
-    missing = [key for key in wanted if key not in own]
-    if missing:
-        raise WeightsMismatchError(f"'{name}': the model is not that of cfg: no '{missing[0]}'.")
+    wrong = [key for key in wanted if key not in own or own[key].shape != wanted[key].shape]
+    if wrong:
+        raise WeightsMismatchError(f"'{name}': '{wrong[0]}' of the model is not that of its cfg.")
     state = {}
     for key in wanted:
         value = own[key].detach().cpu()

@@ -242,6 +242,9 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
         raise IntegrityError(f"{where}: preprocess.fit is {preprocess['fit']!r}.")
     if len(preprocess.get("crop", range(4))) != 4:
         raise IntegrityError(f"{where}: preprocess.crop must be left, top, width, height.")
+    _, _, width, height = preprocess.get("crop", (0, 0, 1, 1))
+    if not (0 < width <= MAX_NUMBER and 0 < height <= MAX_NUMBER):
+        raise IntegrityError(f"{where}: preprocess.crop is not of 1 ... {MAX_NUMBER} pixels.")
     check_keypoints(config["keypoints"], where)
 
 

@@ -13,7 +13,6 @@ from zoo import folder, index, package, schema
 from zoo.errors import (
     IntegrityError,
     NoWeightsError,
-    PluginError,
     UnknownEntryError,
     ZooError,
 )
@@ -43,7 +42,12 @@ class Located:
 def entry_of(ref: str | Path, revision: str | None = None) -> Entry | None:
     """Return the index row of a name; None for folders and repositories."""
     reference = parse(ref, revision)
-    return index.find(reference.value) if reference.kind == "name" else None
+    if reference.kind != "name":
+        return None
+    entry = index.find(reference.value)
+    if reference.revision is not None and entry.repo_id is None:
+        raise _no_revision(entry, reference.revision)
+    return entry
 
 
 def locate(
@@ -90,12 +94,16 @@ def locate(
     return Located(entry, found, repo_id, commit)
 
 
+def _no_revision(entry: Entry, revision: str) -> UnknownEntryError:
+    return UnknownEntryError(
+        f"'{entry.name}' of {entry.provider} is not on the Hub and has no revision '{revision}'. "
+        "Leave it out."
+    )
+
+
 def _bundled(entry: Entry, reference: Reference, weights: bool) -> Located:
     if reference.revision is not None:
-        raise UnknownEntryError(
-            f"'{entry.name}' comes with {entry.provider} itself and has no revision "
-            f"'{reference.revision}'. Leave it out."
-        )
+        raise _no_revision(entry, reference.revision)
     assert entry.folder is not None
     found = package.open_package(entry.folder, entry.name, weights=weights)
     if entry.digest is not None and found.digest != entry.digest:
@@ -307,9 +315,7 @@ def pull(
     root = found.package.root
     if dest is not None:
         files = {path: root / path for path in found.package.manifest["files"]}
-        digest = folder.write_folder(dest, files, overwrite=True)
-        if digest != found.package.digest:  # a file changed while it was copied
-            raise IntegrityError(f"{ref} changed while it was copied to '{dest}'. Pull it again.")
+        folder.write_folder(dest, files, overwrite=True, expected=found.package.digest)
         root = Path(dest)
     return Pulled(root, found.commit, found.package.digest, sizes(found.package))
 
@@ -342,6 +348,3 @@ def doctor(*, fix: bool = False, cache_dir: str | Path | None = None) -> list[st
         if fix and said.startswith("left over"):
             os.unlink(path)
     return findings
-
-
-__all__ = ["Info", "Located", "PluginError", "Pulled", "doctor", "info", "locate", "pull"]
