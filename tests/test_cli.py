@@ -194,9 +194,6 @@ def test_info_of_an_entry_without_weights(ask, answer):
     assert "weights       none published\n" in out
     line = "keypoint-zoo convert fomm FILE --config fomm-vox --license L --out DIR"
     assert f"convert       {line}\n" in out
-        "convert       keypoint-zoo convert fomm FILE --config fomm-vox --license L --out DIR\n"
-        in out
-    )
     assert f"config        {ROOT / 'configs/fomm_vox.py'}\n" in out
     assert "Measured" not in out
     paper = out.split("\n\n")[-1].splitlines()
