@@ -291,6 +291,22 @@ def test_card_is_that_of_the_package(ask, answer, model):
     assert answer("card", model) == {"card": text}
 
 
+def test_edited_notes_go_into_the_package(ask, model, tmp_path):
+    zoo.pull(f"dir:{model}", dest=tmp_path / "mine")
+    card = tmp_path / "mine" / "README.md"
+    card.write_text(
+        card.read_text().replace("<!-- notes -->\n", "<!-- notes -->\nMind the legs.\n")
+    )
+    code, out, err = ask("verify", f"dir:{tmp_path}/mine")
+    assert (code, "if you edited its notes: keypoint-zoo card DIR --write" in out + err) == (
+        1,
+        True,
+    )
+    assert ask("card", tmp_path / "mine", "--write")[0] == 0
+    assert ask("verify", f"dir:{tmp_path}/mine")[0] == 0
+    assert "Mind the legs." in card.read_text()
+
+
 def test_convert_hands_everything_over(ask, monkeypatch, tmp_path):
     calls = []
     monkeypatch.setattr(

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -288,6 +289,14 @@ def test_a_run_that_is_not_finished(finished, tmp_path):
     ):
         publication.package_run(work, tmp_path / "out", license="mit")
     assert not (tmp_path / "out").exists()
+
+
+def test_scores_older_than_the_weights_are_refused(finished, tmp_path):
+    work = tmp_path / "factorized_puppets"
+    shutil.copytree(finished, work)
+    os.utime(work / "last.pth", (1_000_000_001, 1_000_000_001))
+    with pytest.raises(ConfigError, match=r"metrics\.json is older than .*last\.pth"):
+        publication.package_run(work, tmp_path / "p", license="apache-2.0")
 
 
 def test_what_is_refused(finished, package, tmp_path):

@@ -201,6 +201,32 @@ def test_nothing_that_is_not_a_package_is_ever_replaced(tmp_path):
     assert version_of(tmp_path / "new" / "deep") == 1
 
 
+def test_a_manifest_alone_makes_no_package(tmp_path):
+    dest = tmp_path / "app"
+    (dest / "src").mkdir(parents=True)
+    (dest / "manifest.json").write_text('{"name": "extension", "version": 3}')
+    (dest / "src" / "app.js").write_text("precious")
+    with pytest.raises(FileExistsError, match=r"holds manifest\.json|holds src/app\.js"):
+        write_folder(dest, content(1), overwrite=True)
+    write_folder(tmp_path / "demo", content(1))
+    (tmp_path / "demo" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt and is not replaced"):
+        write_folder(tmp_path / "demo", content(2), overwrite=True)
+    assert (dest / "src" / "app.js").read_text() == "precious"
+    assert version_of(tmp_path / "demo") == 1
+
+
+def test_what_was_set_aside_for_another_name_is_not_taken(tmp_path):
+    other = tmp_path / ".model-1.2.999999999-deadbeef.old"
+    write_folder(other, content(1))
+    with pytest.raises(UnknownEntryError):
+        open_package(tmp_path / "model-1")
+    tidy(tmp_path / "model-1")
+    assert other.exists()
+    tidy(tmp_path / "model-1.2")
+    assert version_of(tmp_path / "model-1.2") == 1
+
+
 def test_leftovers_of_a_running_writer_are_spared(tmp_path):
     dest = tmp_path / "demo"
     running = tmp_path / f".demo.{os.getpid()}-0123abcd.staging"

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -190,6 +191,44 @@ def test_a_model_is_saved_again_as_it_was(saved, tmp_path):
         assert (again / name).read_bytes() == (saved / name).read_bytes()
 
 
+def test_overrides_are_saved_with_the_model(saved, tmp_path):
+    loaded = model.load(saved, overrides={"bottleneck.temperature": 2.0})
+    folder = saving.save(loaded, tmp_path / "b", name="fomm", license="mit")
+    again = model.load(folder)
+    assert again.bottleneck.temperature == 2.0
+    for mine, theirs in zip(outputs(again, 64), outputs(loaded, 64)):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_config_of_another_model_is_refused(saved, tmp_path):
+    other = config("fomm_puppets")
+    other["model"]["bottleneck"]["temperature"] = 3.0
+    with pytest.raises(IntegrityError, match="the model computes something else"):
+        saving.save(model.load(saved), tmp_path / "b", name="b", license="mit", cfg=other)
+    other["model"]["encoder"]["width"] = 8
+    with pytest.raises(WeightsMismatchError, match="is not that of its cfg"):
+        saving.save(model.load(saved), tmp_path / "b", name="b", license="mit", cfg=other)
+    assert not list(tmp_path.iterdir())
+
+
+def test_threads_do_not_count_each_others_parameters(saved):
+    expected = model.load(saved).state_dict()
+    with ThreadPoolExecutor(4) as pool:
+        for loaded in pool.map(lambda _: model.load(saved), range(8)):
+            assert all(torch.equal(v, expected[k]) for k, v in loaded.state_dict().items())
+
+
+def test_preprocessing_that_changed_is_seen(saved, monkeypatch):
+    fitted = model.fit_image
+    monkeypatch.setattr(
+        model, "fit_image", lambda *args: (fitted(*args)[0][::-1], fitted(*args)[1])
+    )
+    report = model.verify(saved, deep=True)
+    assert [problem.split()[0] for problem in report.problems] == ["preprocess"]
+    with pytest.raises(ValueError, match="against is 'manifest' or 'hub', not 'Hub'"):
+        model.verify(saved, against="Hub")
+
+
 def test_the_card_keeps_what_people_wrote(saved, tmp_path):
     loaded, folder = model.load(saved), tmp_path / "card"
     saving.save(loaded, folder, name="fomm", license="mit", notes="Mind the legs.")
@@ -238,6 +277,8 @@ def test_preprocess_and_back_by_hand(saved):
     # centre of pixel i of S is (2 i + 1) / S - 1: pixel 100 of 128, pixel 3 of 32
     xy = torch.tensor([[[201 / 128 - 1, 7 / 32 - 1]], [[1 / 16 - 1, 31 / 16 - 1]]])
     assert prepared.to_original(xy).round(4).tolist() == [[[100.0, 3.0]], [[0.0, 15.0]]]
+    with pytest.raises(ValueError, match="landmarks of 2 images are"):
+        prepared.to_original(xy[1:])
     with pytest.raises(ValueError, match=r"an image must be \(H, W, 3\) uint8 RGB"):
         ready(torch.zeros(3, 64, 64))
 

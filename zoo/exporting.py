@@ -349,9 +349,9 @@ def _tools(format: str, out: Path) -> tuple[Callable[..., None], Callable[..., A
         "torchscript": (_write_torchscript, _read_torchscript),
     }
     if format not in known:
-        raise ExportError(f"no format '{format}'.{did_you_mean(format, known)}")
+        raise ValueError(f"no format '{format}'.{did_you_mean(format, known)}")
     if out.suffix != SUFFIXES[format]:
-        raise ExportError(f"{out}: a file of format {format} must end with {SUFFIXES[format]}.")
+        raise ValueError(f"{out}: a file of format {format} must end with {SUFFIXES[format]}.")
     if format == "onnx":
         lacking = [m for m in ("onnx", "onnxscript", "onnxruntime") if find_spec(m) is None]
         if lacking:

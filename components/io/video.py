@@ -251,6 +251,8 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: floa
         fourcc = cv2.VideoWriter_fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(temporary), fourcc, fps, (first.shape[1], first.shape[0]))
         if not writer.isOpened():
+            if not os.access(Path(path).absolute().parent, os.W_OK):
+                raise PermissionError(f"'{Path(path).parent}' cannot be written to.")
             raise OSError(f"cannot write a video to '{path}'. End its name in .mp4 or .avi.")
         try:
             for frame in frames:
