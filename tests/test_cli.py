@@ -558,6 +558,7 @@ def test_names_that_the_terminal_cannot_show():
 def test_interrupted():
     code = (
         "import os, signal, sys; from zoo import cli; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job ignores it
         "cli._list = lambda args: signal.raise_signal(signal.SIGINT); "
         "sys.exit(cli.main(['list', '--json']))"
     )

@@ -600,4 +600,4 @@ def test_landmarks_of_a_photo_come_from_the_image_model(run, tmp_path):
     tool = (sys.executable, ROOT / "tools/predict.py", folder / "forecast.py")
     checkpoint = ("--checkpoint", folder / "runs/forecast/last.pth")
     call(*tool, *checkpoint, "--out", tmp_path / "out", tmp_path / "photo.png")
-    assert (tmp_path / "out/photo.csv").is_file()
+    assert (tmp_path / "out/photo_landmarks.csv").is_file()
