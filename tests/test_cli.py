@@ -423,7 +423,7 @@ def test_the_hub(demo, tmp_path):
     assert (done["changed"], done["visibility"], len(done["commit"])) == (True, "private", 40)
     assert same[0] == 0
     assert same[1].endswith("(private): is the same there already; nothing to send\n")
-    assert (refused[0], refused[1]) == (1, "")
+    assert (refused[0], refused[1]) == (2, "")
     assert refused[2].endswith("exists and is private. Publishing does not change that: do it at "
                                f"{hub.url}/{repo}/settings, or leave it out.\n")  # fmt: skip
     assert [row["name"] for row in json.loads(listed[1])] == [f"hf:{repo}"]

@@ -101,3 +101,5 @@ class PublishConflictError(ZooError):
 
 class PublishRefusedError(ZooError, ValueError):
     """The package is not fit to be published: licence, names, numbers or leftovers."""
+
+    exit_code = USAGE
