@@ -510,7 +510,8 @@ def test_who_asks_for_weights_that_are_not_there_is_told_the_ways():
         "No weights of 'factorized-bbc' are published. Data: BBC Pose cannot be redistributed; "
         "get it from its provider. Train it: tools/train.py configs/factorized_bbc.py "
         "(`keypoint-zoo info factorized-bbc` shows where that file is); convert the "
-        "official checkpoint: keypoint-zoo convert factorized FILE --config factorized-bbc --license L --out DIR; or take the "
+        "official checkpoint: keypoint-zoo convert factorized FILE --config factorized-bbc "
+        "--license L --out DIR; or take the "
         "untrained model: zoo.load('factorized-bbc', pretrained=False)."
     )
     bare = Entry(name="acme-net", **{**ROW, "dataset": "x"})
