@@ -40,7 +40,7 @@ class Worker:
 
     def __init__(self, endpoint: str, home: Path, path: tuple = (), **environment: str) -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self.errors = home / "stderr"
+        self.home, self.errors = home, home / "stderr"
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
         clean |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
         clean |= {"HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*", **environment}
@@ -106,6 +106,14 @@ class Worker:
         """Start a call in a process and kill that after some seconds; False if it was faster."""
         return self.ask(kill=after, **call)
 
+    def killed_by(self, call: dict) -> bool:
+        """Perform a call in a process that somebody else kills; False if nobody did."""
+        return self.ask(kill=None, **call)
+
+    def kill(self) -> None:
+        """Kill the process of the call that ``killed_by`` is performing; from another thread."""
+        os.kill(int((self.home / "child").read_text()), signal.SIGKILL)
+
 
 def unpack(answer: dict):
     if "kind" in answer:
@@ -165,6 +173,7 @@ def fork(call: dict) -> tuple[int, int]:
     if (child := os.fork()) == 0:
         try:
             os.close(read)
+            Path("child").write_text(str(os.getpid()))
             with os.fdopen(write, "w") as out:
                 out.write(json.dumps(perform(**call)))
         finally:
@@ -182,12 +191,14 @@ def together(calls: list[dict]) -> list[dict]:
     return answers
 
 
-def kill(after: float, **call) -> bool:
+def kill(after: float | None, **call) -> bool:
     child, read = fork(call)
-    sleep(after)
-    os.kill(child, signal.SIGKILL)
+    if after is not None:
+        sleep(after)
+        os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
     os.close(read)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    return os.WIFSIGNALED(status)
 
 
 def main() -> None:
