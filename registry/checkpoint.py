@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,21 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from registry.atomic import replacing
 from registry.errors import ConfigError
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
     """Write ``state`` so that ``path`` holds either the old or the new checkpoint, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(dict(state), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, sync=True) as temporary, temporary.open("wb") as file:
+        torch.save(dict(state), file)
 
 
 def load(path: str | Path) -> dict[str, Any]:

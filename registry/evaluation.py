@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from registry.atomic import replacing
 from registry.build import build
 from registry.config import build_model, section
 from registry.contract import Batch, Landmarks, Outputs
@@ -212,7 +213,5 @@ def _baseline(name: str, row: dict[str, Any]) -> str:
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:
     """Write ``metrics.json`` atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(rows, indent=2) + "\n")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(rows, indent=2) + "\n")

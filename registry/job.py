@@ -13,6 +13,7 @@ from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
 from registry import checkpoint
+from registry.atomic import replacing
 from registry.build import build
 from registry.config import Data, Train, build_model, section
 from registry.errors import ConfigError
@@ -204,10 +205,8 @@ def lr_factor(points: Any, iteration: int) -> float:
 
 def save_config(cfg: Mapping[str, Any], work_dir: Path) -> None:
     """Write ``config.json``: with it alone the model can be rebuilt."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    temporary = work_dir / ".config.json.tmp"
-    temporary.write_text(json.dumps(cfg, indent=2) + "\n")
-    temporary.replace(work_dir / "config.json")
+    with replacing(work_dir / "config.json") as temporary:
+        temporary.write_text(json.dumps(cfg, indent=2) + "\n")
 
 
 def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:

@@ -214,7 +214,9 @@ def test_origins_are_never_mixed():
     assert "10.1 | 10.26" in ours
     assert "**1.25**" not in ours
     assert "12.5" not in ours
-    assert "**1.25**" in tables["Reported by the paper, of the paper's own model"]
+    assert (
+        "**1.25**" in tables["Reported by the paper, of the paper's own model, not measured here"]
+    )
     assert "**9.75**" in tables["Measured by others"]
     only = render(table=evaluation({"origin": "reported-by-paper"}))
     assert "model-index" not in front(only)
@@ -329,8 +331,8 @@ def test_the_code_on_the_card_runs(name, task, monkeypatch):
 def test_what_the_card_tells():
     text = render(pictures=["assets/landmarks.png"])
     assert "![landmarks](assets/landmarks.png)" in text
-    assert "with 3 discovered keypoints" in text
-    assert "Discovered points have no anatomical meaning" in text
+    assert "with 3 landmarks (discovered)" in text
+    assert "Discovered landmarks have no anatomical meaning" in text
     assert "- names, in order: `kp00`, `kp01`, `kp02`" in text
     assert "- edges: 0-1" in text
     assert "- swapped by a mirror: 1-2" in text

@@ -154,12 +154,12 @@ def test_info_of_a_package(ask, answer, demo):
     facts = dict(re.findall(r"^ ?([\w ]+?)  +(\S.*)$", out.split("\n\n")[1], re.MULTILINE))
     assert facts["parameters"] == "8 (float32)"
     assert facts["FLOPs"] == "5,678 of one prediction at 32 x 32 pixels"
-    assert facts["keypoints"] == "3 discovered"
+    assert facts["landmarks"] == "3 discovered"
     assert facts["licence"] == "apache-2.0, of the weights"
     assert facts["where"] == str(demo)
     assert facts["digest"] == zoo.verify(demo).digest
     ours, paper = out.split("\n\n")[2:]
-    assert ours.splitlines()[0] == "Measured with these weights:"
+    assert ours.splitlines()[0] == "Measured with this package:"
     head, row = (re.split(r"  +", line.strip()) for line in ours.splitlines()[1:])
     assert head == [
         *("protocol", "metric", "value", "interval", "predict mean", "untrained", "n", "data")

@@ -211,7 +211,7 @@ def watched(frames: Iterable, total: int, what: str, size: int) -> Iterator:
 
 def add_sound(silent: Path, driving: Path) -> None:
     """Put the driving video's sound, not encoded again, into the result; say if that fails."""
-    from components.io.video import replacing
+    from registry.atomic import replacing
 
     program = shutil.which("ffmpeg")
     if program is None:

@@ -58,7 +58,7 @@ def prepare_flow(args: argparse.Namespace) -> None:
     import numpy as np
 
     from components.io.flow import INDEX, clip_file, difference, read_index
-    from components.io.video import replacing
+    from registry.atomic import replacing
     from registry.build import build
 
     cfg = load_config(args.config, parse_options(args.cfg_options))

@@ -26,7 +26,7 @@ PIPELINE_TAGS = {
 ORIGINS = {
     "ours": "Measured with this package",
     "third-party": "Measured by others",
-    "reported-by-paper": "Reported by the paper, of the paper's own model",
+    "reported-by-paper": "Reported by the paper, of the paper's own model, not measured here",
 }
 CALLS = {
     "keypoint-detection": """\
@@ -102,7 +102,7 @@ def render(
         f"{BEGIN}\n{human.strip()}\n{END}",
         "## Results\n\n" + _results(results),
         "## Training\n\n" + _training(config),
-        "## Keypoints\n\n" + _keypoints(config["keypoints"]),
+        "## Landmarks\n\n" + _landmarks(config["keypoints"]),
         "## Images and coordinates\n\n" + _coordinates(config),
         "## Limits\n\n" + _limits(config, results),
         "## Licence\n\n" + _licence_text(licence, about["data_licence"]),
@@ -291,7 +291,8 @@ def _line(value: Any) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Return a value of a table: four digits of a fraction, nothing for None."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -330,7 +331,7 @@ def _description(config: Mapping[str, Any]) -> str:
     ]
     text = (
         f"A model for {_text(config['task'])} of the library keypoint-zoo: "
-        f"{_code(config['architecture']['type'])} with {count} {_text(semantics)} keypoints."
+        f"{_code(config['architecture']['type'])} with {count} landmarks ({_text(semantics)})."
     )
     text += "\n\n" + _table(["file", "for", "parameters", "stored as", "FLOPs"], files)
     return text + ("\n\n" + _table(["part", "component", "parameters"], parts) if parts else "")
@@ -369,16 +370,16 @@ def _score_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _score_row(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
     split, better = row["dataset"].get("split"), row.get("higher_is_better")
     arrow = {True: " ↑", False: " ↓"}.get(better, "") if isinstance(better, bool) else ""
-    low_high = [_number(end) for end in row.get("interval") or ()]
+    low_high = [number(end) for end in row.get("interval") or ()]
     baselines = row.get("baselines") or {}
     return [
         _text(row["dataset"]["name"]) + (f", {_text(split)}" if split else ""),
         _code(row["protocol"]),
         f"{_code(row['metric'])}, {_text(row['unit'])}{arrow}",
-        f"**{_number(row['value'])}**",
+        f"**{number(row['value'])}**",
         f"{low_high[0]} to {low_high[1]}" if len(low_high) == 2 else "",
-        _number(row.get("n")),
-        *(_number(baselines.get(name)) for name in names),
+        number(row.get("n")),
+        *(number(baselines.get(name)) for name in names),
         _text(row.get("crop") or ""),
     ]
 
@@ -401,8 +402,8 @@ def _training(config: Mapping[str, Any]) -> str:
     shown = {
         "data": _text(training.get("dataset") or ""),
         "split": _text(training.get("split") or ""),
-        "steps": _number(training.get("steps")),
-        "seed": _number(training.get("seed")),
+        "steps": number(training.get("steps")),
+        "seed": number(training.get("seed")),
         "hardware": _text(training.get("hardware") or ""),
         "time": f"{round(seconds / 60)} min" if isinstance(seconds, (int, float)) else "",
         "config": _code(training.get("config") or ""),
@@ -414,14 +415,14 @@ def _training(config: Mapping[str, Any]) -> str:
     return "\n".join(_bullets(shown)) or "Not recorded."
 
 
-def _keypoints(keypoints: Mapping[str, Any]) -> str:
+def _landmarks(keypoints: Mapping[str, Any]) -> str:
     if keypoints["semantics"] == "discovered":
         meaning = (
-            "Discovered points have no anatomical meaning: their names are numbers, and left and "
-            "right are whatever the training made of them."
+            "Discovered landmarks have no anatomical meaning: their names are numbers, and left "
+            "and right are whatever the training made of them."
         )
     else:
-        meaning = "The names are those of the annotated points the model was made to predict."
+        meaning = "The names are those of the annotated keypoints the model was made to predict."
     pairs = {
         "edges": ", ".join(f"{a}-{b}" for a, b in keypoints["edges"]),
         "swapped by a mirror": ", ".join(f"{a}-{b}" for a, b in keypoints["flip_pairs"]),
@@ -459,7 +460,7 @@ def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> 
         lines.append("No number above was measured with these weights.")
     if config["preprocess"]["fit"] == "stretch":
         lines.append("Images are stretched to a square; very wide or tall ones suffer.")
-    lines.append("Every image gets all keypoints, also one that shows nothing of the kind.")
+    lines.append("Every image gets all landmarks, also one that shows nothing of the kind.")
     return "\n".join(f"- {line}" for line in lines if line)
 
 

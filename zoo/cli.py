@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from zoo.card import ORIGINS, number
 from zoo.errors import FAILED, OK, USAGE, ZooError
 
 if TYPE_CHECKING:
@@ -166,17 +167,12 @@ def _info(args: argparse.Namespace) -> Answer:
         results = read_json(found.path / "evaluation.json", args.ref)["results"]
     lines = [f"{found.entry.name}: {found.entry.summary}".removesuffix(": "), ""]
     lines += _table([(key, value) for key, value in _facts(found) if value], cut=False)
-    titles = {
-        "ours": "Measured with these weights:",
-        "third-party": "Measured by others:",
-        "reported-by-paper": "Reported by the paper, of the paper's own model, not measured here:",
-    }
-    for origin, title in titles.items():
+    for origin, title in ORIGINS.items():
         rows = _table(_score_rows([row for row in results if row["origin"] == origin]), indent=2)
         if origin == "reported-by-paper":
             rows += _table(_paper_rows(found.entry.paper_results), indent=2)
         if rows:
-            lines += ["", title, *(f"  {line}" for line in rows)]
+            lines += ["", f"{title}:", *(f"  {line}" for line in rows)]
     return Answer({**_plain(found), "results": results}, lines)
 
 
@@ -203,7 +199,7 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
     at = f" at {size} x {size} pixels" if size else ""
     flops = f"{found.flops:,} of one prediction{at}" if found.flops is not None else "not counted"
     yield "FLOPs", flops
-    yield "keypoints", f"{keypoints['count']} {keypoints['semantics']}"
+    yield "landmarks", f"{keypoints['count']} {keypoints['semantics']}"
     at = f"hf:{entry.repo_id}@{found.commit}, " if found.commit else ""
     yield "where", f"{at}{found.path}"
     yield "digest", str(found.digest)
@@ -473,9 +469,9 @@ def _score_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 row["protocol"],
                 row["metric"],
                 _score(row),
-                " to ".join(map(_number, interval)),
-                *(_number(row["baselines"].get(name)) for name in baselines),
-                _number(row["n"]),
+                " to ".join(map(number, interval)),
+                *(number(row["baselines"].get(name)) for name in baselines),
+                number(row["n"]),
                 " ".join(filter(None, (row["dataset"]["name"], row["dataset"]["split"]))),
             ]
         )
@@ -490,11 +486,7 @@ def _paper_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _score(row: Mapping[str, Any]) -> str:
-    return f"{_number(row['value'])} {row['unit']}".rstrip()
-
-
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{number(row['value'])} {row['unit']}".rstrip()
 
 
 def _bytes(size: int) -> str:

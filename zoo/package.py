@@ -163,6 +163,12 @@ def _present(root: Path) -> Path:
 
 def _refuse_without_manifest(root: Path, where: str) -> None:
     files = [path.name for path in root.iterdir()]
+    if "config.json" in files and {"last.pth", "best.pth"} & set(files):
+        raise UnsafeWeightsError(
+            f"{where}: {root} is the folder of a training run, not a package. Make one: "
+            f"tools/publish.py {root} --license L. Predictions work from the run itself: "
+            f"keypoint-zoo predict {root} INPUT --out DIR."
+        )
     if any(fnmatchcase(name, pattern) for name in files for pattern in PICKLES):
         raise UnsafeWeightsError(
             f"{where}: {root} has only pickled weights; these are never loaded. Their owner can "

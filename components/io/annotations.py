@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.video import IMAGE_SUFFIXES, replacing
+from components.io.video import IMAGE_SUFFIXES
+from registry.atomic import replacing
 
 Array = NDArray[Any]
 PathLike = str | os.PathLike[str]

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from components.ops.grid import to_pixels
+from registry.atomic import replacing
 
 
 def colours(count: int) -> np.ndarray:
@@ -129,8 +130,6 @@ def forecast_pictures(frames: Tensor, predicted: Tensor) -> Iterator[np.ndarray]
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.tmp.png")
-    if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write {path}.")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"cannot write {path}.")

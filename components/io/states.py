@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from components.io.video import replacing
+from registry.atomic import replacing
 
 Array = NDArray[np.float32]
 

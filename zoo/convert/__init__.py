@@ -6,11 +6,11 @@ Whoever has the right to the weights runs this, offline, once; everyone else loa
 from __future__ import annotations
 
 import hashlib
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.atomic import replacing
 from registry.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -154,17 +154,9 @@ def _write(state: dict[str, Tensor], out: Path, license: str, overwrite: bool) -
         raise FileExistsError(f"'{out}' is there already.")
     if out.suffix != ".safetensors":
         raise ConfigError(f"'{out}': {VGG} makes one file; give --out NAME.safetensors.")
-    out.parent.mkdir(parents=True, exist_ok=True)
     data = safetensors.torch.save(state, {"format": "pt", "license": license})
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as opened:
-            opened.write(data)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(out, sync=True) as temporary:
+        temporary.write_bytes(data)
     return out
 
 
