@@ -5,6 +5,7 @@ import dataclasses
 import json
 import random
 import re
+import shutil
 import string
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import zoo
 from registry import load_config
 from zoo import hub, index
-from zoo.errors import AmbiguousReferenceError, PluginError, UnknownEntryError
+from zoo.errors import AmbiguousReferenceError, NoWeightsError, PluginError, UnknownEntryError
 from zoo.index import Entry, find, names, no_weights_text, register_index
 from zoo.refs import Reference, is_repo_id, parse
 
@@ -224,8 +225,8 @@ def test_an_installed_package_has_its_configs_inside(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()  # somebody else's
     (tmp_path / "configs/imm_bbc.py").write_text("")
     monkeypatch.setattr(index, "HERE", tmp_path / "zoo")
-    assert index._config("factorized-bbc") == inside
-    assert index._config("imm-bbc") is None
+    assert index._config("factorized-bbc", index.HERE) == inside
+    assert index._config("imm-bbc", index.HERE) is None
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -611,6 +612,25 @@ def test_a_plugin_adds_entries_and_is_not_imported(tmp_path, monkeypatch):
     assert "acme_keypoints" not in sys.modules
     assert len(zoo.list()) == len(CONFIGS) + 1
     assert index.problems() == []
+
+
+def test_an_installed_plugins_config_is_built_and_a_registered_one_is_not(tmp_path, monkeypatch):
+    install(tmp_path, "kp-acme", "acme:index", {"acme-imm": ROW})
+    monkeypatch.syspath_prepend(tmp_path)
+    loose = tmp_path / "loose"
+    for folder in (tmp_path / "acme", loose):
+        (folder / "configs").mkdir(parents=True)
+        shutil.copy(ROOT / "configs/imm_puppets.py", folder / "configs/acme_imm.py")
+    register_index(write(loose, {"loose-imm": ROW}))
+    shutil.copy(ROOT / "configs/imm_puppets.py", loose / "configs/loose_imm.py")
+    assert index.config_file("acme-imm") == tmp_path / "acme/configs/acme_imm.py"
+    model, ours = zoo.build("acme-imm"), zoo.build("imm-puppets")
+    assert str(model) == str(ours)
+    assert model.entry.name == "acme-imm"
+    with pytest.raises(NoWeightsError, match=r"configs/acme_imm\.py"):
+        zoo.load("acme-imm")
+    with pytest.raises(NoWeightsError, match=r"'loose-imm'"):  # Python beside a file of data
+        zoo.build("loose-imm")
 
 
 def test_a_plugin_does_not_hide_our_entries_nor_another_plugins(tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ A distribution adds its index by an entry point in its ``pyproject.toml``::
     acme = "acme_keypoints:index"
 
 which stands for the file ``index.json`` in its top-level package ``acme_keypoints``. The package is
-found, never imported.
+found, never imported. Beside it, ``configs/acme_net_bbc.py`` is what ``acme-net-bbc`` is trained
+with, and built from where there are no weights.
 """
 
 from __future__ import annotations
@@ -438,14 +439,18 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
         attributes["weights"] = "hub"
     if "weights" not in attributes:
         attributes["license"] = None
-    config = _config(name) if provider == OURS else None
+    config = _config(name, file.parent) if provider != str(file) else None
     return Entry(name=name, provider=provider, config=config, **attributes)
 
 
-def _config(name: str) -> Path | None:
-    """Find the config of one of our entries: inside the installed package, or beside it."""
-    inside = HERE / "configs"
-    file = (inside if inside.is_dir() else HERE.parent / "configs") / f"{name.replace('-', '_')}.py"
+def _config(name: str, folder: Path) -> Path | None:
+    """Find the config of an installed entry beside its index; ours in a checkout one level up.
+
+    Configs are Python, so those beside an index that somebody merely registered are left alone.
+    """
+    if folder == HERE and not (HERE / "configs").is_dir():
+        folder = HERE.parent
+    file = folder / "configs" / f"{name.replace('-', '_')}.py"
     return file if file.is_file() else None
 
 
