@@ -22,7 +22,7 @@ import zoo
 from registry import load_config
 from registry.config import build_model
 from tests.runs import ROOT, write_config
-from zoo import cli, index, saving
+from zoo import cli, index, listing, saving
 from zoo.folder import write_folder
 from zoo.schema import LIBRARY, pretty
 
@@ -115,7 +115,7 @@ def test_results_are_listed(ask, demo, monkeypatch):
         name="x-\x1b[31mred", **row, summary="", license="mit", weights="bundled",
         results=({"protocol": "regression", "value": 3.4567, "unit": "% of image"},),
     )  # fmt: skip
-    monkeypatch.setattr(index, "list_entries", lambda *args, **options: [entry])
+    monkeypatch.setattr(listing, "list_entries", lambda *args, **options: [entry])
     _, out, _ = ask("list")
     cells = re.split(r"  +", out.splitlines()[1])
     assert cells[0] == "x- [31mred"  # nothing that a terminal would obey

@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from packages import make_package, package_files
 
-from zoo import folder, saving
-from zoo.errors import UnknownEntryError
+from zoo import folder, package, saving
+from zoo.errors import IntegrityError, UnknownEntryError
 from zoo.folder import leftovers, tidy, write_folder
 from zoo.model import load
 from zoo.package import open_package
@@ -161,6 +162,52 @@ def test_writers_at_once_all_succeed_and_one_is_there(tmp_path):
     assert codes == [0] * 4
     assert version_of(dest) in range(1, 5)
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_a_folder_that_another_writer_replaces_is_looked_at_again(tmp_path, monkeypatch):
+    dest = tmp_path / "demo"
+    write_folder(dest, content(1))
+    looked, look = [], folder._foreign
+
+    def replaced_meanwhile(path):
+        looked.append(path)
+        if len(looked) == 1:
+            write_folder(dest, content(2), overwrite=True)
+            return "README.md"  # of the new one, which the old manifest does not list
+        return look(path)
+
+    monkeypatch.setattr(folder, "_foreign", replaced_meanwhile)
+    write_folder(dest, content(3), overwrite=True)
+    assert version_of(dest) == 3
+
+
+def test_a_reader_of_a_package_that_is_replaced_gets_the_new_one(tmp_path, monkeypatch):
+    dest = make_package(tmp_path / "demo", value=1.0)
+    files, new, read = package_files(value=2.0), [], package._read_checked
+
+    def replaced_meanwhile(file, *stated):
+        if file.name == "golden.safetensors" and not new:
+            new.append(write_folder(dest, files, overwrite=True))
+        return read(file, *stated)
+
+    monkeypatch.setattr(package, "_read_checked", replaced_meanwhile)
+    found = open_package(dest)
+    assert [found.digest] == new
+    (dest / "README.md").write_text("damaged")
+    with pytest.raises(IntegrityError, match=r"README\.md"):  # and no endless trying
+        open_package(dest)
+
+
+def test_what_is_deleted_is_never_taken_for_the_old_one(tmp_path, monkeypatch):
+    dest, seen = tmp_path / "demo", []
+    write_folder(dest, content(1))
+    monkeypatch.setattr(folder.shutil, "rmtree", lambda path, **_: seen.append(path))
+    write_folder(dest, content(2), overwrite=True)
+    assert [path.suffix for path in seen] == [".staging", ".staging"]  # its own, and the old one
+    assert not folder.beside(dest, "old")
+    monkeypatch.undo()
+    assert len(tidy(dest)) == 0  # this process still runs
+    assert version_of(dest) == 2
 
 
 def test_a_full_disk_leaves_the_old_one(tmp_path):

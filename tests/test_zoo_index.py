@@ -18,7 +18,8 @@ import zoo
 from registry import load_config
 from zoo import hub, index
 from zoo.errors import AmbiguousReferenceError, NoWeightsError, PluginError, UnknownEntryError
-from zoo.index import Entry, find, names, no_weights_text, register_index
+from zoo.index import Entry, find, no_weights_text, register_index
+from zoo.listing import names
 from zoo.refs import Reference, is_repo_id, parse
 
 ROOT = Path(__file__).parents[1]

@@ -10,10 +10,11 @@ import pytest
 import safetensors.torch
 import torch
 
+import zoo
 from registry import PIPELINES, load_config
 from registry.config import build_model
 from registry.contract import Batch
-from zoo import describe, model, saving
+from zoo import describe, model, preprocess, saving
 from zoo.errors import (
     IntegrityError,
     PublishRefusedError,
@@ -74,7 +75,7 @@ def test_a_package_rebuilds_the_trained_model_bit_for_bit(name, tmp_path):
     assert all(torch.equal(value, own[key]) for key, value in again.state_dict().items())
     left_out = {key.split(".")[0] for key in own if key not in again.state_dict()}
     assert left_out <= {"prior", "prior_image_critic", "image_critic"}
-    report = model.verify(folder, deep=True)
+    report = zoo.verify(folder, deep=True)
     assert report.ok, report.problems
     assert max(report.differences.values()) == 0
 
@@ -180,7 +181,7 @@ def test_drift_that_no_checksum_sees_fails_the_fingerprint(saved, monkeypatch):
         return forward(self, *args, **kwargs)
 
     monkeypatch.setattr(Affine, "forward", drifted)
-    report = model.verify(saved, deep=True)
+    report = zoo.verify(saved, deep=True)
     assert not report.ok
     assert any("landmarks.xy differs by" in problem for problem in report.problems)
 
@@ -219,14 +220,14 @@ def test_threads_do_not_count_each_others_parameters(saved):
 
 
 def test_preprocessing_that_changed_is_seen(saved, monkeypatch):
-    fitted = model.fit_image
+    fitted = preprocess.fit_image
     monkeypatch.setattr(
-        model, "fit_image", lambda *args: (fitted(*args)[0][::-1], fitted(*args)[1])
+        preprocess, "fit_image", lambda *args: (fitted(*args)[0][::-1], fitted(*args)[1])
     )
-    report = model.verify(saved, deep=True)
+    report = zoo.verify(saved, deep=True)
     assert [problem.split()[0] for problem in report.problems] == ["preprocess"]
     with pytest.raises(ValueError, match="against is 'manifest' or 'hub', not 'Hub'"):
-        model.verify(saved, against="Hub")
+        zoo.verify(saved, against="Hub")
 
 
 def test_the_card_keeps_what_people_wrote(saved, tmp_path):

@@ -39,22 +39,25 @@ def _check_origin() -> None:
 
 _check_origin()
 
-from zoo.index import Entry, names, register_index  # noqa: E402
-from zoo.index import list_entries as list  # noqa: E402
+from zoo.index import Entry, register_index  # noqa: E402
+from zoo.listing import list_entries as list  # noqa: E402
+from zoo.listing import names  # noqa: E402
 
 if TYPE_CHECKING:
     from zoo.exporting import export, features
     from zoo.hub import push
-    from zoo.model import architectures, build, load, open_model, verify
+    from zoo.model import architectures, build, load, open_model
     from zoo.saving import save
     from zoo.sources import doctor, info, pull
+    from zoo.verifying import verify
 
 LAZY = {
-    **dict.fromkeys(("architectures", "build", "load", "open_model", "verify"), "model"),
+    **dict.fromkeys(("architectures", "build", "load", "open_model"), "model"),
     **dict.fromkeys(("doctor", "info", "pull"), "sources"),
     **dict.fromkeys(("export", "features"), "exporting"),
     "push": "hub",
     "save": "saving",
+    "verify": "verifying",
 }
 
 __all__ = [

@@ -131,7 +131,7 @@ def _notice(text: str, *, passing: bool = False) -> None:
 
 
 def _list(args: argparse.Namespace) -> Answer:
-    from zoo.index import list_entries
+    from zoo.listing import list_entries
 
     found = list_entries(
         args.pattern or "*",
@@ -250,7 +250,7 @@ def _push(args: argparse.Namespace) -> Answer:
 
 
 def _verify(args: argparse.Namespace) -> Answer:
-    from zoo.model import verify
+    from zoo.verifying import verify
 
     report = verify(args.ref, against=args.against, deep=args.deep)
     lines = [f"{name} differs by {value:.3g}" for name, value in report.differences.items()]

@@ -73,13 +73,29 @@ def write_folder(
                 os.rename(dest, old)
                 aside.append(old)
         _sync(dest.parent)
+    except BaseException:
+        if aside and not dest.exists():
+            _put_back(aside.pop(), dest)
+        raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        if aside and not dest.exists():
-            os.rename(aside.pop(), dest)
         for old in aside:
-            shutil.rmtree(old, ignore_errors=True)
+            _discard(old, dest)
     return digest
+
+
+def _discard(path: Path, dest: Path) -> None:
+    """Delete a folder beside ``dest``, under a name of which no reader expects a whole package."""
+    going = _beside(dest, "staging")
+    with suppress(OSError):  # another writer discards it, or the system does not let it go
+        os.rename(path, going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def _put_back(old: Path, dest: Path) -> None:
+    """Rename what was set aside; where another writer was faster, it is left over."""
+    with suppress(OSError):
+        os.rename(old, dest)
 
 
 def _beside(dest: Path, kind: str) -> Path:
@@ -93,17 +109,43 @@ def check_free(dest: Path, overwrite: bool) -> None:
     Raises:
         FileExistsError: naming what is there.
     """
-    if not os.path.lexists(dest):
-        return
+    while (before := _identity(dest)) is not None:
+        try:
+            problem = _problem(dest, overwrite)
+        except FileNotFoundError:  # another writer set it aside
+            continue
+        if problem is None:
+            return
+        if _identity(dest) == before:
+            raise FileExistsError(f"'{dest}' {problem}")
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when another folder takes this name; None where there is nothing.
+
+    The number alone would not do: a new folder may get that of one just deleted.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_ctime_ns, found.st_mtime_ns
+
+
+def state_of(dest: Path) -> tuple[Any, ...]:
+    """Return what changes when a writer replaces ``dest``."""
+    return _identity(dest), *beside(dest, "old")
+
+
+def _problem(dest: Path, overwrite: bool) -> str | None:
     if not dest.is_dir() or dest.is_symlink():
-        raise FileExistsError(f"'{dest}' is there and is no folder. Give another one.")
-    inside = sorted(path.name for path in dest.iterdir())
+        return "is there and is no folder. Give another one."
+    inside = any(dest.iterdir())
     if inside and not overwrite:
-        raise FileExistsError(f"'{dest}' is there. Give another folder, or overwrite.")
+        return "is there. Give another folder, or overwrite."
     if inside and (foreign := _foreign(dest)):
-        raise FileExistsError(
-            f"'{dest}' holds {foreign} and is not replaced. Give another folder, or remove it."
-        )
+        return f"holds {foreign} and is not replaced. Give another folder, or remove it."
+    return None
 
 
 def _foreign(dest: Path) -> str | None:
@@ -172,7 +214,7 @@ def tidy(dest: Path) -> Sequence[Path]:
     found = leftovers(dest)
     for path in found:
         if path.name.endswith(".old") and not dest.exists():
-            os.rename(path, dest)
+            _put_back(path, dest)
         else:
-            shutil.rmtree(path, ignore_errors=True)
+            _discard(path, dest)
     return found

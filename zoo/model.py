@@ -1,4 +1,4 @@
-"""From packages and configs to models: build, load, verify."""
+"""From packages and configs to models: build, load."""
 
 from __future__ import annotations
 
@@ -10,17 +10,12 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from components.io.fit import fit_image, to_pixels
 from registry import plugins
 from registry.build import resolve
 from registry.config import build_model, load_config
@@ -34,10 +29,10 @@ from zoo.errors import (
     PluginError,
     UnknownEntryError,
     WeightsMismatchError,
-    ZooError,
 )
-from zoo.fingerprint import compare, landmarks_of, tolerance_of
+from zoo.fingerprint import landmarks_of
 from zoo.package import Package
+from zoo.preprocess import Preprocess
 
 MAX_TENSORS = 1 << 14  # parameters and buffers of one model
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
@@ -50,79 +45,6 @@ DTYPES = {  # those of zoo/package.py
     **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
     **{"U8": torch.uint8, "BOOL": torch.bool},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """Images as a model takes them.
-
-    Attributes:
-        images: (N, 3, S, S) in [0, 1].
-        affines: (N, 2, 3) from pixels of the original images to contract coordinates.
-    """
-
-    images: Tensor
-    affines: NDArray[np.float64]
-
-    def to_original(self, xy: Tensor) -> NDArray[np.float32]:
-        """Return landmarks in pixels of the original images, pixel centres at integers.
-
-        Shapes:
-            (N, K, 2) in [-1, 1] -> (N, K, 2)
-
-        Raises:
-            ValueError: landmarks of other images than these.
-        """
-        found = xy.detach().float().cpu().numpy()
-        if len(found) != len(self.affines) or found.ndim != 3:
-            raise ValueError(
-                f"landmarks of {len(self.affines)} images are ({len(self.affines)}, K, 2), not "
-                f"{found.shape}; each image has its own way back."
-            )
-        return np.stack([to_pixels(one, affine) for one, affine in zip(found, self.affines)])
-
-
-@dataclass(frozen=True, slots=True)
-class Preprocess:
-    """How images of any size become what a model takes.
-
-    Attributes:
-        image_size: side of the model's square images.
-        fit: "stretch", "pad" or "crop".
-        crop: (left, top, width, height) in original pixels, cut out first.
-        device, dtype: of the images: those of the model when it was loaded. One that is moved later
-            needs ``dataclasses.replace(model.preprocess, device=...)``.
-    """
-
-    image_size: int
-    fit: str = "stretch"
-    crop: tuple[int, int, int, int] | None = None
-    device: str = "cpu"
-    dtype: torch.dtype = torch.float32
-
-    def __call__(self, images: Any) -> Prepared:
-        """Resize one image, or several.
-
-        Args:
-            images: (H, W, 3) uint8 RGB, or a sequence of such, each of its own size.
-
-        Raises:
-            ValueError: something else.
-        """
-        several = [images] if getattr(images, "ndim", 4) == 3 else list(images)
-        for image in several:
-            array = np.asarray(image)
-            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-                raise ValueError(
-                    f"an image must be (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}. "
-                    "Images in [0, 1] of the model's own size go to predict() as they are."
-                )
-        if not several:
-            raise ValueError("no images to prepare.")
-        fitted = [fit_image(np.asarray(i), self.image_size, self.fit, self.crop) for i in several]
-        pixels = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self.device)
-        tensor = pixels.permute(0, 3, 1, 2).float() / 255
-        return Prepared(tensor.to(self.dtype), np.stack([affine for _, affine in fitted]))
 
 
 def load(
@@ -507,85 +429,6 @@ def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:
 def count_landmarks(model: Any, image_size: int | None) -> int:
     """Return how many landmarks a model finds."""
     return int(landmarks_of(model, image_size).xy.shape[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What :func:`verify` found.
-
-    Attributes:
-        ok: no problem.
-        digest: of the package; empty if it could not be opened.
-        problems: one line each.
-        checked: number of files.
-        differences: with ``deep``, stage -> greatest difference from the stored output.
-    """
-
-    ok: bool
-    digest: str
-    problems: list[str]
-    checked: int
-    differences: dict[str, float]
-
-
-def verify(
-    ref: str | Path,
-    *,
-    against: str = "manifest",
-    deep: bool = False,
-    revision: str | None = None,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
-) -> Report:
-    """Check every byte of an entry, and with ``deep`` that it still computes what it did.
-
-    Args:
-        ref: as for :func:`load`.
-        against: "manifest", or "hub": also compare with what the Hub lists for that commit.
-        deep: build it, load it strictly, and compare the outputs on the stored input.
-        revision, offline, cache_dir, token: as for :func:`load`.
-
-    Raises:
-        ZooError: there is no such entry, or it cannot be fetched. Damage is reported, not raised.
-    """
-    if against not in ("manifest", "hub"):
-        raise ValueError(f"against is 'manifest' or 'hub', not {against!r}.")
-    try:
-        found = sources.locate(
-            ref, revision=revision, offline=offline, cache_dir=cache_dir, token=token
-        )
-    except IntegrityError as error:
-        return Report(False, "", [str(error)], 0, {})
-    problems: list[str] = []
-    differences: dict[str, float] = {}
-    if against == "hub":
-        from zoo import hub
-
-        if found.repo_id is None or found.commit is None:
-            problems.append(f"{ref} does not come from the Hub.")
-        else:
-            problems += hub.verify_remote(found.repo_id, found.commit, found.package, token)
-    if deep:
-        data = (found.package.root / "golden.safetensors").read_bytes()
-        try:
-            tolerance = tolerance_of(data)
-            differences = compare(assemble(found.package), safetensors.torch.load(data))
-            if not any("landmarks" in stage for stage in differences):
-                problems.append("golden.safetensors stores no landmarks to compare with.")
-        except ZooError as error:
-            problems.append(str(error))
-        except Exception as error:  # whatever running what it describes may raise
-            problems.append(str(IntegrityError(f"it cannot run: {type(error).__name__}: {error}")))
-        else:
-            problems += [
-                f"{stage} differs by {value:.3g} from what was stored (allowed {tolerance:g}): "
-                "architecture or preprocessing has changed."
-                for stage, value in differences.items()
-                if not value <= tolerance
-            ]
-    checked = len(found.package.manifest["files"]) + 1
-    return Report(not problems, found.package.digest, problems, checked, differences)
 
 
 def architectures() -> list[str]:

@@ -27,8 +27,9 @@ from zoo.errors import (
     PublishRefusedError,
     UnknownEntryError,
     UnsafeWeightsError,
+    ZooError,
 )
-from zoo.folder import beside
+from zoo.folder import beside, state_of
 from zoo.schema import (
     CONFIG,
     MANIFEST,
@@ -108,7 +109,18 @@ def open_package(
         FormatTooNewError: written by a later version.
         IntegrityError: anything else is not as it must be.
     """
-    root = Path(root)
+    while True:
+        before = state_of(Path(root))
+        try:
+            return _open(Path(root), name, weights, links, edited)
+        except (ZooError, OSError):
+            if state_of(Path(root)) == before:  # else a writer has replaced it meanwhile
+                raise
+
+
+def _open(
+    root: Path, name: str | None, weights: bool, links: Path | None, edited: str | None
+) -> Package:
     where = f"'{name or root.name}'"
     root = _present(root)
     manifest_file = root / "manifest.json"

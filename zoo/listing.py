@@ -1,0 +1,150 @@
+"""Which entries pass some filters; nothing heavy is imported."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from zoo.index import Entry, entries
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+
+
+def list_entries(
+    pattern: str | Iterable[str] = "*",
+    *,
+    exclude: str | Iterable[str] = (),
+    task: str | Iterable[str] | None = None,
+    dataset: str | Iterable[str] | None = None,
+    license: str | Iterable[str] | None = None,
+    architecture: str | Iterable[str] | None = None,
+    metric: str | tuple[str, str, float] | None = None,
+    source: Literal["index", "hub"] = "index",
+    cached: bool | None = None,
+    sort: str = "name",
+) -> list[Entry]:
+    """Return the entries that pass all filters; known without network unless ``source="hub"``.
+
+    Every filter but ``metric`` is a glob, or several of which one has to match; case is ignored.
+
+    Args:
+        pattern: of the names; on the Hub of owner/name, or of the name alone.
+        exclude: of the names to leave out.
+        task, dataset, license, architecture: of those attributes.
+        metric: of our own results: ``("regression", "<=", 5)`` or ``"regression<=5"``, with the
+            name of a protocol or of a metric; entries without such a result are left out.
+        source: ``index`` for the entries of the installed indices, ``hub`` to ask the Hub.
+        cached: whether it can be loaded without network.
+        sort: ``name`` (2 before 10), or a metric, the best first and those without it last.
+
+    Raises:
+        ValueError: ``metric``, ``source`` or ``sort`` is none.
+
+    Example:
+        >>> [entry.name for entry in list_entries("fomm-*", dataset="voxceleb*", exclude="*flow*")]
+        ['fomm-vox', 'fomm-vox-adv']
+    """
+    if source == "hub":
+        from zoo.hub import list_hub
+
+        found = list_hub("*")
+    elif source == "index":
+        found = list(entries().values())
+    else:
+        raise ValueError(f"source is 'index' or 'hub', not {source!r}.")
+    called, others = _globs(pattern), _globs(exclude)
+    found = [e for e in found if _is_called(e, called) and not _is_called(e, others)]
+    filters = {"task": task, "dataset": dataset, "license": license, "architecture": architecture}
+    for key, wanted in filters.items():
+        if wanted is not None:
+            globs = _globs(wanted)
+            found = [entry for entry in found if _matches(getattr(entry, key), globs)]
+    if metric is not None:
+        name, compare, limit = _comparison(metric)
+        found = [e for e in found if any(compare(r["value"], limit) for r in _results(e, name))]
+    if cached is not None:
+        found = [entry for entry in found if _is_cached(entry) == cached]
+    found.sort(key=_natural)
+    if sort != "name":
+        if found and not any(_results(entry, sort) for entry in found):
+            raise ValueError(f"sort: no listed entry has a result '{sort}'. Sort by 'name'.")
+        found.sort(key=lambda entry: _rank(_results(entry, sort)))
+    return found
+
+
+def names(pattern: str | Iterable[str] = "*", **filters: Any) -> list[str]:
+    """Return the names of the entries that pass the filters of ``list``."""
+    return [entry.name for entry in list_entries(pattern, **filters)]
+
+
+def _globs(words: str | Iterable[str]) -> list[str]:
+    return [word.lower() for word in ((words,) if isinstance(words, str) else words)]
+
+
+def _matches(value: str | None, globs: Sequence[str]) -> bool:
+    return value is not None and any(fnmatchcase(value.lower(), glob) for glob in globs)
+
+
+def _is_called(entry: Entry, globs: Sequence[str]) -> bool:
+    """Match a name; those of the Hub, hf:owner/name, also without prefix and without owner."""
+    name = entry.name
+    return any(_matches(n, globs) for n in (name, name.removeprefix("hf:"), name.split("/")[-1]))
+
+
+def _comparison(
+    metric: str | tuple[str, str, float],
+) -> tuple[str, Callable[[Any, Any], bool], float]:
+    """Split ``regression<=5`` into name, comparison and limit."""
+    parts: Sequence[Any] = metric
+    if isinstance(metric, str):
+        found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|==|<|>)\s*(\S+)\s*", metric)
+        parts = found.groups() if found else ()
+    with suppress(ValueError, TypeError, KeyError):
+        name, sign, limit = parts
+        return str(name), COMPARE[sign], float(limit)
+    raise ValueError(
+        f"metric is {metric!r}, not like 'regression<=5' or ('regression', '<=', 5), with one of "
+        f"{' '.join(COMPARE)}."
+    )
+
+
+def _results(entry: Entry, name: str) -> list[dict[str, Any]]:
+    """Return the results of an entry under a protocol or metric."""
+    wanted = name.lower()
+    return [
+        result
+        for result in entry.results
+        if wanted in (str(result.get(key)).lower() for key in ("protocol", "metric"))
+    ]
+
+
+def _rank(results: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
+    """Order by the first result, the best first, and after all others where there is none."""
+    if not results:
+        return True, 0.0
+    value = float(results[0]["value"])
+    return False, -value if results[0].get("higher_is_better") else value
+
+
+def _natural(entry: Entry) -> list[Any]:
+    """Order numbers in names by value; text and numbers alternate."""
+    parts = re.split(r"(\d+)", entry.name.lower())
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def _is_cached(entry: Entry) -> bool:
+    if entry.repo_id is None or entry.commit is None:
+        return entry.folder is not None and (entry.folder / "manifest.json").is_file()
+    from zoo.hub import is_cached
+
+    return is_cached(entry.repo_id, entry.commit)
