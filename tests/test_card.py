@@ -348,6 +348,11 @@ def test_what_the_card_tells():
     annotated = config()
     annotated["keypoints"]["semantics"] = "annotated"
     assert "no anatomical meaning" not in render(annotated)
+    resumed = {"steps": 9, "selection": "best", "note": "resumed at step 5"}
+    training = render(config(training=resumed)).split("## Training")[1].split("##")[0]
+    assert training.split("\n") == [
+        *("", "", "- steps: 9", "- checkpoint: best", "- note: resumed at step 5", "", "")
+    ]
 
 
 @pytest.mark.parametrize(

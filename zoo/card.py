@@ -403,6 +403,7 @@ def _training(config: Mapping[str, Any]) -> str:
         "data": _text(training.get("dataset") or ""),
         "split": _text(training.get("split") or ""),
         "steps": number(training.get("steps")),
+        "checkpoint": _text(training.get("selection") or ""),
         "seed": number(training.get("seed")),
         "hardware": _text(training.get("hardware") or ""),
         "time": f"{round(seconds / 60)} min" if isinstance(seconds, (int, float)) else "",
@@ -411,6 +412,7 @@ def _training(config: Mapping[str, Any]) -> str:
         "started from": _code(training.get("base") or ""),
         "library": _text(training.get("library") or ""),
         "commit": _code(training.get("commit") or ""),
+        "note": _text(training.get("note") or ""),
     }
     return "\n".join(_bullets(shown)) or "Not recorded."
 
