@@ -128,6 +128,8 @@ def perform(name: str, args: list, kwargs: dict) -> dict:
         work = getattr(sys.modules[module] if module else sys.modules[__name__], function)
         result = work(*args, **kwargs)
         plain = dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result
+        if isinstance(result, list):  # entries
+            plain = [one._asdict() if hasattr(one, "_asdict") else one for one in result]
         return {"result": json.loads(json.dumps(plain, default=as_plain))}
     except Exception as error:
         trace = "".join(traceback.format_exception(error))

@@ -1,7 +1,6 @@
 """References, the index, its filters, and the indices of plugins and users."""
 
 import ast
-import dataclasses
 import json
 import random
 import re
@@ -521,7 +520,7 @@ def test_who_asks_for_weights_that_are_not_there_is_told_the_ways():
         "No weights of 'acme-net' are published. Or take the untrained model: "
         "zoo.load('acme-net', pretrained=False)."
     )
-    own = dataclasses.replace(bare, how="Ask acme.", data_licence="free")
+    own = bare._replace(how="Ask acme.", data_licence="free")
     assert no_weights_text(own) == (
         "No weights of 'acme-net' are published. Data: free. Ask acme; or take the untrained "
         "model: zoo.load('acme-net', pretrained=False)."

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from zoo.card import ORIGINS, number
 from zoo.errors import FAILED, OK, USAGE, ZooError
+from zoo.index import Entry
 
 if TYPE_CHECKING:
     from zoo.sources import Info
@@ -497,6 +498,8 @@ def _plain(value: Any) -> Any:
     """Return a value as JSON has it; numbers that are not finite become null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Entry):
+        return _plain(value._asdict())
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from zoo.errors import AmbiguousReferenceError
 
@@ -15,8 +14,7 @@ _PART = r"\w(?:[\w.-]{0,94}\w)?"
 _REPO = re.compile(rf"(?!.*(?:--|\.\.)){_PART}/{_PART}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """What a reference names.
 
     Attributes:

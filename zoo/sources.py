@@ -90,7 +90,7 @@ def locate(
             f"'{entry.name if entry else repo_id}': {repo_id} at {commit[:8]} has the digest "
             f"{found.digest[:8]}, the index expects {pinned[:8]}. Do not use it."
         )
-    entry = entry or dataclasses.replace(describe(found), weights="hub", repo_id=repo_id)
+    entry = entry or describe(found)._replace(weights="hub", repo_id=repo_id)
     return Located(entry, found, repo_id, commit)
 
 
