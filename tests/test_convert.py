@@ -319,7 +319,7 @@ def test_weights_of_a_part_that_the_config_does_not_have(tmp_path):
     config = write_config(tmp_path, baseline)
     with pytest.raises(ConfigError, match=r"unexpected compositor\.background_net"):
         convert("factorized", file, tmp_path / "out", config=config, license="mit")
-    saved = torch.load(file)
+    saved = torch.load(file, weights_only=True)
     layered = ("module.bg_net.", "module.fg_mask_net.")
     torch.save({k: v for k, v in saved["a"].items() if not k.startswith(layered)}, file)
     config = write_config(tmp_path, masked)

@@ -45,10 +45,10 @@ def verify(
     """Check every byte of an entry, and with ``deep`` that it still computes what it did.
 
     Args:
-        ref: as for :func:`load`.
+        ref: as for ``zoo.load``.
         against: "manifest", or "hub": also compare with what the Hub lists for that commit.
         deep: build it, load it strictly, and compare the outputs on the stored input.
-        revision, offline, cache_dir, token: as for :func:`load`.
+        revision, offline, cache_dir, token: as for ``zoo.load``.
 
     Raises:
         ZooError: there is no such entry, or it cannot be fetched. Damage is reported, not raised.
