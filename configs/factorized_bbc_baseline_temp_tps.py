@@ -45,7 +45,7 @@ data = dict(
     transforms=[
         dict(type="transforms/color_jitter"),
         dict(type="transforms/tps_and_temporal",
-             source_transform=dict(type="transforms/tps_uniform"))],
+             source_warp=dict(type="warps/tps_uniform"))],
     workers=8,
 )
 train = dict(

@@ -44,7 +44,7 @@ data = dict(
               split="mafl_test"),
     transforms=[
         dict(type="transforms/color_jitter"),
-        dict(type="transforms/tps_pair", source_transform=dict(type="transforms/tps_uniform"))],
+        dict(type="transforms/tps_pair", source_warp=dict(type="warps/tps_uniform"))],
     workers=8,
 )
 train = dict(

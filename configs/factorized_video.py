@@ -43,7 +43,7 @@ data = dict(
     transforms=[
         # the same small warp for both frames: a few clips must not be learned by heart
         dict(type="transforms/tps_pair",
-             driving_transform=dict(type="transforms/tps_gaussian", rotation_sd=5.0, scale_sd=0.05,
+             driving_warp=dict(type="warps/tps_gaussian", rotation_sd=5.0, scale_sd=0.05,
                                     translation_sd=0.05, warp_sd=(0.0, 0.0005))),
         dict(type="transforms/color_jitter", hue=0.1)],
 )

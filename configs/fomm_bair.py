@@ -22,7 +22,7 @@ model = dict(
                  width=width, max_width=1024, depth=5, padding=0),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.1,
                     grid="corners"),
-    motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=4,
+    motion=dict(type="motions/dense_motion", num_landmarks=num_landmarks, stride=4,
                 width=2 * width, max_width=1024, depth=5, variance=0.01, grid="corners",
                 align_corners=False),
     decoder=dict(type="decoders/occlusion_aware", width=2 * width, max_width=512, downs=2, blocks=6,
@@ -52,7 +52,7 @@ data = dict(
         dict(type="transforms/color_jitter", brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1,
              pair=True),
         dict(type="transforms/second_view", padding="reflection", grid="corners",
-             driving_transform=dict(type="transforms/tps_l1", affine_sd=0.05, warp_sd=0.005)),
+             driving_warp=dict(type="warps/tps_l1", affine_sd=0.05, warp_sd=0.005)),
     ],
     workers=8,
 )

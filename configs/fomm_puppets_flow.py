@@ -20,7 +20,7 @@ model = dict(
     encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=2,
                  width=16, max_width=128, depth=4, padding=3),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
-    motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
+    motion=dict(type="motions/dense_motion", num_landmarks=num_landmarks, stride=2,
                 width=width, max_width=8 * width, depth=4, variance=0.01),
     decoder=dict(type="decoders/occlusion_aware", width=16, max_width=64, downs=1,
                  blocks=3, blend=True),
@@ -45,7 +45,7 @@ data = dict(
         type="datasets/puppets", split="test", clips=32, image_size=image_size)),
     transforms=[
         dict(type="transforms/second_view", padding="reflection",
-             driving_transform=dict(type="transforms/tps_l1")),
+             driving_warp=dict(type="warps/tps_l1")),
     ],
 )
 train = dict(

@@ -27,7 +27,7 @@ model = dict(
     encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=4,
                  width=24, max_width=192, depth=4, padding=3),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks, temperature=0.5),
-    motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=4,
+    motion=dict(type="motions/dense_motion", num_landmarks=num_landmarks, stride=4,
                 width=width, max_width=8 * width, depth=4, variance=0.01),
     decoder=dict(type="decoders/occlusion_aware", width=width, max_width=4 * width, downs=2,
                  blocks=3, blend=True),
@@ -51,7 +51,7 @@ data = dict(
         dict(type="transforms/color_jitter", brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1,
              pair=True),
         dict(type="transforms/second_view", padding="reflection",
-             driving_transform=dict(type="transforms/tps_l1")),
+             driving_warp=dict(type="warps/tps_l1")),
     ],
 )
 train = dict(

@@ -25,7 +25,7 @@ model = dict(
         encoder=dict(type="encoders/monkeynet", num_landmarks=num_landmarks, width=width,
                      max_width=1024, depth=5),
         bottleneck=dict(type="bottlenecks/monkeynet", temperature=0.1, floor=0.001, grid="corners"),
-        motion=dict(type="compositors/monkeynet_motion", num_landmarks=num_landmarks, width=width,
+        motion=dict(type="motions/monkeynet", num_landmarks=num_landmarks, width=width,
                     max_width=1024, depth=5, normaliser=100.0, grid="corners",
                     align_corners=True),
         decoder=dict(type="decoders/monkeynet", num_landmarks=num_landmarks, width=width,

@@ -44,11 +44,11 @@ data = dict(
     transforms=[
         dict(type="transforms/edge_weight"),
         dict(type="transforms/tps_pair", chained=True,
-             driving_transform=dict(
-                 type="transforms/tps_gaussian", rotation_sd=0.0, scale_sd=0.0, translation_sd=0.1,
+             driving_warp=dict(
+                 type="warps/tps_gaussian", rotation_sd=0.0, scale_sd=0.0, translation_sd=0.1,
                  warp_sd=(0.001, 0.005), canvas=1.0),
-             source_transform=dict(
-                 type="transforms/tps_gaussian", rotation_sd=5.0, scale_sd=0.1, translation_sd=0.1,
+             source_warp=dict(
+                 type="warps/tps_gaussian", rotation_sd=5.0, scale_sd=0.1, translation_sd=0.1,
                  warp_sd=(0.001, 0.01), canvas=1.0))],
     workers=8,
 )

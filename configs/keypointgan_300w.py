@@ -64,8 +64,8 @@ data = dict(
               pair="same", annotations="data/300w/test.csv"),
     transforms=(dict(
         type="transforms/tps_pair",
-        source_transform=dict(type="transforms/tps_gaussian", warp_sd=(0.0005, 0.005)),
-        driving_transform=dict(type="transforms/tps_gaussian", warp_sd=(0.0, 0.0))),),
+        source_warp=dict(type="warps/tps_gaussian", warp_sd=(0.0005, 0.005)),
+        driving_warp=dict(type="warps/tps_gaussian", warp_sd=(0.0, 0.0))),),
     workers=8,
 )
 train = dict(

@@ -49,7 +49,7 @@ data = dict(
     # the same warp for both frames: a few clips must not be learned by heart
     transforms=[dict(
         type="transforms/tps_pair",
-        driving_transform=dict(type="transforms/tps_gaussian", rotation_sd=8.0, scale_sd=0.08,
+        driving_warp=dict(type="warps/tps_gaussian", rotation_sd=8.0, scale_sd=0.08,
                                translation_sd=0.06, warp_sd=(0.0, 0.001)))],
     train=dict(type="datasets/frames", root="data/people/train", image_size=image_size, fit="crop"),
     prior=dict(

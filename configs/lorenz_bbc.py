@@ -42,10 +42,10 @@ data = dict(
     test=dict(type="datasets/bbc_pose", root="data/bbc_pose", image_size=image_size, crop="square",
               split="test"),
     transforms=(
-        dict(type="transforms/tps_pair", source_transform=dict(type="transforms/tps_solved"),
-             driving_transform=dict(type="transforms/tps_solved")),
+        dict(type="transforms/tps_pair", source_warp=dict(type="warps/tps_solved"),
+             driving_warp=dict(type="warps/tps_solved")),
         dict(type="transforms/second_view",
-             driving_transform=dict(type="transforms/tps_solved", scale=1.0)),
+             driving_warp=dict(type="warps/tps_solved", scale=1.0)),
         dict(type="transforms/appearance_pair")),
     workers=8,
 )

@@ -42,10 +42,10 @@ data = dict(
     test=dict(type="datasets/frames", root="data/cathead/test", image_size=image_size,
               pair="same", annotations="data/cathead/test_seven.csv", labelled_only=True),
     transforms=(
-        dict(type="transforms/tps_pair", source_transform=dict(type="transforms/tps_solved"),
-             driving_transform=dict(type="transforms/tps_solved")),
+        dict(type="transforms/tps_pair", source_warp=dict(type="warps/tps_solved"),
+             driving_warp=dict(type="warps/tps_solved")),
         dict(type="transforms/second_view",
-             driving_transform=dict(type="transforms/tps_solved", scale=1.0)),
+             driving_warp=dict(type="warps/tps_solved", scale=1.0)),
         dict(type="transforms/appearance_pair")),
     workers=8,
 )

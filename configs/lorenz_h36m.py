@@ -44,10 +44,10 @@ data = dict(
     test=dict(type="datasets/simple_h36m", root="data/human_images", image_size=image_size,
               split="test"),
     transforms=(
-        dict(type="transforms/tps_pair", source_transform=dict(type="transforms/tps_solved"),
-             driving_transform=dict(type="transforms/tps_solved")),
+        dict(type="transforms/tps_pair", source_warp=dict(type="warps/tps_solved"),
+             driving_warp=dict(type="warps/tps_solved")),
         dict(type="transforms/second_view",
-             driving_transform=dict(type="transforms/tps_solved", scale=1.0)),
+             driving_warp=dict(type="warps/tps_solved", scale=1.0)),
         dict(type="transforms/appearance_pair")),
     workers=8,
 )

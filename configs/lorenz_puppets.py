@@ -33,10 +33,10 @@ data = dict(
     val=dict(type="datasets/puppets", split="test", seed=1, clips=8, image_size=image_size),
     test=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size),
     transforms=(
-        dict(type="transforms/tps_pair", source_transform=dict(type="transforms/tps_solved"),
-             driving_transform=dict(type="transforms/tps_solved")),
+        dict(type="transforms/tps_pair", source_warp=dict(type="warps/tps_solved"),
+             driving_warp=dict(type="warps/tps_solved")),
         dict(type="transforms/second_view",
-             driving_transform=dict(type="transforms/tps_solved", scale=1.0)),
+             driving_warp=dict(type="warps/tps_solved", scale=1.0)),
         dict(type="transforms/appearance_pair")),
 )
 train = dict(

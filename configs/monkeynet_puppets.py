@@ -17,7 +17,7 @@ model = dict(
     encoder=dict(type="encoders/monkeynet", num_landmarks=num_landmarks, width=width,
                  max_width=8 * width, depth=4),
     bottleneck=dict(type="bottlenecks/monkeynet", temperature=0.5, floor=0.001),
-    motion=dict(type="compositors/monkeynet_motion", num_landmarks=num_landmarks, width=width,
+    motion=dict(type="motions/monkeynet", num_landmarks=num_landmarks, width=width,
                 max_width=8 * width, depth=4, normaliser=100.0),
     decoder=dict(type="decoders/monkeynet", num_landmarks=num_landmarks, width=width,
                  max_width=8 * width, depth=4, blocks=2),

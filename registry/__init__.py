@@ -15,12 +15,14 @@ from registry.roles import (
     HOOKS,
     LOSSES,
     METRICS,
+    MOTIONS,
     PIPELINES,
     PREDICTORS,
     PRIORS,
     RASTERIZERS,
     ROLES,
     TRANSFORMS,
+    WARPS,
 )
 
 __all__ = [
@@ -33,12 +35,14 @@ __all__ = [
     "HOOKS",
     "LOSSES",
     "METRICS",
+    "MOTIONS",
     "PIPELINES",
     "PREDICTORS",
     "PRIORS",
     "RASTERIZERS",
     "ROLES",
     "TRANSFORMS",
+    "WARPS",
     "ConfigError",
     "build",
     "check",
@@ -47,7 +51,7 @@ __all__ = [
 
 
 def check(name: str, /, **arguments: Any) -> None:
-    """Run the component tests on one registered name; see :func:`registry.checks.check`."""
-    from registry.checks import check as run
+    """Run the component tests on one registered name; see :func:`registry.testing.checks.check`."""
+    from registry.testing.checks import check as run
 
     run(name, **arguments)

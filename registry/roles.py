@@ -35,7 +35,7 @@ class Role(Registry):  # type: ignore[misc]
         built_in = []
         if package := importlib.util.find_spec(f"components.{self.name}"):
             files = pkgutil.iter_modules(package.submodule_search_locations)
-            built_in = [f"{self.name}/{file.name}" for file in files]
+            built_in = [f"{self.name}/{file.name}" for file in files if file.name[0] != "_"]
         return sorted({*built_in, *plugins.component_names(self.name), *self.module_dict})
 
     def get(self, key: str) -> Any:
@@ -79,6 +79,7 @@ BOTTLENECKS = Role("bottlenecks")
 RASTERIZERS = Role("rasterizers")
 DECODERS = Role("decoders")
 COMPOSITORS = Role("compositors")
+MOTIONS = Role("motions")
 LOSSES = Role("losses")
 PRIORS = Role("priors")
 CRITICS = Role("critics")
@@ -86,14 +87,15 @@ PREDICTORS = Role("predictors")
 PIPELINES = Role("pipelines")
 DATASETS = Role("datasets")
 TRANSFORMS = Role("transforms")
+WARPS = Role("warps")
 METRICS = Role("metrics")
 HOOKS = Role("hooks")
 
 ROLES: dict[str, Role] = {
     role.name: role
     for role in (
-        *(ENCODERS, BOTTLENECKS, RASTERIZERS, DECODERS, COMPOSITORS, LOSSES, PRIORS, CRITICS),
-        *(PREDICTORS, PIPELINES, DATASETS, TRANSFORMS, METRICS, HOOKS),
+        *(ENCODERS, BOTTLENECKS, RASTERIZERS, DECODERS, COMPOSITORS, MOTIONS, LOSSES, PRIORS),
+        *(CRITICS, PREDICTORS, PIPELINES, DATASETS, TRANSFORMS, WARPS, METRICS, HOOKS),
     )
 }
 

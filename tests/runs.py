@@ -44,8 +44,8 @@ data = dict(
     transforms=[
         dict(
             type="transforms/tps_pair",
-            driving_transform=dict(type="transforms/tps_gaussian"),
-            source_transform=dict(type="transforms/tps_gaussian")),
+            driving_warp=dict(type="warps/tps_gaussian"),
+            source_warp=dict(type="warps/tps_gaussian")),
         dict(type="transforms/color_jitter"),
     ],
 )

@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from components.io import video
-from components.io.fit import fit_options
-from components.layers.transfer import follow, pose_distance, repeated
+from components.data import video
+from components.data.fit import fit_options
+from components.steps.transfer import follow, pose_distance, repeated
 from registry import build, checkpoint, load_config
 from registry.contract import Encoding, Landmarks, Pose
 from registry.job import load_pipeline
@@ -35,7 +35,7 @@ model = dict(
     encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=4, stride=1, width=4,
                  max_width=8, depth=3, padding=3),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=4),
-    motion=dict(type="compositors/dense_motion", num_landmarks=4, stride=2, width=4, max_width=8,
+    motion=dict(type="motions/dense_motion", num_landmarks=4, stride=2, width=4, max_width=8,
                 depth=3),
     decoder=dict(type="decoders/occlusion_aware", width=4, max_width=8, downs=1, blocks=1),
 )

@@ -1,4 +1,4 @@
-"""components/io/annotations and labels: every layout gives the numbers written by hand."""
+"""components/data/annotations and labels: every layout gives the numbers written by hand."""
 
 import json
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from components.io.annotations import (
+from components.data.annotations import (
     Annotations,
     keypoint_indices,
     make_annotations,
@@ -15,7 +15,7 @@ from components.io.annotations import (
     write_coco,
     write_csv,
 )
-from components.io.labels import PENN_ACTION, read_penn_action, read_pts
+from components.data.labels import PENN_ACTION, read_penn_action, read_pts
 
 NOSE_TAIL = [[[1.5, 2.25], [0, 0]], [[3, 4], [5.125, 6]]]  # nose, tail of two images
 FLAGS = [[2, 0], [2, 2]]

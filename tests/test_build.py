@@ -110,7 +110,7 @@ def test_missing_arguments():
         ("pose_encoder", "encoders"),
         ("losses", "losses"),
         ("loss", "losses"),
-        ("source_transform", "transforms"),
+        ("source_warp", "warps"),
         ("prior", "priors"),
         ("prior_image_critic", "critics"),
         ("width", None),

@@ -30,7 +30,7 @@ LOGITS = dict(type="encoders/stem", takes="pose_image", out_channels=4, width=4,
 REGRESSOR = dict(type="bottlenecks/skeleton_regressor", encoder=LOGITS)
 POSE = dict(type="encoders/stem", takes="pose_image", out_channels=8, width=4)
 PATCH = dict(type="critics/multiscale_patch", width=4, scales=1)
-TPS = dict(type="transforms/tps_gaussian")
+TPS = dict(type="warps/tps_gaussian")
 HOURGLASS = dict(width=4, max_width=8, depth=2)
 
 # One row per component: constructor arguments for registry.check, small enough for a CPU.
@@ -41,11 +41,11 @@ EXAMPLES = {
     "bottlenecks/separable": {},
     "bottlenecks/skeleton_regressor": dict(encoder=LOGITS),
     "compositors/add": dict(first=2, background_widths=(4, 4, 4)),
-    "compositors/dense_motion": dict(num_landmarks=3, width=4, max_width=8, depth=2),
+    "motions/dense_motion": dict(num_landmarks=3, width=4, max_width=8, depth=2),
     "compositors/mask_blend": dict(
         num_landmarks=3, first=2, mask_widths=(4,), background_widths=(4, 4, 4)
     ),
-    "compositors/monkeynet_motion": dict(num_landmarks=3, width=4, max_width=8, depth=2),
+    "motions/monkeynet": dict(num_landmarks=3, width=4, max_width=8, depth=2),
     "critics/conditional_image": dict(width=4, image_size=64),
     "critics/feature_patch": dict(widths=(4, 6), num_landmarks=3, spectral=True),
     "critics/multiscale_patch": dict(width=4, scales=2),
@@ -147,7 +147,7 @@ EXAMPLES = {
     "pipelines/motion_transfer": dict(
         encoder=dict(type="encoders/monkeynet", num_landmarks=3, **HOURGLASS),
         bottleneck=dict(type="bottlenecks/monkeynet"),
-        motion=dict(type="compositors/monkeynet_motion", num_landmarks=3, **HOURGLASS),
+        motion=dict(type="motions/monkeynet", num_landmarks=3, **HOURGLASS),
         decoder=dict(type="decoders/monkeynet", num_landmarks=3, blocks=1, **HOURGLASS),
         rasterizer=dict(type="rasterizers/gaussian", image_size=32, normaliser="sum"),
         image_critic=dict(type="critics/feature_patch", widths=(4, 6), num_landmarks=3),
@@ -175,14 +175,14 @@ EXAMPLES = {
     "transforms/color_jitter": {},
     "transforms/edge_weight": {},
     "transforms/flip_pair": dict(time=False),  # the example batch has flow
-    "transforms/second_view": dict(driving_transform=TPS),
-    "transforms/tps_and_temporal": dict(source_transform=TPS),
-    "transforms/tps_gaussian": {},
-    "transforms/tps_l1": {},
-    "transforms/tps_pair": dict(source_transform=TPS, driving_transform=TPS),
-    "transforms/tps_solved": {},
-    "transforms/tps_uniform": {},
-    "transforms/zoom": {},
+    "transforms/second_view": dict(driving_warp=TPS),
+    "transforms/tps_and_temporal": dict(source_warp=TPS),
+    "warps/tps_gaussian": {},
+    "warps/tps_l1": {},
+    "transforms/tps_pair": dict(source_warp=TPS, driving_warp=TPS),
+    "warps/tps_solved": {},
+    "warps/tps_uniform": {},
+    "warps/zoom": {},
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from components.io.video import write_video
+from components.data.video import write_video
 from registry import ConfigError, build, checkpoint
 from registry.contract import Batch, CriticScores, Landmarks, MissingFieldError, Outputs, need
 from registry.job import Job, load_pipeline

@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 from torchvision.models import _api
 from torchvision.models.optical_flow import raft_large, raft_small
 
-import components.io.flow
+import components.data.flow
 import registry
+from components.data.flow import dis, partner, shrink
 from components.datasets.flow_pairs import FlowPairs
 from components.datasets.puppets import Puppets
 from components.datasets.standin import StandIn
-from components.io.flow import dis, partner, shrink
 from components.layers.raft import Raft
 from components.layers.warmup import Warmup
 from components.losses.flow_agreement import FlowAgreement
@@ -502,7 +502,7 @@ model = dict(
     encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=num_landmarks, stride=1,
                  width=4, max_width=8, depth=2, padding=3),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=num_landmarks),
-    motion=dict(type="compositors/dense_motion", num_landmarks=num_landmarks, stride=2,
+    motion=dict(type="motions/dense_motion", num_landmarks=num_landmarks, stride=2,
                 width=4, max_width=8, depth=2),
     decoder=dict(type="decoders/occlusion_aware", width=4, max_width=8, downs=1, blocks=1),
 )
@@ -588,7 +588,7 @@ def test_prepare_goes_on_where_it_was_stopped(prepare, monkeypatch):
             raise KeyboardInterrupt
         return dis(target, source)
 
-    monkeypatch.setattr(components.io.flow, "dis", interrupted)
+    monkeypatch.setattr(components.data.flow, "dis", interrupted)
     done = prepare()
     assert done.returncode == 130
     assert done.stdout.endswith(
@@ -598,7 +598,7 @@ def test_prepare_goes_on_where_it_was_stopped(prepare, monkeypatch):
     with pytest.raises(ConfigError, match=r"'flow' lacks the optical flow of 2 of 3 .* as 'b'"):
         pairs_of()
     before = Path("flow/000000.npy").stat().st_mtime_ns
-    monkeypatch.setattr(components.io.flow, "dis", dis)
+    monkeypatch.setattr(components.data.flow, "dis", dis)
     done = prepare()
     assert done.returncode == 0
     assert done.stdout.startswith("flow: 2 of 3 clips to do, 8 frames")

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from components.data.video import VideoReader, write_video
 from components.datasets.frames import Frames
-from components.io.video import VideoReader, write_video
 from registry.roles import DATASETS
 
 

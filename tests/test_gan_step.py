@@ -6,7 +6,8 @@ import copy
 
 import torch
 
-from components.layers.adversarial import History, critic_scores, frozen_call
+from components.layers.history import History
+from components.steps.adversarial import critic_scores, frozen_call
 from registry import build
 
 STEPS = 20

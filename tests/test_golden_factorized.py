@@ -412,7 +412,7 @@ def test_thin_plate_warp(operators):
 def test_thin_plate_sampler():
     """Points are turned and stretched about the pivot, pixel 59 or so, and then shifted."""
     still = dict(rotation=0.0, scale=(1.1, 1.1), pivot_range=0.0)
-    spline = build(dict(type="transforms/tps_uniform", **still), "t")(
+    spline = build(dict(type="warps/tps_uniform", **still), "t")(
         torch.arange(50), 0, torch.device("cpu")
     )
     pixels = to_pixels(spline(spline.control), 128, 128)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from components.compositors.dense_motion import local_motions
 from components.layers.avgpool_hourglass import AvgpoolHourglass, Down, Residual, Up
 from components.layers.vgg import CONVS
+from components.motions.dense_motion import local_motions
 from components.ops.antialias import reduce
 from components.ops.gaussians import circular, draw_gaussians, moments
 from components.ops.grid import plane
@@ -54,7 +54,7 @@ def model_of(name: str, align_corners: bool = False) -> dict:
         ),
         bottleneck=dict(type="bottlenecks/affine", num_landmarks=k, grid="corners"),
         motion=dict(
-            type="compositors/dense_motion",
+            type="motions/dense_motion",
             num_landmarks=k,
             grid="corners",
             align_corners=align_corners,
@@ -317,7 +317,7 @@ def test_local_motions(operators):
     for align_corners in (False, True):
         net = build(
             dict(
-                type="compositors/dense_motion",
+                type="motions/dense_motion",
                 num_landmarks=5,
                 stride=1,
                 width=1,

@@ -33,7 +33,7 @@ def official_spline(golden: Golden, bend: bool = True) -> Spline:
 
 def second_view(golden: Golden, image: torch.Tensor, align_corners: bool) -> torch.Tensor:
     transform = SecondView(
-        driving_transform=lambda *_: official_spline(golden),
+        driving_warp=lambda *_: official_spline(golden),
         padding="reflection",
         grid="corners",
         align_corners=align_corners,

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from components.layers.adversarial import critic_scores
-from components.layers.transfer import repeated
 from components.ops.affine import inverse
 from components.ops.gaussians import circular, draw_gaussians, smaller_eigenvalue
 from components.ops.states import to_states
+from components.steps.adversarial import critic_scores
+from components.steps.transfer import repeated
 from registry import build
 from registry.contract import Batch, Landmarks, Outputs
 from tests.golden_file import Golden, official_names
@@ -32,7 +32,7 @@ def model_of(align_corners: bool = False) -> dict:
         encoder=dict(type="encoders/monkeynet", num_landmarks=5, **SIZES),
         bottleneck=dict(type="bottlenecks/monkeynet", grid="corners"),
         motion=dict(
-            type="compositors/monkeynet_motion",
+            type="motions/monkeynet",
             num_landmarks=5,
             grid="corners",
             **SIZES,
@@ -273,7 +273,7 @@ def test_embeddings(operators, name, normaliser, align_corners):
     source = operators["input/source"][:, :, 0]
     compositor = build(
         dict(
-            type="compositors/monkeynet_motion",
+            type="motions/monkeynet",
             num_landmarks=4,
             width=2,
             depth=1,

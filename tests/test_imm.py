@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torchvision.models.vgg import cfgs, make_layers
 
 import registry.runner
-from components.io.draw import panel
+from components.drawing import panel
 from components.layers.tensorflow import TfUpsample2, init_truncated, tf_conv_norm_relu
 from registry import ConfigError, build, load_config
 from registry.contract import Appearance, Batch, Landmarks, Outputs
@@ -26,7 +26,7 @@ from tests.runs import write_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SHIFT = dict(
-    type="transforms/tps_gaussian",
+    type="warps/tps_gaussian",
     rotation_sd=0.0,
     scale_sd=0.0,
     translation_sd=0.1,
@@ -223,9 +223,7 @@ def test_mask_is_warped_with_the_target():
     batch = weighted(64, 64)
     picture = batch.weight.expand(-1, 3, -1, -1)
     batch = Batch(source=picture, driving=picture, target=picture, weight=batch.weight)
-    pair = part(
-        "transforms/tps_pair", chained=True, driving_transform=SHIFT, source_transform=SHIFT
-    )
+    pair = part("transforms/tps_pair", chained=True, driving_warp=SHIFT, source_warp=SHIFT)
     out = pair(batch, torch.arange(2))
     assert (out.weight - batch.weight).abs().max() > 0.1  # it did warp
     assert torch.allclose(out.target, out.weight.expand(-1, 3, -1, -1), atol=1e-6)

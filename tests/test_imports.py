@@ -32,7 +32,7 @@ def test_importing_the_sdk_and_listing_names_loads_no_torch():
         "assert all(isinstance(role.names(), list) for role in registry.ROLES.values())"
     )
     assert "registry.roles" in found
-    assert not found & {"torch", "torchvision", "cv2", "scipy", "registry.checks"}
+    assert not found & {"torch", "torchvision", "cv2", "scipy", "registry.testing.checks"}
     assert not [name for name in found if name.startswith("components.")]
 
 

@@ -330,7 +330,7 @@ def test_window_loss_by_hand():
 
 def still(**changes):
     base = dict(
-        type="transforms/tps_gaussian",
+        type="warps/tps_gaussian",
         rotation_sd=0.0,
         scale_sd=0.0,
         translation_sd=0.0,
@@ -342,7 +342,7 @@ def still(**changes):
 def test_second_view_is_the_driving_image_sampled_where_its_grid_says():
     torch.manual_seed(0)
     image = torch.rand(2, 3, 12, 12)
-    node = dict(type="transforms/second_view", driving_transform=dict(type="transforms/tps_solved"))
+    node = dict(type="transforms/second_view", driving_warp=dict(type="warps/tps_solved"))
     batch = Batch(source=image.flip(0), driving=image, target=image)
     out = build(node, "t")(batch, torch.tensor([3, 4]))
     assert out.driving is image
@@ -361,12 +361,12 @@ def test_second_view_is_the_driving_image_sampled_where_its_grid_says():
 
 
 def test_second_view_differs_from_the_other_warps_of_the_item():
-    sampler = dict(type="transforms/tps_solved")
+    sampler = dict(type="warps/tps_solved")
     image = torch.rand(1, 3, 16, 16)
     batch = Batch(source=image, driving=image, target=image)
     seeds = torch.tensor([8])
-    pair = dict(type="transforms/tps_pair", driving_transform=sampler, source_transform=sampler)
-    view = dict(type="transforms/second_view", driving_transform=sampler)
+    pair = dict(type="transforms/tps_pair", driving_warp=sampler, source_warp=sampler)
+    view = dict(type="transforms/second_view", driving_warp=sampler)
     warped = build(pair, "t")(batch, seeds)
     second = build(view, "t")(batch, seeds).warped
     assert not torch.allclose(warped.driving, warped.source, atol=0.05)
@@ -376,7 +376,7 @@ def test_second_view_differs_from_the_other_warps_of_the_item():
 
 def test_solved_spline_turns_and_scales_about_points_near_the_centre():
     """The official offsets are the points that scale and rotation leave in place."""
-    node = dict(type="transforms/tps_solved", displacement=0.0)
+    node = dict(type="warps/tps_solved", displacement=0.0)
     spline: Spline = build(node, "t")(torch.arange(400), 0, torch.device("cpu"))
     assert spline.weight.abs().max() < 1e-3  # no bending without displacement
     size = spline.affine[..., :2].norm(dim=1)  # of the columns: rotation times diagonal
@@ -442,10 +442,10 @@ def test_each_colour_change_does_what_it_says(changed):
 
 def test_static_pairs_are_two_warps_of_one_image_with_two_colours():
     """The whole chain: driving and target share pixels' places, source and target colours."""
-    sampler = dict(type="transforms/tps_solved")
+    sampler = dict(type="warps/tps_solved")
     chain = [
-        dict(type="transforms/tps_pair", driving_transform=sampler, source_transform=sampler),
-        dict(type="transforms/second_view", driving_transform=sampler),
+        dict(type="transforms/tps_pair", driving_warp=sampler, source_warp=sampler),
+        dict(type="transforms/second_view", driving_warp=sampler),
         dict(type="transforms/appearance_pair"),
     ]
     torch.manual_seed(0)

@@ -59,7 +59,7 @@ def test_jacobians_by_hand():
 
 def test_landmarks_that_follow_a_bent_warp_cost_nothing():
     torch.manual_seed(0)
-    sampler = build(dict(type="transforms/tps_l1", warp_sd=0.02), "t")
+    sampler = build(dict(type="warps/tps_l1", warp_sd=0.02), "t")
     warp = sampler(torch.arange(2), 0, torch.device("cpu"))
     warp = Spline(warp.control.double(), warp.weight.double(), warp.affine.double(), warp.kernel)
     xy = 1.6 * torch.rand(2, 4, 2, dtype=torch.float64) - 0.8
@@ -81,7 +81,7 @@ def test_both_views_learn():
     xy, warped_xy = torch.rand(2, 1, 3, 2, requires_grad=True)
     affine, warped_affine = torch.eye(2) + 0.1 * torch.rand(2, 1, 3, 2, 2)
     leaves = [v.detach().requires_grad_() for v in (xy, warped_xy, affine, warped_affine)]
-    warp = build(dict(type="transforms/tps_l1"), "t")(torch.arange(1), 0, torch.device("cpu"))
+    warp = build(dict(type="warps/tps_l1"), "t")(torch.arange(1), 0, torch.device("cpu"))
     outputs, batch = views(*leaves), Batch(warp=warp)
     sum(loss(f"equivariance_{n}")(outputs, batch) for n in ("points", "jacobian")).backward()
     assert all(leaf.grad.abs().max() > 0 for leaf in leaves)
@@ -125,22 +125,18 @@ def shifted(by: float):
 )
 def test_second_view_of_four_pixels(arguments, by, expected):
     image = torch.arange(4.0).expand(1, 3, 1, 4) / 4
-    out = SecondView(driving_transform=shifted(by), **arguments)(
-        Batch(driving=image), torch.tensor([0])
-    )
+    out = SecondView(driving_warp=shifted(by), **arguments)(Batch(driving=image), torch.tensor([0]))
     assert torch.allclose(4 * out.warped[0, 0, 0], torch.tensor(expected) * 1.0, atol=1e-5)
     assert torch.allclose(out.warp(torch.zeros(1, 1, 2)), torch.tensor([by, 0.0]))
 
 
 def test_a_doubled_batch_doubles_its_warp():
     torch.manual_seed(0)
-    sampler = dict(type="transforms/tps_l1")
+    sampler = dict(type="warps/tps_l1")
     image = torch.rand(2, 3, 8, 8)
     batch, seeds = Batch(source=image, driving=image, target=image), torch.tensor([3, 4])
-    viewed = build(dict(type="transforms/second_view", driving_transform=sampler), "t")(
-        batch, seeds
-    )
-    node = dict(type="transforms/tps_and_temporal", source_transform=sampler)
+    viewed = build(dict(type="transforms/second_view", driving_warp=sampler), "t")(batch, seeds)
+    node = dict(type="transforms/tps_and_temporal", source_warp=sampler)
     twice = build(node, "t")(viewed, seeds)
     grid = viewed.warp.grid(4, 4)
     assert torch.allclose(twice.warp.grid(4, 4), torch.cat((grid, grid)), atol=1e-6)

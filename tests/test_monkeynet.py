@@ -40,7 +40,7 @@ def transfer(**arguments: object) -> nn.Module:
         type="pipelines/motion_transfer",
         encoder=dict(type="encoders/monkeynet", num_landmarks=3, **SIZES),
         bottleneck=dict(type="bottlenecks/monkeynet"),
-        motion=dict(type="compositors/monkeynet_motion", num_landmarks=3, **SIZES),
+        motion=dict(type="motions/monkeynet", num_landmarks=3, **SIZES),
         decoder=dict(type="decoders/monkeynet", num_landmarks=3, blocks=1, **SIZES),
         rasterizer=dict(
             type="rasterizers/gaussian", image_size=16, kernel="exponential", normaliser=100.0
@@ -110,7 +110,7 @@ def test_the_detector_sees_every_other_pixel():
 
 
 def test_at_first_every_pixel_moves_by_the_same_share_of_the_shifts():
-    motion = part("compositors/monkeynet_motion", num_landmarks=2, **SIZES)
+    motion = part("motions/monkeynet", num_landmarks=2, **SIZES)
     driving, own = points((0.0, 0.0), (0.5, 0.5)), points((0.1, 0.2), (0.3, 0.5))
     found = motion(noise(1, 3, 16, 16), driving, own)
     background, each = math.exp(2) / (math.exp(2) + 2), 1 / (math.exp(2) + 2)
@@ -126,14 +126,14 @@ def test_at_first_every_pixel_moves_by_the_same_share_of_the_shifts():
 
 
 def test_motion_is_made_at_the_reduced_size():
-    motion = part("compositors/monkeynet_motion", num_landmarks=1, stride=4, **SIZES)
+    motion = part("motions/monkeynet", num_landmarks=1, stride=4, **SIZES)
     found = motion(noise(1, 3, 32, 16), points((0.0, 0.0)), points((0.5, 0.0)))
     assert found.grid.shape == (1, 8, 4, 2)
     assert found.drawn.shape == (1, 1, 8, 4)
 
 
 def test_motion_needs_covariances():
-    motion = part("compositors/monkeynet_motion", num_landmarks=1, **SIZES)
+    motion = part("motions/monkeynet", num_landmarks=1, **SIZES)
     bare = Landmarks(xy=torch.zeros(1, 1, 2))
     with pytest.raises(MissingFieldError, match=r"cov is missing.*bottlenecks/monkeynet"):
         motion(noise(1, 3, 8, 8), bare, bare)
@@ -309,7 +309,7 @@ def forecast(state: str, **image_pipeline: object) -> nn.Module:
 AFFINE = dict(
     encoder=dict(type="encoders/keypoint_hourglass", num_landmarks=3, stride=1, padding=3, **SIZES),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=3),
-    motion=dict(type="compositors/dense_motion", num_landmarks=3, stride=1, **SIZES),
+    motion=dict(type="motions/dense_motion", num_landmarks=3, stride=1, **SIZES),
     decoder=dict(type="decoders/occlusion_aware", width=4, downs=1, blocks=1),
 )
 

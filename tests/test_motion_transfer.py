@@ -17,7 +17,7 @@ MODEL = dict(
         type="encoders/keypoint_hourglass", num_landmarks=3, stride=2, width=4, depth=2, padding=3
     ),
     bottleneck=dict(type="bottlenecks/affine", num_landmarks=3, temperature=0.5),
-    motion=dict(type="compositors/dense_motion", num_landmarks=3, stride=2, width=4, depth=2),
+    motion=dict(type="motions/dense_motion", num_landmarks=3, stride=2, width=4, depth=2),
     decoder=dict(type="decoders/occlusion_aware", width=4, downs=1, blocks=1, blend=True),
 )
 

@@ -6,7 +6,7 @@ import torch
 from components.transforms.color_jitter import ColorJitter
 from components.transforms.flip_pair import FlipPair
 from components.transforms.tps_pair import TpsPair
-from components.transforms.zoom import Zoom
+from components.warps.zoom import Zoom
 from registry.contract import Batch
 
 MANY = 4000
@@ -122,7 +122,7 @@ def test_zoom_shows_a_window_of_the_resized_image():
 
 def test_both_frames_are_zoomed_alike():
     before = pair(3)
-    zoom = TpsPair(driving_transform=Zoom(scale=(2.0, 2.0)))
+    zoom = TpsPair(driving_warp=Zoom(scale=(2.0, 2.0)))
     after = zoom(before, torch.arange(3))
     assert torch.allclose(after.driving, after.source + 0.5)
     assert torch.equal(after.target, after.driving)

@@ -248,7 +248,7 @@ def test_factorized_learns_two_images():
 
 
 def test_panel_shows_a_pose_image_and_layers_only_where_there_are_some():
-    from components.io.draw import panel
+    from components.drawing import panel
 
     image = images()
     batch = Batch(source=image, driving=image, target=image)

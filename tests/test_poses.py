@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from components.data.annotations import make_annotations, write_coco
 from components.datasets.poses import Poses
-from components.io.annotations import make_annotations, write_coco
 from registry.roles import DATASETS
 
 NAMES = ("left_eye", "right_eye", "chin")

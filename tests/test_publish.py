@@ -19,7 +19,7 @@ from hub_server import serve
 from hub_state import ALICE
 from PIL import Image
 
-from components.io.video import write_gif
+from components.data.video import write_gif
 from registry import ConfigError, checkpoint, load_config
 from registry.config import build_model
 from registry.evaluation import evaluate

@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from components.io.video import write_video
+from components.data.video import write_video
 from registry import checkpoint, load_config
 from registry.job import load_pipeline
 from tests.runs import CONFIG, ROOT, environment, train_command, write_config

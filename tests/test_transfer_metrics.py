@@ -284,7 +284,7 @@ def test_evaluation_names_every_baseline(tmp_path):
             type="pipelines/motion_transfer",
             encoder=judge,
             bottleneck=bottleneck,
-            motion=dict(type="compositors/dense_motion", **small),
+            motion=dict(type="motions/dense_motion", **small),
             decoder=dict(type="decoders/occlusion_aware", width=4, max_width=8, downs=1, blocks=1),
         ),
         data=dict(test=frames),

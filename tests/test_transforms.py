@@ -16,7 +16,7 @@ SAMPLERS = ["tps_gaussian", "tps_uniform", "tps_l1", "tps_solved"]
 
 
 def sampler(name: str) -> object:
-    return build(dict(type=f"transforms/{name}"), "t", "transforms")
+    return build(dict(type=f"warps/{name}"), "t", "warps")
 
 
 def blob(xy: torch.Tensor, size: int = 64) -> torch.Tensor:
@@ -45,8 +45,8 @@ def test_keypoints_follow_the_pixels(name):
     pair = build(
         dict(
             type="transforms/tps_pair",
-            driving_transform=dict(type=f"transforms/{name}"),
-            source_transform=dict(type=f"transforms/{name}"),
+            driving_warp=dict(type=f"warps/{name}"),
+            source_warp=dict(type=f"warps/{name}"),
         ),
         "t",
         "transforms",
@@ -90,7 +90,7 @@ def test_l1_sampler_adds_the_same_to_x_and_y():
 
 def test_uniform_sampler_stays_in_its_ranges():
     make = build(
-        dict(type="transforms/tps_uniform", rotation=0.0, pivot_range=0.0, point_range=0.0), "t"
+        dict(type="warps/tps_uniform", rotation=0.0, pivot_range=0.0, point_range=0.0), "t"
     )
     spline = make(torch.arange(500), 0, torch.device("cpu"))
     scale = spline.affine[:, [0, 1], [0, 1]]
@@ -102,10 +102,10 @@ def test_uniform_sampler_stays_in_its_ranges():
 def test_chained_source_is_a_warp_of_the_driving_image():
     image = torch.rand(2, 3, 16, 16)
     still = dict(
-        type="transforms/tps_gaussian", rotation_sd=0, scale_sd=0, translation_sd=0, warp_sd=(0, 0)
+        type="warps/tps_gaussian", rotation_sd=0, scale_sd=0, translation_sd=0, warp_sd=(0, 0)
     )
     shift = dict(still, translation_sd=0.3)
-    node = dict(type="transforms/tps_pair", driving_transform=shift, source_transform=still)
+    node = dict(type="transforms/tps_pair", driving_warp=shift, source_warp=still)
     batch = Batch(source=image, driving=image, target=image)
     apart = build(node, "t")(batch, torch.tensor([1, 2]))
     chained = build(dict(node, chained=True), "t")(batch, torch.tensor([1, 2]))
@@ -123,9 +123,7 @@ def test_temporal_and_warped_sources_of_the_same_targets():
         keypoints=torch.rand(2, 5, 2),
         name=("a/1", "b/2"),
     )
-    node = dict(
-        type="transforms/tps_and_temporal", source_transform=dict(type="transforms/tps_uniform")
-    )
+    node = dict(type="transforms/tps_and_temporal", source_warp=dict(type="warps/tps_uniform"))
     out = build(node, "t")(batch, torch.tensor([1, 2]))
     for field in ("target", "driving", "keypoints"):
         value = getattr(batch, field)
@@ -142,14 +140,14 @@ def test_temporal_and_warped_sources_of_the_same_targets():
 def test_points_that_leave_the_image_become_invisible():
     node = dict(
         type="transforms/tps_pair",
-        driving_transform=dict(
-            type="transforms/tps_gaussian",
+        driving_warp=dict(
+            type="warps/tps_gaussian",
             rotation_sd=0,
             scale_sd=0,
             translation_sd=1.0,
             warp_sd=(0, 0),
         ),
-        source_transform=dict(type="transforms/tps_gaussian"),
+        source_warp=dict(type="warps/tps_gaussian"),
     )
     image = torch.rand(16, 3, 8, 8)
     points = torch.zeros(16, 1, 2)
@@ -188,7 +186,7 @@ def test_one_warp_for_both_keeps_the_difference_of_the_frames_in_place():
     frame = torch.rand(1, 3, 32, 32)
     other = frame.clone()
     other[:, :, 8:12, 8:12] = 0
-    node = dict(type="transforms/tps_pair", driving_transform=dict(type="transforms/tps_gaussian"))
+    node = dict(type="transforms/tps_pair", driving_warp=dict(type="warps/tps_gaussian"))
     out = build(node, "t")(Batch(source=other, driving=frame, target=frame), torch.tensor([3]))
     still = build(dict(type="transforms/tps_pair"), "t")(
         Batch(source=other, driving=frame, target=frame), torch.tensor([3])

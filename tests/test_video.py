@@ -1,4 +1,4 @@
-"""components/io/video and fit: what is read is what was written, and points follow the pixels."""
+"""components/data/video and fit: what is read is what was written, and points follow the pixels."""
 
 import os
 import pickle
@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from components.io import video
-from components.io.fit import fit_affine, fit_image, to_contract, to_pixels
+from components.data import video
+from components.data.fit import fit_affine, fit_image, to_contract, to_pixels
 
 
 def clip(length=40, height=48, width=64):

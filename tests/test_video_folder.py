@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from components.data.video import write_gif, write_video
 from components.datasets.clips import Clips
 from components.datasets.video_folder import OPEN_VIDEOS, VideoFolder
-from components.io.video import write_gif, write_video
 from registry import load_config
 from registry.config import Data
 from registry.evaluation import evaluate

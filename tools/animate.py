@@ -94,8 +94,8 @@ def animate(pipeline: object, args: argparse.Namespace) -> None:
     """Write the result; frames are read, moved and written one batch at a time."""
     import numpy as np
 
-    from components.io.fit import fit_image
-    from components.io.video import (
+    from components.data.fit import fit_image
+    from components.data.video import (
         VideoReader,
         frames_of,
         is_image,
@@ -158,7 +158,7 @@ def batches(frames: Iterable, size: int, device: object) -> Iterator:
 
 def best_frame(pipeline: object, source: object, frames: Iterable, batch_size: int) -> tuple:
     """Return number and pixels of the frame with the landmarks most like the source's."""
-    from components.layers.transfer import pose_distance
+    from components.steps.transfer import pose_distance
 
     device = next(pipeline.parameters()).device
     ((_, image),) = batches([source], 1, device)

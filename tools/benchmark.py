@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from components.compositors.dense_motion import local_motions
+from components.motions.dense_motion import local_motions
 from components.ops.segments import nearest_squared_distance, squared_distances
 from components.ops.tps import Spline, control_grid
 from components.ops.warp import warp

@@ -57,7 +57,7 @@ def prepare_flow(args: argparse.Namespace) -> None:
     """Fill a folder with the flow of one data set, one file per clip."""
     import numpy as np
 
-    from components.io.flow import INDEX, clip_file, difference, read_index
+    from components.data.flow import INDEX, clip_file, difference, read_index
     from registry.atomic import replacing
     from registry.build import build
 
@@ -157,7 +157,7 @@ def flow_of_chunks(
     """Yield the flow of CHUNK frames after the other; loader processes read, and compute DIS."""
     from torch.utils.data import DataLoader
 
-    from components.io.flow import Chunks, dis_each, flow_of
+    from components.data.flow import Chunks, dis_each, flow_of
     from registry.loading import one_thread
 
     lengths = {clip: len(pairs.clips[clip][1]) for clip in clips}

@@ -114,7 +114,7 @@ def report(job: object) -> None:
     """Evaluate the last checkpoint, print the table, write metrics.json and the animation."""
     from mmengine.dist import get_rank
 
-    from components.io.video import write_gif
+    from components.data.video import write_gif
     from registry.evaluation import evaluate, table, write_metrics
 
     if get_rank() != 0 or not job.cfg.get("evaluate"):
@@ -135,7 +135,7 @@ def held_out(job: object, frames: int = 48) -> Iterator:
     """
     import numpy as np
 
-    from components.io.draw import enlarge, forecast_pictures, limbs, overlay
+    from components.drawing import enlarge, forecast_pictures, limbs, overlay
     from registry.loading import frames_of, to_batch
 
     dataset, pipeline = job.datasets("test"), job.evaluated()

@@ -317,7 +317,7 @@ def _export(args: argparse.Namespace) -> Answer:
     model = open_model(args.ref)
     images = None
     if args.images:
-        from components.io.video import read_image
+        from components.data.video import read_image
 
         if getattr(model, "preprocess", None) is None:
             raise ValueError(f"{args.ref} takes no images; leave out --images.")

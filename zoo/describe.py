@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.io.draw import limbs
-from components.io.fit import fit_options
+from components.data.fit import fit_options
+from components.drawing import limbs
 from registry.build import arguments_of, build, resolve
 from registry.errors import ConfigError
 from registry.plugins import plugin_of

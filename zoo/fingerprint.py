@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.io.fit import fit_image
+from components.data.fit import fit_image
 from registry.contract import Batch
 from zoo import describe, schema
 

@@ -37,8 +37,8 @@ from zoo.preprocess import Preprocess
 MAX_TENSORS = 1 << 14  # parameters and buffers of one model
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
 ROLES = (
-    *("encoders", "bottlenecks", "rasterizers", "decoders", "compositors", "predictors"),
-    "pipelines",
+    *("encoders", "bottlenecks", "rasterizers", "decoders", "compositors", "motions"),
+    *("predictors", "pipelines"),
 )
 DTYPES = {  # those of zoo/package.py
     **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},

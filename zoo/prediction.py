@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.annotations import VISIBLE, make_annotations, write_csv
-from components.io.draw import draw_landmarks, write_png
-from components.io.video import VideoReader, is_image, natural, read_image, write_video
+from components.data.annotations import VISIBLE, make_annotations, write_csv
+from components.data.video import VideoReader, is_image, natural, read_image, write_video
+from components.drawing import draw_landmarks, write_png
 from registry.errors import ConfigError
 from zoo.model import open_model
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.io.fit import fit_image, to_pixels
+from components.data.fit import fit_image, to_pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.fit import Crop, fit_affine, fit_image, to_contract
-from components.io.video import image_size as size_of
-from components.io.video import read_image
+from components.data.fit import Crop, fit_affine, fit_image, to_contract
+from components.data.video import image_size as size_of
+from components.data.video import read_image
 from registry.roles import DATASETS
 
 Array = NDArray[Any]

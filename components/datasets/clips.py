@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.io.states import window
+from components.data.states import window
 from registry.roles import DATASETS
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.fit import fit_image
-from components.io.video import is_image, read_image
+from components.data.fit import fit_image
+from components.data.video import is_image, read_image
 from registry.roles import DATASETS
 
 VIEW = re.compile(r"_\d_?([a-z]+)$")  # 01_4_full, or ...01_4full in flattened names

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.flow import FlowCache, description, dis, partner, shrink
+from components.data.flow import FlowCache, description, dis, partner, shrink
 from registry.roles import DATASETS
 
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.annotations import MISSING, keypoint_indices, read_coco, read_csv
-from components.io.clips import Clip, clips_of_table, find_clips
-from components.io.fit import Crop, fit_affine, fit_image, to_contract
-from components.io.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
+from components.data.annotations import MISSING, keypoint_indices, read_coco, read_csv
+from components.data.clips import Clip, clips_of_table, find_clips
+from components.data.fit import Crop, fit_affine, fit_image, to_contract
+from components.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
 from registry.roles import DATASETS
 
 Array = NDArray[Any]
@@ -42,7 +42,7 @@ class Frames:
         include: keep clips whose name matches one of these patterns ("subject[0-4]*"), or all.
         exclude: drop clips whose name matches one of these patterns.
         strip: each image holds the frames of a clip side by side, each as wide as high.
-        fit: "stretch", "pad" or "crop" to a square; `components/io/fit.py` maps points back.
+        fit: "stretch", "pad" or "crop" to a square; `components/data/fit.py` maps points back.
         crop: (left, top, width, height) in original pixels, cut out of every frame first.
         annotations: COCO (.json) or CSV file of keypoints; it may name frames by more or fewer
             parents than `root` has, and names frames of a video as `Annotations.files` does.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.annotations import MISSING, keypoint_indices, read_coco, read_csv
-from components.io.labels import read_penn_action, read_pts
+from components.data.annotations import MISSING, keypoint_indices, read_coco, read_csv
+from components.data.labels import read_penn_action, read_pts
 from registry.roles import DATASETS
 
 Array = NDArray[Any]

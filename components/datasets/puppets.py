@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from components.io.figures import (
+from components.data.figures import (
     SKELETONS,
     background,
     colour,

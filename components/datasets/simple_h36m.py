@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.fit import fit_image
-from components.io.video import read_image
+from components.data.fit import fit_image
+from components.data.video import read_image
 from registry.roles import DATASETS
 
 Array = NDArray[Any]

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.clips import Clip
-from components.io.fit import fit_image
-from components.io.video import VideoReader, is_image, is_video, natural
-from components.io.video import image_size as size_of
+from components.data.clips import Clip
+from components.data.fit import fit_image
+from components.data.video import VideoReader, is_image, is_video, natural
+from components.data.video import image_size as size_of
 from registry.roles import DATASETS
 
 Array = NDArray[Any]

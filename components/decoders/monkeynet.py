@@ -76,7 +76,7 @@ class MonkeyNet(nn.Module):
         Shapes:
             1 + depth of (B, C, H / 2^i, W / 2^i), Motion -> (B, 3, H, W)
         """
-        drawn = need(motion, "drawn", "the motion (compositors/monkeynet_motion)")
+        drawn = need(motion, "drawn", "the motion (motions/monkeynet)")
         skips = [
             torch.cat((self.deform(level, motion), self._resized(drawn, level)), dim=1)
             for level in features

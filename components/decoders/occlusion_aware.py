@@ -85,7 +85,7 @@ class OcclusionAware(nn.Module):
         painted = at_least_float32(x).sigmoid()
         if not self.blend:
             return painted
-        visibility = need(motion, "visibility", "compositors/dense_motion with occlusion=True")
+        visibility = need(motion, "visibility", "motions/dense_motion with occlusion=True")
         shown = _resize(visibility, painted)
         return shown * self.deform(features[1], motion) + (1 - shown) * painted
 

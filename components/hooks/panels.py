@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.io.draw import limbs, panel, write_png
+from components.drawing import limbs, panel, write_png
 from registry.loading import frames_of, spread, to_batch
 from registry.roles import HOOKS
 from registry.runner import Hook

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch.nn import functional as F
 
-from components.io.scored import names_of
+from components.metrics._support import names_of
 from components.ops.statistics import summary
 from registry.contract import Batch, Outputs, need
 from registry.roles import METRICS

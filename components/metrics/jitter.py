@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.io.scored import names_of
+from components.metrics._support import names_of
 from components.ops.statistics import over_frames
 from registry.contract import Batch, Outputs, need
 from registry.roles import METRICS

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.io.scored import frame_scores, names_of
+from components.metrics._support import frame_scores, names_of
 from components.ops.statistics import summary
 from registry.checkpoint import load, load_part
 from registry.contract import Batch, Encoding, Outputs

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.io.scored import UNITS, Normaliser, names_of, ruler
+from components.metrics._support import UNITS, Normaliser, names_of, ruler
 from components.ops.flips import flip_order
 from components.ops.statistics import over_frames
 from registry.contract import Batch, Outputs, need

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from components.io.scored import frame_scores, names_of
+from components.metrics._support import frame_scores, names_of
 from components.ops.statistics import over_time
 from registry.contract import Batch, Outputs
 from registry.roles import METRICS

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.io.scored import frame_scores, names_of
+from components.metrics._support import frame_scores, names_of
 from components.ops.image_quality import psnr
 from components.ops.statistics import over_time
 from registry.contract import Batch, Outputs

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from components.io.scored import UNITS, Normaliser, names_of, ruler
+from components.metrics._support import UNITS, Normaliser, names_of, ruler
 from components.ops.statistics import over_frames
 from registry.contract import Batch, Outputs, need
 from registry.roles import METRICS

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from components.io.scored import frames_seen, names_of
+from components.metrics._support import frames_seen, names_of
 from components.ops.statistics import over_time
 from registry.contract import Batch, Outputs, need
 from registry.roles import METRICS

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from components.io.states import StateClips, load_states, save_states
+from components.data.states import StateClips, load_states, save_states
 from components.ops.states import Kind, constant_velocity, from_states, to_states
 from registry.contract import Batch, Landmarks, Outputs, need
 from registry.loading import frames_of, to_batch

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.layers.adversarial import critic_scores
-from components.layers.transfer import follow, repeated
+from components.steps.adversarial import critic_scores
+from components.steps.transfer import follow, repeated
 from registry.contract import Batch, Encoding, Landmarks, Outputs, need
 from registry.roles import PIPELINES
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from components.layers.adversarial import critic_scores, frozen_call
-from components.layers.transfer import follow, repeated
 from components.ops.flips import nearer_flip
+from components.steps.adversarial import critic_scores, frozen_call
+from components.steps.transfer import follow, repeated
 from registry.contract import Appearance, Batch, Encoding, Landmarks, Layers, Outputs, Pose, need
 from registry.roles import PIPELINES
 

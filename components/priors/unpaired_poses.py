@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from components.layers.adversarial import History, critic_scores
+from components.layers.history import History
+from components.steps.adversarial import critic_scores
 from registry.contract import CriticScores
 from registry.roles import PRIORS
 

@@ -21,7 +21,7 @@ class SecondView:
     """Set ``warped``, the driving image under one spline per item, and ``warp``, that spline.
 
     Args:
-        driving_transform: sampler of the splines.
+        driving_warp: sampler of the splines.
         padding: what lies outside the image; FOMM reflects it.
         grid: coordinates the spline lives in; FOMM's are ``corners``.
         align_corners: of the sampling; True is FOMM under torch before 1.3.
@@ -36,17 +36,17 @@ class SecondView:
     def __init__(
         self,
         *,
-        driving_transform: Callable[[Tensor, int, torch.device], Spline],
+        driving_warp: Callable[[Tensor, int, torch.device], Spline],
         padding: Literal["border", "reflection"] = "border",
         grid: Grid = "half_pixel",
         align_corners: bool = False,
     ) -> None:
-        self.driving_transform = driving_transform
+        self.driving_warp = driving_warp
         self.padding, self.grid, self.align_corners = padding, grid, align_corners
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         image = need(batch, "driving", "the training dataset (data.train)")
-        spline = self.driving_transform(seeds, 4, image.device)
+        spline = self.driving_warp(seeds, 4, image.device)
         places = spline.grid(*image.shape[-2:], self.grid)
         warped = warp(image, places, self.padding, self.align_corners)
         return replace(batch, warped=warped, warp=spline)

@@ -21,7 +21,7 @@ class TpsAndTemporal:
     It must be the last transform, because the seeds are those of the original items.
 
     Args:
-        source_transform: sampler of the splines that warp the targets.
+        source_warp: sampler of the splines that warp the targets.
 
     Shapes:
         Batch of B, seeds (B,) -> Batch of 2 B
@@ -30,15 +30,15 @@ class TpsAndTemporal:
 
     copies = 2
 
-    def __init__(self, *, source_transform: Sampler) -> None:
-        self.source_transform = source_transform
+    def __init__(self, *, source_warp: Sampler) -> None:
+        self.source_warp = source_warp
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         data = "the training dataset (data.train)"
         driving, source = need(batch, "driving", data), need(batch, "source", data)
         # the target, because driving may be jittered
         image = driving if batch.target is None else batch.target
-        grid = self.source_transform(seeds, 2, image.device).grid(*image.shape[-2:])
+        grid = self.source_warp(seeds, 2, image.device).grid(*image.shape[-2:])
         twice: Batch = _twice(batch)
         sources = torch.cat((warp(image, grid, padding="border"), source))
         return replace(twice, source=sources, flow=None)

@@ -22,9 +22,9 @@ class TpsPair:
     """Warp driving (with its target, mask, weight, keypoints) and source, each with its own spline.
 
     Args:
-        source_transform: sampler of the source's splines; None warps it as the driving image, so
+        source_warp: sampler of the source's splines; None warps it as the driving image, so
             that a pair of video frames keeps its still background.
-        driving_transform: sampler of the driving image's splines; None leaves it as it is.
+        driving_warp: sampler of the driving image's splines; None leaves it as it is.
         chained: warp the source from the warped driving image (IMM) instead of from the original.
 
     Shapes:
@@ -37,24 +37,24 @@ class TpsPair:
     def __init__(
         self,
         *,
-        source_transform: Sampler | None = None,
-        driving_transform: Sampler | None = None,
+        source_warp: Sampler | None = None,
+        driving_warp: Sampler | None = None,
         chained: bool = False,
     ) -> None:
-        self.source_transform, self.driving_transform = source_transform, driving_transform
+        self.source_warp, self.driving_warp = source_warp, driving_warp
         self.chained = chained
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         image = need(batch, "driving", "the training dataset (data.train)")
         source = need(batch, "source", "the training dataset (data.train)")
         spline = None
-        if self.driving_transform is not None:
-            spline = self.driving_transform(seeds, 1, image.device)
+        if self.driving_warp is not None:
+            spline = self.driving_warp(seeds, 1, image.device)
             batch = warp_driving(batch, spline)
         if self.chained:
             source = batch.driving
-        if self.source_transform is not None:
-            spline = self.source_transform(seeds, 2, image.device)
+        if self.source_warp is not None:
+            spline = self.source_warp(seeds, 2, image.device)
         if spline is None:
             return batch
         moved = warp(source, spline.grid(*image.shape[-2:]), padding="border")

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from components.ops.randomness import ItemRandom
 from components.ops.tps import Spline, affine_matrix, fit
-from registry.roles import TRANSFORMS
+from registry.roles import WARPS
 
 
-@TRANSFORMS.register_module("transforms/tps_solved")
+@WARPS.register_module("warps/tps_solved")
 class TpsSolved:
     """Four outer and four inner points; displaced, scaled about a point, turned about another.
 

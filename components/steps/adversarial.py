@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +23,11 @@ def frozen_call(module: nn.Module, *args: Any) -> Any:
 
 
 def critic_scores(
-    critic: nn.Module, fake: Tensor, real: Tensor, *condition: Tensor, replay: History | None = None
+    critic: nn.Module,
+    fake: Tensor,
+    real: Tensor,
+    *condition: Tensor,
+    replay: Callable[[Tensor], Tensor] | None = None,
 ) -> CriticScores:
     """Score a generated and a real batch for both players at once.
 
@@ -53,43 +58,3 @@ def critic_scores(
         fake=critic(old, *fixed).scores,
         real=critic(real.detach(), *fixed).scores,
     )
-
-
-class History(nn.Module):
-    """A pool of earlier fakes; half of what the critic sees comes from it once it is full.
-
-    The pool is part of the state dict, so a resumed run continues with it.
-
-    Args:
-        size: images kept; 50 in CycleGAN and KeypointGAN. Must be at least the batch size.
-        shape: (C, H, W) of one image.
-
-    Shapes:
-        (B, C, H, W) -> (B, C, H, W)
-    Source: keypointgan sec F.1
-    Differs: the images of one batch are exchanged together, with distinct slots, instead of one
-        after another
-    """
-
-    def __init__(self, *, size: int, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.register_buffer("pool", torch.zeros(size, *shape))
-        self.register_buffer("filled", torch.zeros((), dtype=torch.long))
-
-    @torch.no_grad()
-    def forward(self, fake: Tensor) -> Tensor:
-        batch, size, filled = len(fake), len(self.pool), int(self.filled)
-        if batch > size:
-            raise ValueError(
-                f"a history of {size} images needs batches of at most {size}, got {batch}."
-            )
-        new = min(batch, size - filled)
-        self.pool[filled : filled + new] = fake[:new].to(self.pool.dtype)
-        self.filled += new
-        # drawn on the CPU: the checkpoint restores that generator on every device
-        slots = torch.randperm(filled or 1)[: batch - new].to(fake.device)
-        swap = (torch.rand(batch - new) < 0.5).to(fake.device)
-        late = fake[new:]
-        replayed = torch.where(swap[:, None, None, None], self.pool[slots].to(fake.dtype), late)
-        self.pool[slots[swap]] = late[swap].to(self.pool.dtype)
-        return torch.cat((fake[:new], replayed))

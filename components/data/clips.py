@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io import video
+from components.data import video
 
 Array = NDArray[Any]
 

@@ -7,15 +7,15 @@ from torch import Tensor
 
 from components.ops.randomness import ItemRandom
 from components.ops.tps import Spline, control_grid
-from registry.roles import TRANSFORMS
+from registry.roles import WARPS
 
 
-@TRANSFORMS.register_module("transforms/zoom")
+@WARPS.register_module("warps/zoom")
 class Zoom:
     """Resize by a random factor, then cut out a window of the old size, anywhere in the image.
 
     An image that became smaller stays in the middle. ``transforms/tps_pair`` with this as its only
-    sampler, ``driving_transform``, cuts the same window out of both frames.
+    sampler, ``driving_warp``, cuts the same window out of both frames.
 
     Args:
         scale: smallest and largest factor.

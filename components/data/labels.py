@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.io.annotations import (
+from components.data.annotations import (
     MISSING,
     OCCLUDED,
     VISIBLE,
@@ -16,7 +16,7 @@ from components.io.annotations import (
     make_annotations,
     read_text,
 )
-from components.io.video import natural
+from components.data.video import natural
 
 PENN_ACTION = (
     "head",

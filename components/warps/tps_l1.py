@@ -7,10 +7,10 @@ from torch import Tensor
 
 from components.ops.randomness import ItemRandom
 from components.ops.tps import Spline, control_grid
-from registry.roles import TRANSFORMS
+from registry.roles import WARPS
 
 
-@TRANSFORMS.register_module("transforms/tps_l1")
+@WARPS.register_module("warps/tps_l1")
 class TpsL1:
     """5 x 5 control points; all six affine entries and all coefficients are Gaussian.
 

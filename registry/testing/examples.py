@@ -1,4 +1,4 @@
-"""Example inputs of every role, for :func:`registry.checks.check`."""
+"""Example inputs of every role, for :func:`registry.testing.checks.check`."""
 
 from __future__ import annotations
 

@@ -13,11 +13,11 @@ from components.ops.gaussians import draw_gaussians, normalise
 from components.ops.grid import Grid, at_least_float32, plane
 from components.ops.warp import warp
 from registry.contract import Landmarks, Motion, need
-from registry.roles import COMPOSITORS
+from registry.roles import MOTIONS
 
 
-@COMPOSITORS.register_module("compositors/monkeynet_motion")
-class MonkeyNetMotion(nn.Module):
+@MOTIONS.register_module("motions/monkeynet")
+class MonkeyNet(nn.Module):
     """Weigh the shifts of all landmarks and of a still background, and add a free correction.
 
     At first the background has most weight and nothing else depends on the place.

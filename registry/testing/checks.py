@@ -43,10 +43,10 @@ from registry.contract import (
     Motion,
     Outputs,
 )
-from registry.examples import BATCH, Example
+from registry.testing.examples import BATCH, Example
 
 NO_SHAPES = ("pipelines", "hooks", "datasets", "metrics", "losses")
-NO_SOURCE = ("datasets", "transforms", "metrics", "hooks")
+NO_SOURCE = ("datasets", "transforms", "warps", "metrics", "hooks")
 
 
 def check(name: str, /, **arguments: Any) -> None:
@@ -206,6 +206,11 @@ NETWORKS: dict[str, _Network] = {
     ),
     "rasterizers": _Network(lambda e: (e.points(),), "a (B, C, H, W) drawing", _is_map),
     "decoders": _Network(Example.decoded, "(B, 3, H, W) images", _is_image),
+    "motions": _Network(
+        lambda e: (e.picture("image"), e.points(), e.points()),
+        "Motion",
+        lambda o, e: isinstance(o, Motion),
+    ),
     "compositors": _Network(
         Example.composed, "(B, 3, H, W) images and Layers, or Motion", _is_composed
     ),
@@ -455,5 +460,6 @@ def _check_metric(metric: Any, name: str) -> None:
 OTHERS: dict[str, Callable[[Any, str], None]] = {
     "datasets": _check_dataset,
     "transforms": _check_transform,
+    "warps": _check_transform,
     "metrics": _check_metric,
 }

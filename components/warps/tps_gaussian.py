@@ -9,10 +9,10 @@ from torch import Tensor
 
 from components.ops.randomness import ItemRandom
 from components.ops.tps import Spline, affine_matrix, control_grid
-from registry.roles import TRANSFORMS
+from registry.roles import WARPS
 
 
-@TRANSFORMS.register_module("transforms/tps_gaussian")
+@WARPS.register_module("warps/tps_gaussian")
 class TpsGaussian:
     """10 x 10 control points: coefficients N(0, warp_sd[0]), a random half also N(0, warp_sd[1]).
 

@@ -13,10 +13,10 @@ from components.ops.gaussians import circular, draw_gaussians
 from components.ops.grid import Grid, at_least_float32, axis, plane
 from components.ops.warp import warp
 from registry.contract import Landmarks, Motion
-from registry.roles import COMPOSITORS
+from registry.roles import MOTIONS
 
 
-@COMPOSITORS.register_module("compositors/dense_motion")
+@MOTIONS.register_module("motions/dense_motion")
 class DenseMotion(nn.Module):
     """Weigh the motions of all landmarks and of a still background, as an hourglass sees fit.
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.io.video import IMAGE_SUFFIXES
+from components.data.video import IMAGE_SUFFIXES
 from registry.atomic import replacing
 
 Array = NDArray[Any]

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from components.ops.randomness import ItemRandom
 from components.ops.tps import Spline, control_grid, fit
-from registry.roles import TRANSFORMS
+from registry.roles import WARPS
 
 
-@TRANSFORMS.register_module("transforms/tps_uniform")
+@WARPS.register_module("warps/tps_uniform")
 class TpsUniform:
     """10 x 10 control points turned and stretched about a random pivot, then each moved uniformly.
 
