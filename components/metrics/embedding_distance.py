@@ -8,20 +8,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.metrics._support import frame_scores, names_of
-from components.ops.statistics import over_time
+from components.metrics._support import ImageScore
 from registry.checkpoint import load, load_part
-from registry.contract import Appearance, Batch, Encoding, Outputs
+from registry.contract import Appearance, Encoding
 from registry.errors import ConfigError
 from registry.roles import METRICS
 
 
 @METRICS.register_module("metrics/embedding_distance")
-class EmbeddingDistance:
+class EmbeddingDistance(ImageScore):
     """Squared distance of embeddings, as the official script has it, mean over frames.
 
-    The Euclidean distance that the name promises is reported beside it; the baseline copies the
-    source. The judge must be given, and figures of different judges cannot be compared.
+    The Euclidean distance that the name promises is reported beside it. The judge must be given,
+    and figures of different judges cannot be compared.
 
     Args:
         encoder: the judge: images in [0, 1] to embeddings (B, D), or any of our encoders: maps are
@@ -35,8 +34,7 @@ class EmbeddingDistance:
     Source: fomm sec 4; monkeynet sec 4; lee table 1
     """
 
-    needs_render = True
-    baseline = "copy_source"
+    metric, unit = "embedding_distance", "squared distance"
 
     def __init__(
         self,
@@ -49,28 +47,21 @@ class EmbeddingDistance:
             raise ConfigError("this encoder reads the pose, too; give one of images alone.")
         if weights != "own":
             load_part(encoder, load(weights), part, weights)
+        super().__init__()
         self.encoder = encoder.eval()
-        self.scores: list[np.ndarray] = []
-        self.names: list[str] = []
-        self.seen: int | None = None
-
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
-        """Add a batch."""
-        scores, self.seen = frame_scores(self._distance, outputs, batch, mean_of)
-        self.scores.append(scores)
-        self.names += names_of(batch, len(scores))
 
     @torch.no_grad()
-    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
+    def compare(self, image: Tensor, target: Tensor) -> Tensor:
+        """Return the squared distance of each image (B,)."""
         encoder = self.encoder.to(image.device)
         first, second = (_embedding(encoder(x.float())) for x in (image, target))
         return (first - second).square().sum(dim=1)
 
     def compute(self) -> dict[str, Any]:
         """Return metric, unit, value, interval, n, and further figures under ``extra``."""
-        row = over_time(self.scores, self.names, self.seen)
+        row = super().compute()
         row["extra"]["Euclidean"] = float(np.sqrt(np.concatenate(self.scores)).mean())
-        return {"metric": "embedding_distance", "unit": "squared distance", **row}
+        return row
 
 
 def _embedding(found: Tensor | Encoding | Appearance) -> Tensor:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.metrics._support import frame_scores, names_of
+from components.metrics._support import ImageScore
 from components.ops.statistics import summary
 from registry.checkpoint import load, load_part
-from registry.contract import Batch, Encoding, Outputs
+from registry.contract import Encoding
 from registry.errors import ConfigError
 from registry.roles import METRICS
 
@@ -20,14 +20,14 @@ Detector = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @METRICS.register_module("metrics/keypoint_distance")
-class KeypointDistance:
+class KeypointDistance(ImageScore):
     """Average keypoint distance in pixels, as the official script has it, and the missing rate.
 
     The mean absolute difference of coordinates, over the points found in both images, then over
     frames. Beside it: the Euclidean distance that the name promises; the missing rate, the share of
     the points found in the target but not in the render, mean over frames; and how many frames are
-    left out, with no point in the render, or in the target. The baseline copies the source.
-    The judge must be given, and figures of different judges cannot be compared.
+    left out, with no point in the render, or in the target. The judge must be given, and figures of
+    different judges cannot be compared.
 
     Args:
         detector: the judge: images (B, 3, H, W) in [0, 1] to points (B, J, 2) and whether each was
@@ -41,8 +41,7 @@ class KeypointDistance:
     Differs: a target without points is left out (the official script stops there)
     """
 
-    needs_render = True
-    baseline = "copy_source"
+    metric, unit = "keypoint_distance", "px"
 
     def __init__(
         self,
@@ -56,18 +55,11 @@ class KeypointDistance:
         given = [value is not None for value in (*parts.values(), weights)]
         if any(given) is (detector is not None) or any(given) is not all(given):
             raise ConfigError("give a detector, or encoder, bottleneck and weights of a run.")
+        super().__init__()
         self.detector = detector or _Trained(parts, str(weights))
-        self.scores: list[np.ndarray] = []
-        self.names: list[str] = []
-
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
-        """Add a batch."""
-        scores, _ = frame_scores(self._compare, outputs, batch, mean_of)  # (B, T, 3)
-        self.scores.append(scores)
-        self.names += names_of(batch, len(scores))
 
     @torch.no_grad()
-    def _compare(self, image: Tensor, target: Tensor) -> Tensor:
+    def compare(self, image: Tensor, target: Tensor) -> Tensor:
         """Return coordinate difference, distance and missing rate of each image (B, 3)."""
         detector = self.detector
         if isinstance(detector, nn.Module):
@@ -101,7 +93,7 @@ class KeypointDistance:
             "frames without points in the render": float((there & ~compared).sum()),
             "frames without points in the target": float((~there).sum()),
         }
-        return {"metric": "keypoint_distance", "unit": "px", **row}
+        return {"metric": self.metric, "unit": self.unit, **row}
 
 
 class _Trained(nn.Module):
