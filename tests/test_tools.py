@@ -111,8 +111,12 @@ def test_train_prints_plain_lines_and_ends_with_the_table(run):
     for i in range(1, ITERATIONS + 1):
         (line,) = [line for line in lines if line.startswith(f"[{i}/{ITERATIONS}] ")]
         assert re.search(r"\] loss \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  perceptual \d", line)
-    head, row, origin = lines[-3:]
-    assert origin == "predict mean: the mean of data.train"
+    head, row, origin, missing = lines[-4:]
+    assert origin == "direct: predict mean: the mean of data.train"
+    assert missing == (
+        "direct: nearest frame, ridge pixels, ridge blob, tracking: no annotated frames to learn "
+        "from (data.fit)"
+    )
     for word in ("protocol", "value", "95 % interval", "predict mean", "untrained", "crop"):
         assert word in head
     assert row.startswith("direct    keypoint_error  % of image  ")
@@ -160,14 +164,17 @@ def test_metrics_have_the_agreed_schema(run):
     (row,) = json.loads((work / "metrics.json").read_text())
     agreed = {"protocol", "metric", "unit", "value", "interval", "n", "baselines", "crop"}
     assert agreed <= set(row)
-    assert set(row["baselines"]) == {"predict_mean", "untrained"}
+    competitors = ("nearest_frame", "ridge_pixels", "ridge_blob", "tracking")
+    assert set(row["baselines"]) == {"predict_mean", *competitors, "untrained"}
+    assert all(row["baselines"][name] is None for name in competitors)
+    assert set(row["baseline_notes"]) == {"predict_mean", *competitors}
     assert (row["protocol"], row["metric"], row["unit"]) == (
         "direct", "keypoint_error", "% of image"
     )  # fmt: skip
     assert (row["n"], row["crop"], row["selection"]) == (8, "none", "last")
     low, high = row["interval"]
     assert 0 < low <= row["value"] <= high < 100
-    assert row["predict_mean_from"] == "data.train"
+    assert row["baseline_notes"]["predict_mean"] == "the mean of data.train"
 
 
 def test_the_origin_comes_first(run):
@@ -318,7 +325,7 @@ def test_evaluate_repeats_the_figures_of_the_run(run, tmp_path):
     words = (work / "config.json", "--checkpoint", work / "last.pth", "--json", written)
     done = call(*command("evaluate", *words))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == output.splitlines()[-3:]
+    assert done.stdout.splitlines() == output.splitlines()[-4:]
     (row,), (same,) = (json.loads(p.read_text()) for p in (written, work / "metrics.json"))
     assert row.keys() == same.keys()
     for key in ("value", "interval", "baselines"):

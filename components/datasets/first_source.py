@@ -19,7 +19,7 @@ class FirstSource:
 
     Args:
         frame_dataset: any data set with `clip_ranges()`, whose clips are those of its names, and
-            `image(number)`, such as datasets/puppets or datasets/frames.
+            `image(number)` and `size(number)`, such as datasets/puppets or datasets/frames.
 
     Source: fomm sec 4; monkeynet sec 4
     """
@@ -41,6 +41,10 @@ class FirstSource:
     def image(self, number: int) -> NDArray[np.uint8]:
         """Return one frame (H, W, 3)."""
         return self.frame_dataset.image(number)  # type: ignore[no-any-return]
+
+    def size(self, number: int) -> NDArray[np.float32]:
+        """Return width and height (2,) of a frame in original pixels."""
+        return self.frame_dataset.size(number)  # type: ignore[no-any-return]
 
     def keypoints(self, index: int) -> NDArray[np.float32] | None:
         """Return the target's keypoints (J, 2), or None."""
