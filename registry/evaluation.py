@@ -97,8 +97,9 @@ def score(
     split: str,
     cfg: Mapping[str, Any],
     device: torch.device,
+    guesses: Metrics | None = None,
     competitors: Sequence[Any] = (),
-) -> tuple[dict[str, Metrics], Metrics]:
+) -> dict[str, Metrics]:
     """Score several players in one pass over a data set, after one over ``data.fit`` if needed.
 
     Args:
@@ -108,14 +109,13 @@ def score(
         split: the one to score.
         cfg: resolved config.
         device: of the players.
+        guesses: filled with copies of the metrics that have seen what the metric guesses.
         competitors: these see all batches, too.
 
     Returns:
-        Player -> protocol -> a copy of the metric that has seen the split; and the copies that have
-        seen the guesses of their metric instead, where it guesses.
+        Player -> protocol -> a copy of the metric that has seen the split.
     """
     found = {player: {name: _fresh(m) for name, m in metrics.items()} for player in players}
-    guesses = {name: _fresh(metric) for name, metric in metrics.items()}
     first = next(iter(found.values()))
     fits = require_fit(metrics, datasets)
     if fits or (competitors and datasets("fit") is not None):
@@ -135,13 +135,10 @@ def score(
             outputs = predict(batch)
             for metric in found[player].values():
                 metric.update(outputs, batch)
-        for name in list(guesses):
-            guess = first[name].guess(batch)
-            if guess is None:
-                del guesses[name]
-            else:
-                guesses[name].update(guess, batch)
-    return found, guesses
+        for name, metric in first.items() if guesses is not None else ():
+            if (guess := metric.guess(batch)) is not None:
+                guesses.setdefault(name, _fresh(metrics[name])).update(guess, batch)
+    return found
 
 
 def _fresh(metric: Any) -> Any:
@@ -218,9 +215,10 @@ def evaluate(
     players = {"untrained": predictor(untrained, metrics), **own}
     kinds = dict.fromkeys(m.competitors for m in metrics.values() if m.competitors)
     competitors = {kind: kind() for kind in kinds}
-    found, guesses = score(
+    guesses: Metrics = {}
+    found = score(
         {"trained": predictor(pipeline, metrics), **players},
-        metrics, datasets, "test", cfg, device, list(competitors.values()),
+        metrics, datasets, "test", cfg, device, guesses, list(competitors.values()),
     )  # fmt: skip
     predictions = {kind: competitor.predict() for kind, competitor in competitors.items()}
     rows = []

@@ -511,7 +511,7 @@ def test_the_best_checkpoint_is_the_lowest_or_the_highest(
         higher_is_better=higher, compute=lambda: {"value": next(scores), "unit": "%"}
     )
     monkeypatch.setattr(validation, "build_metrics", lambda cfg: {"m": metric})
-    monkeypatch.setattr(validation, "score", lambda *a: ({"trained": {"m": metric}}, {}))
+    monkeypatch.setattr(validation, "score", lambda *a: {"trained": {"m": metric}})
     monkeypatch.setattr(validation, "predictor", lambda *a: None)
     (tmp_path / "scalars.jsonl").write_text('{"loss": 1.0}\n{"iteration": 1, "val_m": 50.0}\n')
     kept, pipeline = [], torch.nn.Linear(1, 1)

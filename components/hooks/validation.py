@@ -52,7 +52,7 @@ class Validation(Hook):
         was_training = pipeline.training
         device = next(pipeline.parameters()).device
         players = {"trained": predictor(pipeline, self.metrics)}
-        found, _ = score(players, self.metrics, job.datasets, "val", job.cfg, device)
+        found = score(players, self.metrics, job.datasets, "val", job.cfg, device)
         pipeline.train(was_training)
         results = {name: metric.compute() for name, metric in found["trained"].items()}
         values = {f"val_{name}": row["value"] for name, row in results.items()}
