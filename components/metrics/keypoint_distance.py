@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from components.metrics._support import frame_scores, names_of
 from components.ops.statistics import summary
 from registry.checkpoint import load, load_part
-from registry.contract import Batch, Encoding, Outputs
+from registry.contract import Batch, Outputs
 from registry.errors import ConfigError
+from registry.protocols import Bottleneck, Encoder
 from registry.roles import METRICS
 
 Detector = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -48,8 +49,8 @@ class KeypointDistance:
         self,
         *,
         detector: Detector | None = None,
-        encoder: nn.Module | None = None,
-        bottleneck: nn.Module | None = None,
+        encoder: Encoder | None = None,
+        bottleneck: Bottleneck | None = None,
         weights: str | None = None,
     ) -> None:
         parts = {"encoder": encoder, "bottleneck": bottleneck}
@@ -116,5 +117,5 @@ class _Trained(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         found = self.encoder(images)
-        xy = self.bottleneck(found.pose if isinstance(found, Encoding) else found).xy
+        xy = self.bottleneck(found.maps).xy
         return xy, torch.ones_like(xy[..., 0], dtype=torch.bool)
