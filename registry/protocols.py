@@ -101,7 +101,7 @@ class AppearanceEncoder(Network, Protocol):
 
 
 class Bottleneck(Network, Protocol):
-    """Maps of landmarks, or a pose image -> landmarks.
+    """Maps of landmarks, a pose image or, of a finished detector, images -> landmarks.
 
     Attributes:
         fills: fields of Landmarks that it returns beside ``xy``.
@@ -383,7 +383,7 @@ class Metric(Protocol):
     Attributes:
         reads: fields of Outputs that it reads, as of a loss; decides whether images are rendered.
         baseline: name of what it is compared with.
-        fits: it has ``fit``, called with the annotated frames of ``data.fit`` first.
+        fits: it has ``fit(outputs, batch)``, called with the frames of ``data.fit`` first.
         higher_is_better: for the choice of ``best.pth``.
     """
 
@@ -391,9 +391,6 @@ class Metric(Protocol):
     baseline: str = "predict_mean"
     fits: bool = False
     higher_is_better: bool = False
-
-    def fit(self, outputs: Outputs, batch: Batch) -> None:
-        """Learn from a batch of ``data.fit``."""
 
     @abstractmethod
     def update(self, outputs: Outputs, batch: Batch) -> None:
