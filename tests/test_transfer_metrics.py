@@ -207,7 +207,7 @@ def test_the_appearance_encoder_of_a_run_is_a_judge(tmp_path):
     poses = dict(
         type="encoders/part_appearance", num_landmarks=3, features=6, out_channels=5, widths=(4,)
     )
-    with pytest.raises(ConfigError, match="reads the pose, too"):
+    with pytest.raises(ConfigError, match=r"must be forward\(image\)"):
         metric("embedding_distance", encoder=poses, weights="own")
 
 

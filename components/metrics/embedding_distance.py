@@ -12,7 +12,6 @@ from components.metrics._support import frame_scores, names_of
 from components.ops.statistics import over_time
 from registry.checkpoint import load, load_part
 from registry.contract import Batch, Encoding, Outputs
-from registry.errors import ConfigError
 from registry.protocols import Encoder
 from registry.roles import METRICS
 
@@ -32,7 +31,7 @@ class EmbeddingDistance:
         part: what of that run it is.
 
     Raises:
-        ConfigError: the checkpoint does not fit, or the encoder reads poses, too.
+        ConfigError: the checkpoint does not fit.
     Source: fomm sec 4; monkeynet sec 4; lee table 1
     """
 
@@ -46,8 +45,6 @@ class EmbeddingDistance:
         weights: str,
         part: Literal["encoder", "appearance_encoder"] = "encoder",
     ) -> None:
-        if encoder.needs_pose:
-            raise ConfigError("this encoder reads the pose, too; give one of images alone.")
         if weights != "own":
             load_part(encoder, load(weights), part, weights)
         self.encoder = encoder.eval()
