@@ -1,42 +1,9 @@
 """Scores beside what they must be compared with: baselines, the network untrained, competitors.
 
-What a metric is (no base class is needed; everything with a value here may be left out)::
-
-    class Metric(Protocol):
-        higher_is_better: bool = False
-        reads: tuple[str, ...] = ("landmarks",)  # fields of Outputs, dotted: "landmarks.prob"
-        fits: bool = False  # it has `fit`; data.fit must be there
-        baseline: str = "predict_mean"  # the name of what `guess` predicts
-        competitors: type[Competitors] | None = None
-
-        def fit(self, outputs: Outputs, batch: Batch) -> None: ...  # of data.fit
-        def update(self, outputs: Outputs, batch: Batch) -> None: ...  # of the frames to score
-        def guess(self, batch: Batch) -> Outputs | None: return None
-        def score(self, points: NDArray, of_landmarks: bool = False) -> float: ...
-        def compute(self) -> dict[str, Any]: ...
-
-``reads`` decides whether images are rendered: they are if anything but landmarks is read. Metrics
-of images read ``render``, or ``frames`` of a pipeline that forecasts. ``guess`` is the baseline,
-which needs no model; it is scored by the same ``update``, in a copy of its own; None: there is
-nothing to guess in such batches. ``compute`` returns ``metric``, ``unit``, ``value``, ``interval``
-and ``n``, further figures under ``extra``, and means of groups of clips under ``activities``.
-
-A metric is built once per evaluation. Each player gets a copy of it; networks that are attributes
-of the metric are shared by the copies.
-
-A metric of keypoints names its competitors. They are asked once for all metrics that name the same,
-and ``score`` says what the value would be of their predictions: keypoints (N, J, 2) of all frames
-that ``update`` saw, in order, or (J, 2) for every frame alike (``of_landmarks``: numbered as the
-model's landmarks)::
-
-    class Competitors(Protocol):
-        def fit(self, batch: Batch) -> None: ...  # of data.fit, if there is one
-        def update(self, batch: Batch) -> None: ...  # of the frames to predict
-        def predict(self) -> dict[str, tuple[NDArray | None, str]]: ...  # name -> points, remark
-
-What a pipeline must have: ``baselines(untrained) -> dict[str, Player]``, players to be scored
-beside it; empty where the guesses of the metrics will do. One of the name ``untrained`` takes the
-place of ``untrained`` itself.
+What a metric must have, and what it may have: ``registry.protocols.Metric``. It is built once per
+evaluation. Each player gets a copy of it; networks that are attributes of the metric are shared by
+the copies. One more copy sees what the metric guesses itself. Competitors of metrics of keypoints
+are asked once for all metrics that name the same.
 """
 
 from __future__ import annotations
@@ -58,20 +25,12 @@ from torch import nn
 from registry.atomic import replacing
 from registry.build import build
 from registry.config import build_model, section
-from registry.contract import Batch, Outputs
+from registry.contract import Batch
 from registry.errors import ConfigError
 from registry.loading import Datasets, frames_of, spread, to_batch
+from registry.protocols import Metric, Player
 
-Player = Callable[[Batch], Outputs]
-Metrics = dict[str, Any]
-DEFAULTS: dict[str, Any] = {
-    "higher_is_better": False,
-    "reads": ("landmarks",),
-    "fits": False,
-    "baseline": "predict_mean",
-    "competitors": None,
-    "guess": lambda batch: None,
-}
+Metrics = dict[str, Metric]
 
 
 def build_metrics(cfg: Mapping[str, Any]) -> Metrics:
@@ -83,10 +42,6 @@ def build_metrics(cfg: Mapping[str, Any]) -> Metrics:
     metrics = build(dict(section(cfg, "evaluate").metrics), "evaluate.metrics", "metrics")
     if not metrics:
         raise ConfigError("evaluate.metrics is empty; name at least one protocol.")
-    for metric in metrics.values():  # SHIM until registering a class gives it these
-        for key, value in DEFAULTS.items():
-            if not hasattr(metric, key):
-                setattr(metric, key, value)
     return metrics  # type: ignore[no-any-return]
 
 
@@ -135,9 +90,10 @@ def score(
             outputs = predict(batch)
             for metric in found[player].values():
                 metric.update(outputs, batch)
-        for name, metric in first.items() if guesses is not None else ():
-            if (guess := metric.guess(batch)) is not None:
-                guesses.setdefault(name, _fresh(metrics[name])).update(guess, batch)
+        if guesses is not None:
+            for name, metric in first.items():
+                if (guess := metric.guess(batch)) is not None:
+                    guesses.setdefault(name, _fresh(metrics[name])).update(guess, batch)
     return found
 
 
@@ -211,7 +167,7 @@ def evaluate(
     metrics = build_metrics(cfg)
     torch.manual_seed(section(cfg, "train").seed + 1)
     untrained = build_model(cfg).to(device)
-    own = pipeline.baselines(untrained) if hasattr(pipeline, "baselines") else {}  # SHIM
+    own = pipeline.baselines(untrained)
     players = {"untrained": predictor(untrained, metrics), **own}
     kinds = dict.fromkeys(m.competitors for m in metrics.values() if m.competitors)
     competitors = {kind: kind() for kind in kinds}

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from components.hooks import validation
 from components.ops.image_quality import ssim
-from registry import ROLES, ConfigError, build
+from registry import METRICS, ROLES, ConfigError, build
 from registry.config import build_model
 from registry.contract import Batch, Landmarks, Layers, MissingFieldError, Outputs
 from registry.evaluation import _fresh, evaluate
@@ -332,7 +332,7 @@ def test_the_baseline_of_renders_copies_the_source(name):
     copied, drawn = metric(name, **options), metric(name, **options)
     drawn.update(*rendered(source, target))
     assert guessed(copied, Batch(source=source, target=target)) == drawn.compute()
-    assert (copied.baseline, copied.reads) == ("copy_source", ("render",))
+    assert (copied.baseline, copied.reads) == ("copy_source", ("render|frames",))
     assert copied.guess(Batch(frames=torch.rand(1, 3, 3, 8, 8))) is None
     with pytest.raises(MissingFieldError, match=r"Outputs\.render is missing"):
         copied.update(Outputs(), Batch(source=source, target=target))
@@ -632,7 +632,8 @@ class Judged:
 
 
 def test_a_plain_class_is_a_metric_and_is_built_once(monkeypatch):
-    monkeypatch.setitem(ROLES["metrics"].module_dict, "metrics/test/judged", Judged)
+    monkeypatch.setitem(ROLES["metrics"].module_dict, "metrics/test/judged", Judged)  # undone
+    METRICS.register_module("metrics/test/judged", force=True)(Judged)
     judged = dict(metrics=dict(judged=dict(type="metrics/test/judged")), batch_size=4)
     cfg = {**CONFIG, "evaluate": judged, "data": {"test": CONFIG["data"]["test"]}}
     torch.manual_seed(0)

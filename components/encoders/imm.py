@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.layers.tensorflow import init_truncated, tf_conv_norm_relu
+from registry.contract import Encoding
 from registry.roles import ENCODERS
 
 
@@ -35,5 +36,5 @@ class Imm(nn.Module):
         self.layers = nn.Sequential(*layers)
         init_truncated(self)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.layers(255 * image)
+    def forward(self, image: Tensor) -> Encoding:
+        return Encoding(maps=self.layers(255 * image))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from components.layers.avgpool_hourglass import AvgpoolHourglass
 from components.ops.antialias import reduce
+from registry.contract import Encoding
 from registry.roles import ENCODERS
 
 
@@ -55,5 +56,5 @@ class KeypointHourglass(nn.Module):
             self.head.weight[num_landmarks:] = 0
             self.head.bias[num_landmarks:] = torch.eye(2).flatten().repeat(matrices)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.hourglass(reduce(image, self.stride)))  # type: ignore[no-any-return]
+    def forward(self, image: Tensor) -> Encoding:
+        return Encoding(maps=self.head(self.hourglass(reduce(image, self.stride))))

@@ -58,7 +58,7 @@ class ImageScore:
     [0, 1]: (B,), or (B, n) where they sum up for themselves.
     """
 
-    reads: tuple[str, ...] = ("render",)
+    reads: tuple[str, ...] = ("render|frames",)
     baseline = "copy_source"
     metric: str
     unit: str
