@@ -103,6 +103,10 @@ def test_a_tool_is_an_executable_file(tool):
     assert tool.read_text().startswith("#!/usr/bin/env python\n")
 
 
+def first_of_table(lines: list[str]) -> int:
+    return next(i for i, line in enumerate(lines) if line.startswith("protocol "))
+
+
 def test_train_prints_plain_lines_and_ends_with_the_table(run):
     _, work, output = run
     assert "\r" not in output
@@ -111,16 +115,22 @@ def test_train_prints_plain_lines_and_ends_with_the_table(run):
     for i in range(1, ITERATIONS + 1):
         (line,) = [line for line in lines if line.startswith(f"[{i}/{ITERATIONS}] ")]
         assert re.search(r"\] loss \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  perceptual \d", line)
-    head, row, origin, missing = lines[-4:]
+    head, row, origin, missing, *winners = lines[first_of_table(lines) :]
     assert origin == "direct: predict mean: the mean of data.train"
     assert missing == (
         "direct: nearest frame, ridge pixels, ridge blob, tracking: no annotated frames to learn "
         "from (data.fit)"
     )
+    (scores,) = json.loads((work / "metrics.json").read_text())
+    better = [name for name, v in scores["baselines"].items() if v and v < scores["value"]]
+    assert winners == [
+        f"direct: {name.replace('_', ' ')} is better than the trained model here: "
+        f"{scores['baselines'][name]:.3f} against {scores['value']:.3f}"
+        for name in better
+    ]
     for word in ("protocol", "value", "95 % interval", "predict mean", "untrained", "crop"):
         assert word in head
     assert row.startswith("direct    keypoint_error  % of image  ")
-    (scores,) = json.loads((work / "metrics.json").read_text())
     for name in ("predict_mean", "untrained"):
         assert f"{scores['baselines'][name]:.3f}" in row
 
@@ -325,7 +335,8 @@ def test_evaluate_repeats_the_figures_of_the_run(run, tmp_path):
     words = (work / "config.json", "--checkpoint", work / "last.pth", "--json", written)
     done = call(*command("evaluate", *words))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == output.splitlines()[-4:]
+    lines = output.splitlines()
+    assert done.stdout.splitlines() == lines[first_of_table(lines) :]
     (row,), (same,) = (json.loads(p.read_text()) for p in (written, work / "metrics.json"))
     assert row.keys() == same.keys()
     for key in ("value", "interval", "baselines"):

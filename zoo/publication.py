@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from registry import checkpoint
-from registry.build import build, resolve
+from registry.build import resolve
 from registry.config import load_config
 from registry.errors import ConfigError
 from registry.evaluation import evaluate
@@ -167,7 +167,7 @@ def _result(
         "protocol": row["protocol"],
         "metric": row["metric"],
         "unit": row["unit"],
-        "higher_is_better": _higher_is_better(node),
+        "higher_is_better": row["higher_is_better"],
         "definition": _definition(node, row.get("extra", {})),
         "value": row["value"],
         "interval": row["interval"] if all(map(_finite, row["interval"])) else None,
@@ -180,17 +180,6 @@ def _result(
 
 def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def _higher_is_better(node: Mapping[str, Any]) -> bool | None:
-    """Return what the metric says; it may depend on its arguments, and need files to be built."""
-    cls = resolve(node["type"], "evaluate.metrics", "metrics")
-    if hasattr(cls, "higher_is_better"):
-        return bool(cls.higher_is_better)
-    try:
-        return bool(getattr(build(node, "evaluate.metrics"), "higher_is_better", False))
-    except ConfigError:
-        return None
 
 
 def _definition(node: Mapping[str, Any], extra: Mapping[str, float]) -> str:

@@ -43,9 +43,9 @@ class FirstSource:
         """Return one frame (H, W, 3)."""
         return self.frame_dataset.image(index)  # type: ignore[no-any-return]
 
-    def size(self, number: int) -> NDArray[np.float32]:
+    def size(self, index: int) -> NDArray[np.float32]:
         """Return width and height (2,) of a frame in original pixels."""
-        return self.frame_dataset.size(number)  # type: ignore[no-any-return]
+        return self.frame_dataset.size(index)  # type: ignore[no-any-return]
 
     def keypoints(self, index: int) -> NDArray[np.float32] | None:
         """Return the target's keypoints (J, 2), or None."""

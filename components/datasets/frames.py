@@ -231,12 +231,12 @@ class Frames:
             self._cache[index] = image.copy()
         return image
 
-    def size(self, frame: int) -> Array:
+    def size(self, index: int) -> Array:
         """Return width and height (2,) float32, in original pixels, of what `image` shows."""
-        if frame not in self._sizes:
-            clip, t, _ = self._locate(frame)
-            self._sizes[frame] = clip.size(t)
-        return fit_size(self._sizes[frame], self._fit, self._crop)
+        if index not in self._sizes:
+            clip, t, _ = self._locate(index)
+            self._sizes[index] = clip.size(t)
+        return fit_size(self._sizes[index], self._fit, self._crop)
 
     def _labelled(self, frame: int) -> tuple[Array, Array]:
         """Return the keypoints of a frame (J, 2) and which of them are annotated (J,)."""

@@ -196,9 +196,9 @@ class VideoFolder:
         """Return one frame (image_size, image_size, 3), uint8 RGB."""
         return self._frame(*_place(self._video_ends, index))
 
-    def size(self, number: int) -> Array:
+    def size(self, index: int) -> Array:
         """Return width and height (2,) float32 of a frame in original pixels."""
-        return _size(self._original(*_place(self._video_ends, number)))
+        return _size(self._original(*_place(self._video_ends, index)))
 
     def keypoints(self, index: int) -> None:
         """Return None: there is no annotation."""

@@ -36,14 +36,19 @@ def numpy_of(tensor: Tensor) -> Array:
     return tensor.detach().double().cpu().numpy()
 
 
-def lengths(offsets: Array, sides: Any) -> Array:
-    """Return the lengths of offsets in contract coordinates, in which an image is 2 wide and high.
+def scaled(offsets: Any, sides: Any) -> Any:
+    """Return offsets of contract coordinates, in which an image is 2 wide and high, in other units.
 
     Args:
         offsets: (..., 2).
         sides: what the width and the height of the image measure: a number, or (..., 2).
     """
-    found: Array = np.linalg.norm(offsets * np.divide(sides, 2), axis=-1)
+    return offsets * sides / 2
+
+
+def lengths(offsets: Array, sides: Any) -> Array:
+    """Return the lengths (...) of the same."""
+    found: Array = np.linalg.norm(scaled(offsets, sides), axis=-1)
     return found
 
 

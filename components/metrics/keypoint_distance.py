@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.metrics._support import ImageScore
+from components.metrics._support import ImageScore, scaled
 from components.ops.statistics import summary
 from registry.checkpoint import load, load_part
 from registry.contract import Landmarks
@@ -69,7 +69,7 @@ class KeypointDistance(ImageScore):
             for each in (ours, theirs)
         )
         side = xy.new_tensor(image.shape[:-3:-1])  # width, height
-        offset = (xy - true_xy).double() * side / 2
+        offset = scaled((xy - true_xy).double(), side)
         both, wanted = found.bool() & wanted.bool(), wanted.bool()
         values = torch.stack((offset.abs().mean(dim=-1), offset.norm(dim=-1)), dim=-1)
         values = values.where(both[..., None], 0.0).sum(dim=1) / both.sum(dim=1, keepdim=True)
