@@ -14,27 +14,28 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+if TYPE_CHECKING:  # a data set is registered without torch
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
 
-from registry.contract import (
-    Appearance,
-    Batch,
-    CriticScores,
-    Encoding,
-    Judgement,
-    Landmarks,
-    Layers,
-    Motion,
-    Outputs,
-    Pose,
-)
+    from registry.contract import (
+        Appearance,
+        Batch,
+        CriticScores,
+        Encoding,
+        Judgement,
+        Landmarks,
+        Layers,
+        Motion,
+        Outputs,
+        Pose,
+    )
 
-Player = Callable[[Batch], Outputs]
+    Player = Callable[[Batch], Outputs]
 
 
 class Network(Protocol):

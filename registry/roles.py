@@ -65,7 +65,7 @@ class Role(Registry):  # type: ignore[misc]
 
     def _register_module(self, module: Any, *args: Any, **kwargs: Any) -> None:
         """Register a class, and give it the optional attributes of its role that it lacks."""
-        from registry.protocols import defaults_of  # brings torch, which a listing does without
+        from registry.protocols import defaults_of
 
         super()._register_module(module, *args, **kwargs)
         for name, value in defaults_of(self.name).items():

@@ -16,7 +16,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from components.data.states import StateClips, load_states, save_states
+from components.data.state_cache import load_states, save_states
+from components.data.states import StateClips
 from components.ops.states import constant_velocity, from_states, to_states
 from registry import ConfigError, build, load_config
 from registry.contract import Batch, Outputs
@@ -457,7 +458,7 @@ def test_an_interrupted_write_leaves_the_old_states(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("components.data.states.save_file", half)
+    monkeypatch.setattr("components.data.state_cache.save_file", half)
     with pytest.raises(KeyboardInterrupt):
         save_states(file, 2 * states, "new")
     np.testing.assert_array_equal(load_states(file, "old"), states)

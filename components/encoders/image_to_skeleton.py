@@ -19,7 +19,7 @@ class ImageToSkeleton(nn.Module):
         width: channels at full resolution; 32 in the paper.
 
     Shapes:
-        (B, 3, H, W) -> (B, 1, H, W); H and W divisible by 8
+        (B, 3, H, W) -> Encoding with maps (B, 1, H, W); H and W divisible by 8
     Range:
         input [0, 1], mapped to [-1, 1] inside; output linear, trained towards the rasterizer's
         [-1, 1]

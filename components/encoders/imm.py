@@ -18,7 +18,7 @@ class Imm(nn.Module):
         width: channels of the first level; 32 in the paper.
 
     Shapes:
-        (B, 3, H, W) -> (B, K, H/8, W/8), or (B, 8 width, H/8, W/8)
+        (B, 3, H, W) -> Encoding with maps (B, K, H/8, W/8), or (B, 8 width, H/8, W/8)
     Range:
         input [0, 1], mapped to 0..255 inside; logits linear, features not negative
     Source: imm sec 3

@@ -27,7 +27,7 @@ class KeypointHourglass(nn.Module):
         jacobian: local affine maps for each landmark, a single map for all, or None for none.
 
     Shapes:
-        (B, 3, H, W) -> (B, K + M, H / stride - 6 + 2 padding, W / stride - 6 + 2 padding)
+        (B, 3, H, W) -> Encoding with maps (B, K + M, h, w), h = H / stride - 6 + 2 padding
         with M = 4 K for ``each``, 4 for ``single``, 0 for None
     Range:
         input [0, 1]; output K maps of logits, then the matrices row by row, the identity at first

@@ -21,7 +21,7 @@ class MonkeyNet(nn.Module):
         depth: levels of the hourglass.
 
     Shapes:
-        (B, 3, H, W) -> (B, K, H / stride, W / stride)
+        (B, 3, H, W) -> Encoding with maps (B, K, H / stride, W / stride)
     Range:
         input [0, 1]; output logits
     Source: monkeynet sec 3.1

@@ -42,7 +42,7 @@ class Stem(nn.Module):
         norm: normalisation of every convolution but the last.
 
     Shapes:
-        (B, 3 or 1, H, W) -> (B, out_channels, H/8, W/8)
+        (B, 3 or 1, H, W) -> Encoding with maps (B, out_channels, H/8, W/8)
     Range:
         output linear
     Source: keypointgan fig 18; keypointgan fig 19; imm sec 3

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from components.data.states import StateClips, fingerprint, read_clips
+from components.data.state_cache import fingerprint, read_clips
+from components.data.states import StateClips
 from components.ops.states import constant_velocity, from_states, to_states
 from registry.contract import Batch, Landmarks, Outputs, need
 from registry.loading import Cache
-from registry.protocols import Pipeline, Player, Predictor
+from registry.protocols import Pipeline, Predictor
 from registry.roles import PIPELINES
+
+if TYPE_CHECKING:
+    from registry.protocols import Player
 
 # of each kind of state: what landmarks must have, and the bottlenecks that give it
 SHAPES = {
