@@ -44,8 +44,8 @@ data = dict(
     transforms=[dict(type="transforms/color_jitter")],
 )
 train = dict(
-    iterations=1100, batch_size=8, lr=1e-3, amp=True, ema=0.99, clip=1.0,
-    lr_factors=((750, 1.0), (1100, 0.02)), panels_every=250, checkpoint_every=250,
+    iterations=1600, batch_size=8, lr=1e-3, amp=True, ema=0.99, clip=1.0,
+    lr_factors=((1100, 1.0), (1600, 0.02)), panels_every=250, checkpoint_every=250,
 )
 evaluate = dict(
     metrics=dict(
