@@ -256,7 +256,9 @@ def follow(before: Array, after: Array, points: Array) -> Array:
         return points
     size = np.array(before.shape[::-1])
     pixels = (((points[known] + 1) * size - 1) / 2).astype(np.float32)[:, None]
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, pixels, None, winSize=(15, 15))
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, pixels, pixels.copy(), winSize=(15, 15)
+    )
     there = np.where(found.astype(bool), moved[:, 0], pixels[:, 0]).astype(np.float64)
     result = points.copy()
     result[known] = (2 * there + 1) / size - 1

@@ -45,7 +45,7 @@ class FirstSource:
 
     def size(self, index: int) -> NDArray[np.float32]:
         """Return width and height (2,) of a frame in original pixels."""
-        return self.frame_dataset.size(index)  # type: ignore[no-any-return]
+        return self.frame_dataset.size(index)
 
     def keypoints(self, index: int) -> NDArray[np.float32] | None:
         """Return the target's keypoints (J, 2), or None."""

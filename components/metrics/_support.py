@@ -81,11 +81,13 @@ class ImageScore:
         """Add a batch."""
         if outputs.frames is not None:
             self.seen = frames_seen(batch, outputs.frames.shape[1])
-            pairs = zip(outputs.frames.unbind(1), batch.frames[:, self.seen :].unbind(1))
+            images = outputs.frames
+            targets = need(batch, "frames", "a data set of clips (data.test)")[:, self.seen :]
         else:
-            image = need(outputs, "render", "a pipeline with a decoder")
-            pairs = zip([image], [need(batch, "target", "the data set (data.test)")])
-        scores = [self.compare(image.clamp(0, 1), target) for image, target in pairs]
+            images = need(outputs, "render", "a pipeline with a decoder")[:, None]
+            targets = need(batch, "target", "the data set (data.test)")[:, None]
+        pairs = zip(images.clamp(0, 1).unbind(1), targets.unbind(1))
+        scores = [self.compare(image, target) for image, target in pairs]
         self.scores.append(torch.stack(scores, dim=1).cpu().numpy())
         self.names += names_of(batch, len(scores[0]))
 

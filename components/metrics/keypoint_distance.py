@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -87,9 +88,9 @@ class KeypointDistance(ImageScore):
                 "metrics/keypoint_distance: the detector finds no point in any true frame; "
                 "evaluate on images of what it knows, or give another detector."
             )
-        nothing = {"value": float("nan"), "interval": [float("nan")] * 2, "n": 0, "extra": {}}
-        row = summary(difference[compared], names[compared]) if compared.any() else nothing
+        row: dict[str, Any] = {"value": math.nan, "interval": [math.nan] * 2, "n": 0, "extra": {}}
         if compared.any():
+            row = summary(difference[compared], names[compared].tolist())
             row["extra"]["Euclidean"] = float(distance[compared].mean())
         row["extra"] |= {
             "missing rate": float(missing[there].mean()),
@@ -110,4 +111,4 @@ class _Trained(nn.Module):
         self.encoder, self.bottleneck = parts["encoder"], parts["bottleneck"]
 
     def forward(self, maps: Tensor) -> Landmarks:
-        return self.bottleneck(self.encoder(maps).maps)  # type: ignore[no-any-return]
+        return self.bottleneck(self.encoder(maps).maps)

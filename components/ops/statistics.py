@@ -65,7 +65,7 @@ def over_time(
     """
     table = np.concatenate(scores).astype(np.float64)
     keep = ~np.isinf(table)  # a NaN must show
-    row = summary(table[keep], np.repeat(names, table.shape[1])[keep.ravel()])
+    row = summary(table[keep], np.repeat(names, table.shape[1])[keep.ravel()].tolist())
     if seen is not None:
         for time, column in enumerate(table.T):
             finite = column[~np.isinf(column)]
@@ -116,11 +116,11 @@ def _bootstrap(
     scores: Array, clips: NDArray[np.str_], groups: NDArray[np.int64], rounds: int = 1000
 ) -> list[float]:
     """Resample whole clips, within their activity: frames of one clip are not independent."""
-    ids, clip = np.unique(clips, return_inverse=True)
-    if len(ids) == 1:
-        ids = clip = np.arange(len(scores))
+    clip = np.unique(clips, return_inverse=True)[1]
+    if not clip.any():  # one clip
+        clip = np.arange(len(scores))
     sums, counts = np.bincount(clip, scores), np.bincount(clip)
-    group_of = np.zeros(len(ids), int)
+    group_of = np.zeros(len(sums), int)
     group_of[clip] = groups
     rng = np.random.default_rng(0)
     means = []
