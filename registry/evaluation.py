@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,9 +28,11 @@ from registry.config import build_model, section
 from registry.contract import Batch
 from registry.errors import ConfigError
 from registry.loading import Datasets, frames_of, spread, to_batch
-from registry.protocols import Metric, Player
 
-Metrics = dict[str, Metric]
+if TYPE_CHECKING:
+    from registry.protocols import Metric, Player
+
+    Metrics = dict[str, Metric]
 
 
 def build_metrics(cfg: Mapping[str, Any]) -> Metrics:
