@@ -22,6 +22,8 @@ NAMES = ("predict_mean", "nearest_frame", "ridge_pixels", "ridge_blob", "trackin
 SIDE = 32  # of the images that are compared pixel by pixel
 MOVED = 15  # grey levels of 255 from the background to what moves before it
 STILL = 8  # where the camera stands still, four fifths of the pixels mostly stay this near to it
+LEAST = 5  # frames of a clip that have a background
+NOT_STILL = f"no still camera (or fewer than {LEAST} frames)"
 SHOWN = 200  # frames of a clip that its background is the median of, at most
 TOGETHER = 100  # frames of a clip that are left out at once where a penalty is chosen, at most
 
@@ -112,9 +114,11 @@ class Competitors:
                 lambda rows, y: ridge(x[rows] / scale, y, other[wanted] / scale, groups[rows]),
             )
         tested = set(map(clip_of, self._tested.names))
-        reason = f"no still camera in {len(moving & tested)} of {len(tested)} clips"
-        if not moving & tested:
-            reason = "nothing moves" if seen.any() else "no still camera in data.fit"
+        reason = "nothing moves"
+        if moving & tested:
+            reason = f"{NOT_STILL} in {len(moving & tested)} of {len(tested)} clips"
+        elif not seen.any():
+            reason = f"{NOT_STILL} in data.fit"
         return _or_mean(points, mean, reason)
 
 
@@ -173,14 +177,15 @@ def _or_mean(points: Array, mean: Array, reason: str) -> Prediction:
 
 
 def blobs(frames: Array) -> Array | None:
-    """Return what moves before the background of a clip; None if the camera does not stand still.
+    """Return what moves before the background of a clip; None if the camera does not stand still,
+    or if there are fewer than `LEAST` frames.
 
     Regions smaller than a twentieth of the largest one are noise.
 
     Shapes: frames (T, H, W) uint8 -> (T, 9): centre (x, y), second moments (xx, xy, yy) and
         extents (left, top, right, bottom) in contract coordinates; NaN where nothing moves.
     """
-    if len(frames) < 5:
+    if len(frames) < LEAST:
         return None
     chosen = np.linspace(0, len(frames) - 1, min(len(frames), SHOWN)).astype(int)
     background = np.rint(np.median(frames[chosen], axis=0)).astype(np.uint8)
@@ -218,6 +223,8 @@ def _tracked(fitted: _Frames, truth: Array, tested: _Frames) -> Array:
     points = np.full((len(tested.names), *truth.shape[1:]), np.nan)
     nearest = np.full(points.shape[:2], np.inf)
     for frames in clips.values():
+        if all(row >= 0 for _, row in frames):  # nothing to predict
+            continue
         for order in (sorted(frames, key=_time), sorted(frames, key=_back)):
             now = np.full(truth.shape[1:], np.nan)
             since, before = np.full(len(now), np.inf), None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.competitors import Competitors, blobs, follow
+from components.competitors import NOT_STILL, Competitors, blobs, follow
 from components.ops.regression import PENALTIES, by_annotation, ridge
 from registry.contract import Batch
 
@@ -215,11 +215,11 @@ def test_a_blob_needs_still_cameras():
     def remark(fit, test):
         return compete((fit, names[0], points), test)["ridge_blob"]
 
-    assert remark(fit, (moving, names[1])) == (None, "no still camera in 1 of 1 clips")
-    assert remark(moving, (list(fit), names[1])) == (None, "no still camera in data.fit")
+    assert remark(fit, (moving, names[1])) == (None, f"{NOT_STILL} in 1 of 1 clips")
+    assert remark(moving, (list(fit), names[1])) == (None, f"{NOT_STILL} in data.fit")
     mixed = [*fit, *fit, *moving], [*names[1], *names[2], *names[3]]
     found, text = remark(fit, mixed)
-    assert text == "the mean in 12 of 36 frames: no still camera in 1 of 3 clips"
+    assert text == f"the mean in 12 of 36 frames: {NOT_STILL} in 1 of 3 clips"
     np.testing.assert_allclose(
         found[24:], np.broadcast_to(points.mean(axis=0), (12, 2, 2)), rtol=1e-6
     )
