@@ -196,7 +196,7 @@ def test_both_images_share_their_batch_statistics_in_training():
         torch.testing.assert_close(getattr(found.landmarks, name), getattr(wanted, name)[2:])
     assert not torch.allclose(plain(batch).landmarks.xy, found.landmarks.xy, atol=1e-5)
     # in evaluation there is nothing to share
-    twin = transfer(image_critic=None, rasterizer=None)
+    twin = transfer(**bare)
     twin.load_state_dict(joint.state_dict())
     torch.testing.assert_close(joint.eval()(batch).render, twin.eval()(batch).render)
 
