@@ -184,10 +184,8 @@ def test_decoding_is_encoding_then_moving_every_level():
 
 def test_both_images_share_their_batch_statistics_in_training():
     batch = Batch(source=noise(2, 3, 16, 16), driving=noise(2, 3, 16, 16, seed=1))
-    plain, joint = (
-        transfer(image_critic=None, rasterizer=None),
-        transfer(image_critic=None, rasterizer=None, joint=True),
-    )
+    bare = dict(image_critic=None, rasterizer=None)
+    plain, joint = transfer(**bare), transfer(**bare, joint=True)
     assert plain.state_dict().keys() == joint.state_dict().keys()
     found = joint(batch)
     wanted = transfer()._landmarks(torch.cat((batch.source, batch.driving)))
