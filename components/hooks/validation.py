@@ -11,7 +11,7 @@ from registry.runner import Hook
 
 
 @HOOKS.register_module("hooks/validation")
-class Validation(Hook):
+class Validation(Hook):  # type: ignore[misc]
     """Compute the metrics on ``data.val`` at intervals; keep ``best.pth`` by the first of them.
 
     The lowest score is the best, or the highest if the metric says ``higher_is_better``. The test

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.metrics._support import ImageScore
 from registry.checkpoint import load, load_part
@@ -44,7 +44,7 @@ class EmbeddingDistance(ImageScore):
         part: Literal["encoder", "appearance_encoder"] = "encoder",
     ) -> None:
         if weights != "own":
-            load_part(encoder, load(weights), part, weights)
+            load_part(cast(nn.Module, encoder), load(weights), part, weights)
         super().__init__()
         self.encoder = encoder.eval()
 
