@@ -29,7 +29,7 @@ from registry import checkpoint
 from registry.build import build
 from registry.config import Train
 from registry.errors import ConfigError
-from registry.job import Job, save_config
+from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
 from registry.loading import train_loader
 from registry.trainee import Stepper
@@ -160,7 +160,13 @@ def train(
             "--work-dir, or move it away."
         )
     found = last if resume == "auto" else resume and Path(resume)
-    job = Job(cfg, work_dir, found if found and (resume != "auto" or last.is_file()) else None)
+    start = found if found and (resume != "auto" or last.is_file()) else None
+    if start is None:
+        for name, folder, origin in untrained(cfg, work_dir):
+            if rank == 0:
+                print(f"train.init: {name} comes first", flush=True)  # noqa: T201
+            train(origin, folder, resume="auto", launcher=launcher)
+    job = Job(cfg, work_dir, start)
     settings = job.settings
     cuda = torch.cuda.is_available()
     job.trainee.to(torch.device("cuda", torch.cuda.current_device()) if cuda else "cpu")

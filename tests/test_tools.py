@@ -246,13 +246,13 @@ def test_a_terminal_shows_one_bar_and_the_part_starts_from_its_origin(run):
 
 def test_an_origin_of_other_settings_is_refused(run, tmp_path, monkeypatch, capsys):
     _, work, _ = run
-    changed = write_config(tmp_path, "tiny_regressor.py", REGRESSOR.replace("1e-2", "2e-2"))
+    write_config(tmp_path, "tiny_regressor.py", REGRESSOR.replace("1e-2", "2e-2"))
     config = write_config(tmp_path, text=CHAINED)
     words = train_command(config, work.with_name("new"))[2:]
     done = inside("train", *words, monkeypatch=monkeypatch, capsys=capsys)
     origin = work.parent / "tiny_regressor"
     assert assert_refused(done) == (
-        f"error: train.init: {origin} was trained with another train.lr than {changed} has now. "
+        f"error: train.init: {origin} was trained with another train.lr than this run asks for. "
         "Move that folder away, or use a --work-dir in another one."
     )
     assert not work.with_name("new").exists()
