@@ -511,12 +511,5 @@ def test_appearance_needs_codes():
 
 
 def test_every_tensor_is_read(request):
-    require_all_read(
-        request,
-        "factorized_forward",
-        "factorized_forward_fixed",
-        "factorized_operators",
-        "factorized_published_width",
-        "factorized_train",
-        unread={},
-    )
+    names = ("forward", "forward_fixed", "operators", "published_width", "train")
+    require_all_read(request, *(f"factorized_{name}" for name in names), unread={})

@@ -93,9 +93,4 @@ def test_networks_from_a_tensorflow_checkpoint():
 
 
 def test_every_tensor_is_read(request):
-    require_all_read(
-        request,
-        "imm_operators",
-        "imm_tensorflow",
-        unread={},
-    )
+    require_all_read(request, "imm_operators", "imm_tensorflow", unread={})

@@ -387,13 +387,7 @@ def test_three_training_steps():
 
 
 def test_every_tensor_is_read(request):
-    require_all_read(
-        request,
-        "keypointgan_forward",
-        "keypointgan_operators",
-        "keypointgan_published_width",
-        "keypointgan_train",
-        unread={
-            "keypointgan_operators/output/normalise_points": "nothing here scales a pose to its box"
-        },
-    )
+    names = ("forward", "operators", "published_width", "train")
+    reason = "nothing here scales a pose to its box"
+    unread = {"keypointgan_operators/output/normalise_points": reason}
+    require_all_read(request, *(f"keypointgan_{name}" for name in names), unread=unread)

@@ -311,9 +311,4 @@ def test_embeddings(operators, name, normaliser, align_corners):
 
 
 def test_every_tensor_is_read(request):
-    require_all_read(
-        request,
-        "monkeynet_forward",
-        "monkeynet_operators",
-        unread={},
-    )
+    require_all_read(request, "monkeynet_forward", "monkeynet_operators", unread={})
