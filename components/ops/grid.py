@@ -1,13 +1,32 @@
-"""Coordinate grids: the only file that makes them."""
+"""Coordinates of pixels and grids of them: the only file that makes them."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 Grid = Literal["half_pixel", "corners", "left_edge"]
+
+
+def from_pixel(pixel: Any, size: Any) -> Any:
+    """Turn a pixel coordinate, pixel centres at integers, into a contract coordinate.
+
+    Args:
+        pixel: number, array or tensor.
+        size: pixels of the axis that spans [-1, 1]; broadcast with ``pixel``.
+
+    Example:
+        >>> from_pixel(0, 4), from_pixel(1.5, 4), from_pixel(3, 4)
+        (-0.75, 0.0, 0.75)
+    """
+    return (2 * pixel + 1) / size - 1
+
+
+def to_pixel(coordinate: Any, size: Any) -> Any:
+    """Turn a contract coordinate into a pixel coordinate: the inverse of :func:`from_pixel`."""
+    return ((coordinate + 1) * size - 1) / 2
 
 
 def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Tensor:
@@ -37,7 +56,7 @@ def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Te
         return torch.linspace(-1, 1, size, device=device).to(dtype)
     i = torch.arange(size, device=device, dtype=dtype)
     if grid == "half_pixel":
-        return (2 * i + 1) / size - 1
+        return from_pixel(i, size)
     if grid == "left_edge":
         return 2 * i / size - 1
     raise ValueError(f"unknown grid '{grid}'; use 'half_pixel', 'corners' or 'left_edge'.")
@@ -63,7 +82,7 @@ def to_pixels(xy: Tensor, height: int, width: int) -> Tensor:
         >>> to_pixels(torch.tensor([-0.75, 0.75]), 4, 4)
         tensor([0., 3.])
     """
-    return ((xy + 1) * xy.new_tensor((width, height)) - 1) / 2
+    return to_pixel(xy, xy.new_tensor((width, height)))
 
 
 def at_least_float32(x: Tensor) -> Tensor:
