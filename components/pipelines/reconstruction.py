@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.layers.history import History
 from components.ops.flips import nearer_flip
 from components.steps.adversarial import critic_scores, frozen_call
 from components.steps.transfer import follow, repeated
@@ -34,6 +35,7 @@ class Reconstruction(nn.Module):
         compositor: joins the decoded foreground with a background taken from the source.
         prior: scores predicted pose images against drawn prior poses (D_Y).
         prior_image_critic: judges images rendered from prior poses, given the source (D_X).
+        prior_image_history: earlier ones kept to train it on, each with its source; 0 for none.
         image_critic: judges renders against their targets (the factorized model's on KTH).
         through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's
             pose image itself and the bottleneck only reads points off (the CycleGAN rows).
@@ -59,6 +61,7 @@ class Reconstruction(nn.Module):
         compositor: nn.Module | None = None,
         prior: nn.Module | None = None,
         prior_image_critic: nn.Module | None = None,
+        prior_image_history: int = 0,
         image_critic: nn.Module | None = None,
         through_bottleneck: bool = True,
         bottleneck_apart: bool = False,
@@ -79,6 +82,10 @@ class Reconstruction(nn.Module):
         self.compositor = compositor
         self.prior = prior
         self.prior_image_critic = prior_image_critic
+        self.prior_image_history = None
+        if prior_image_critic is not None and prior_image_history:
+            side = rasterizer.image_size
+            self.prior_image_history = History(size=prior_image_history, shape=(6, side, side))
         self.image_critic = image_critic
         self.through_bottleneck = through_bottleneck
         self.bottleneck_apart = bottleneck_apart
@@ -143,7 +150,11 @@ class Reconstruction(nn.Module):
                 terms["prior_cycle"] = self.encoder(prior_render)
             if self.prior_image_critic is not None:
                 terms["image_critic"] = critic_scores(
-                    self.prior_image_critic, prior_render, driving, source
+                    self.prior_image_critic,
+                    prior_render,
+                    driving,
+                    source,
+                    replay=self.prior_image_history,
                 )
         return terms
 

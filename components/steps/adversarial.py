@@ -37,17 +37,20 @@ def critic_scores(
         real: real batch.
         condition: further inputs of the critic, the same for both; the critic's own scores send
             no gradient to them.
-        replay: a pool of earlier fakes that the critic's own fake scores are drawn from.
+        replay: a pool of earlier fakes, each with its conditions as further channels, that the
+            critic's own fake scores are drawn from.
 
     Shapes:
         fake, real (B, C, H, W)
     """
-    old = fake.detach() if replay is None else replay(fake.detach())
     fixed = [value.detach() for value in condition]
+    old = [fake.detach(), *fixed]
+    if replay is not None:
+        old = list(replay(torch.cat(old, dim=1)).split([value.shape[1] for value in old], dim=1))
     generator = frozen_call(critic, fake, *condition)
     if not isinstance(generator, Judgement):
         return CriticScores(
-            generator=generator, fake=critic(old, *fixed), real=critic(real.detach(), *fixed)
+            generator=generator, fake=critic(*old), real=critic(real.detach(), *fixed)
         )
     # in this order: spectral normalisation makes one step per call
     wanted = frozen_call(critic, real, *condition)
@@ -55,6 +58,6 @@ def critic_scores(
         generator=generator.scores,
         generator_features=generator.features,
         real_features=wanted.features,
-        fake=critic(old, *fixed).scores,
+        fake=critic(*old).scores,
         real=critic(real.detach(), *fixed).scores,
     )
