@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.ops.grid import from_pixel
+from components.ops.pixels import from_pixel
 
 FITS = ("stretch", "pad", "crop")
 

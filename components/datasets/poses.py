@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from components.data.annotations import MISSING, keypoint_indices, read_coco, read_csv
 from components.data.labels import read_penn_action, read_pts
-from components.ops.grid import from_pixel
+from components.ops.pixels import from_pixel
 from registry.roles import DATASETS
 
 Array = NDArray[Any]

@@ -24,7 +24,7 @@ from components.data.figures import (
     paint,
     with_twins,
 )
-from components.ops.grid import from_pixel, to_pixel
+from components.ops.pixels import from_pixel, to_pixel
 from registry.roles import DATASETS
 
 T = TypeVar("T")
