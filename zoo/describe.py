@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.data.fit import fit_options
-from components.drawing import limbs
-from registry.build import arguments_of, build, resolve
+from registry.build import arguments_of, build, resolve, slots_of
 from registry.errors import ConfigError
 from registry.plugins import plugin_of
-from registry.roles import slot_role
 from zoo.schema import COORDINATES, PREPROCESS
 
 TASK_OF = {
@@ -20,7 +18,7 @@ TASK_OF = {
     "pipelines/forecast": "forecasting",
     "pipelines/pose_autoencoder": "pose-regression",
 }
-TRAINING_ONLY = ("critics", "priors")  # roles that no finished model runs
+TRAINING_ONLY = {"critics", "priors"}  # roles that no finished model runs
 
 
 def inference(model: Any) -> Any:
@@ -40,12 +38,18 @@ def inference(model: Any) -> Any:
     defaults = {k: p.default for k, p in arguments.items() if p.default is not p.empty}
     # the config's own order, in which parts draw their first weights
     kept = {**model, **{k: v for k, v in defaults.items() if k not in model}}
-    if getattr(cls, "fetches_weights", False):
+    if cls.fetches_weights:
         kept["weights"] = "random"
-    for key in kept:
-        if slot_role(key) in TRAINING_ONLY:
-            kept[key] = None
+    kept |= dict.fromkeys(training_only(cls))
     return {key: inference(value) for key, value in kept.items()}
+
+
+def training_only(cls: Any) -> list[str]:
+    """Return the arguments of a class whose parts no finished model runs."""
+    from registry.protocols import role_of
+
+    slots = slots_of(cls).items()
+    return [key for key, parts in slots if {role_of(part) for part in parts} <= TRAINING_ONLY]
 
 
 def plugins_in(model: Any) -> list[dict[str, str]]:
@@ -74,7 +78,7 @@ def types_in(node: Any) -> list[str]:
 
 def frames_needed(model: Any) -> int:
     """Return how many frames a prediction takes: those a forecast is given, or one."""
-    return int(getattr(model, "given", 1))
+    return int(model.frames)
 
 
 def preprocess_of(cfg: Mapping[str, Any], frames: int) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def keypoints_of(cfg: Mapping[str, Any], count: int) -> dict[str, Any]:
         groups = {"foreground": list(range(count))}
     if len(named) != count:
         named = tuple(f"{'fg' if groups else 'kp'}{k:02d}" for k in range(count))
-    edges = [list(edge) for edge in limbs(cfg)] if annotated else []
+    edges = [list(edge) for edge in cfg["model"].get("rasterizer", {}).get("edges", ())]
     return {
         "count": count,
         "names": list(named),

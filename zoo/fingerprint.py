@@ -54,7 +54,7 @@ def _samples(value: Tensor) -> Tensor:
 
 def _inputs(model: Any, size: int) -> dict[str, Tensor]:
     if not hasattr(model, "predict"):
-        count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
+        count = len(model.rasterizer.edges())
         angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
         return {"poses": torch.from_numpy(0.8 * np.sin(angles))}
     from components.datasets.puppets import Puppets
@@ -136,7 +136,7 @@ def landmarks_of(model: Any, image_size: int | None) -> Any:
             if hasattr(model, "predict"):
                 size = image_size or 64
                 return model.predict(torch.full((1, 3, size, size), 0.5, device=device)).landmarks
-            count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
+            count = len(model.rasterizer.edges())
             return model(Batch(poses=torch.zeros(1, count, 2, device=device))).prior_landmarks
     finally:
         model.train(training)

@@ -310,7 +310,7 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def _version(cls: Any) -> int:
     """Return a pipeline's version, raised when old weights no longer fit it."""
-    return int(getattr(cls, "version", 1))
+    return int(cls.version)
 
 
 def construct(

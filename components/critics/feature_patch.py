@@ -27,7 +27,7 @@ class FeaturePatch(nn.Module):
         scales: number of scales 1, 1/2, 1/4 ..., each with weights of its own.
 
     Shapes:
-        image (B, 3, H, W), drawn (B, K, H, W) if K > 0
+        image (B, 3, H, W), condition: drawn landmarks (B, K, H, W), if K > 0
         -> Judgement with one score (B, 1, h, w) per scale, features: one (B, width, i, j) per block
         of each scale; 256 -> 126, 61, 29, 26 with four blocks
     Range:
@@ -36,6 +36,8 @@ class FeaturePatch(nn.Module):
     Differs: as both official codes, no norm in the first block; at further scales drawn maps are
         reduced as the image is, FOMM draws them anew (its configs have one scale)
     """
+
+    fills = ("features",)
 
     def __init__(
         self,
@@ -54,7 +56,7 @@ class FeaturePatch(nn.Module):
         self.norms = nn.ModuleList([nn.Identity(), *norms])
         self.last = spectral_norm(last) if spectral else last
         self.pools = len(widths) if pool_last else len(widths) - 1
-        self.num_landmarks = num_landmarks
+        self.num_landmarks, self.conditional = num_landmarks, num_landmarks > 0
         self.further = nn.ModuleList(
             FeaturePatch(
                 widths=widths, num_landmarks=num_landmarks, pool_last=pool_last, spectral=spectral
@@ -62,16 +64,16 @@ class FeaturePatch(nn.Module):
             for _ in range(scales - 1)
         )
 
-    def forward(self, image: Tensor, drawn: Tensor | None = None) -> Judgement:
-        given = 0 if drawn is None else drawn.shape[1]
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Judgement:
+        given = 0 if condition is None else condition.shape[1]
         if given != self.num_landmarks:
             raise ValueError(
                 f"critics/feature_patch: {given} drawn landmarks, but num_landmarks is "
                 f"{self.num_landmarks}. The pipeline's rasterizer draws them: give both or neither."
             )
-        x = image if drawn is None else torch.cat((image, drawn), dim=1)
+        x = image if condition is None else torch.cat((image, condition), dim=1)
         smaller = [
-            critic(reduce(image, 2**i), None if drawn is None else reduce(drawn, 2**i))
+            critic(reduce(image, 2**i), None if condition is None else reduce(condition, 2**i))
             for i, critic in enumerate(self.further, start=1)
         ]
         features = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from registry.contract import Batch, Landmarks, Outputs, need
+from registry.protocols import Bottleneck, Rasterizer
 from registry.roles import PIPELINES
 
 
@@ -19,7 +20,10 @@ class PoseAutoencoder(nn.Module):
     Source: keypointgan eq 7; keypointgan sec F.2
     """
 
-    def __init__(self, *, rasterizer: nn.Module, bottleneck: nn.Module) -> None:
+    task = "pose-regression"
+    fills = frozenset({"prior_drawn", "prior_landmarks"})
+
+    def __init__(self, *, rasterizer: Rasterizer, bottleneck: Bottleneck) -> None:
         super().__init__()
         self.rasterizer = rasterizer
         self.bottleneck = bottleneck
