@@ -169,7 +169,8 @@ class Batch:
     )
     extra: Mapping[str, Tensor] = extras("what else a data set or a transform hands on.")
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @_documented
@@ -192,7 +193,8 @@ class Landmarks:
     )
     extra: Mapping[str, Tensor] = extras("what else a bottleneck hands on, batch first.")
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @_documented
@@ -210,7 +212,8 @@ class Encoding:
     )
     codes: Tensor | None = tensor("B K D", "one appearance vector per part.", "an encoder of parts")
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @_documented
@@ -222,7 +225,8 @@ class Pose:
     landmarks: Landmarks = field(metadata={"about": "of the bottleneck."})
     drawn: Tensor = tensor("B C H W", "of the rasterizer.", required=True)
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @_documented
@@ -233,7 +237,8 @@ class Appearance:
     codes: Tensor | None = tensor("B K D", "one vector per part.", "an encoder of parts")
     image: Tensor | None = tensor("B D h w", "one map.", "an encoder of maps")
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @_documented
@@ -245,7 +250,8 @@ class Layers:
     background: Tensor = tensor("B 3 H W", "what lies behind it.", required=True)
     mask: Tensor | None = tensor("B 1 H W", "1 = foreground.", "compositors/mask_blend")
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @_documented
@@ -272,7 +278,8 @@ class Motion:
         "motions/monkeynet or motions/dense_motion",
     )
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,4 +407,5 @@ class Outputs:
     frames: Tensor | None = tensor("B T 3 H W", "predicted frames.", FORECAST)
     extra: Mapping[str, Tensor] = extras("what else a pipeline hands to losses and metrics.")
 
-    __post_init__ = _check
+    def __post_init__(self) -> None:
+        _check(self)

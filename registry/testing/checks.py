@@ -450,7 +450,8 @@ def _check_transform(transform: Any, name: str) -> None:
         fine = -1e-4 <= float(image.min()) <= float(image.max()) <= 1 + 1e-4
         same = image.shape == (copies * BATCH, *getattr(batch, field).shape[1:])
         _require(fine and same, f"{name}: '{field}' must keep its shape and range [0, 1]")
-    bare = transform(replace(batch, **dict.fromkeys(transform.fills)), seeds)
+    without: dict[str, Any] = dict.fromkeys(transform.fills)
+    bare = transform(replace(batch, **without), seeds)
     missing = [field for field in transform.fills if getattr(bare, field) is None]
     _require(not missing, f"{name}: it says that it fills {', '.join(missing)} and does not")
     _check_seeded(found, copies, name)

@@ -180,7 +180,8 @@ class Example:
     def of(self, role: str) -> tuple[Any, ...]:
         """Return the inputs of the part: its own example, else that of its role."""
         own = type(self.part).example
-        return own(self.part, self) if own is not None else getattr(self, role)()
+        inputs: tuple[Any, ...] = own(self.part, self) if own is not None else getattr(self, role)()
+        return inputs
 
     def encoders(self) -> tuple[Any, ...]:
         if not self.part.needs_pose:
