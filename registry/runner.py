@@ -27,7 +27,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registry import checkpoint
 from registry.build import build
-from registry.config import Train
+from registry.config import Train, section
 from registry.errors import ConfigError
 from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
@@ -161,11 +161,13 @@ def train(
         )
     found = last if resume == "auto" else resume and Path(resume)
     start = found if found and (resume != "auto" or last.is_file()) else None
+    every, folder = section(cfg, "train").log_every, str(work_dir)
+    progress = build({"type": "hooks/progress", "every": every, "folder": folder}, "train")
     if start is None:
-        for name, folder, origin in untrained(cfg, work_dir):
+        for name, beside, origin in untrained(cfg, work_dir):
             if rank == 0:
-                print(f"train.init: {name} comes first", flush=True)  # noqa: T201
-            train(origin, folder, resume="auto", launcher=launcher)
+                progress.say(f"train.init: {name} comes first")
+            train(origin, beside, resume="auto", launcher=launcher)
     job = Job(cfg, work_dir, start)
     settings = job.settings
     cuda = torch.cuda.is_available()
@@ -175,9 +177,7 @@ def train(
         job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=average)
     if settings.compile:
         job.trainee.pipeline.compile()
-    job.progress = build(
-        {"type": "hooks/progress", "every": settings.log_every, "folder": str(work_dir)}, "train"
-    )
+    job.progress = progress
     prepare(job, rank, ranks)
     loader = train_loader(
         job.datasets,

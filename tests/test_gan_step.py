@@ -168,8 +168,8 @@ def test_history_is_part_of_the_state():
 class Sum(torch.nn.Module):
     """A critic whose score shows what it was given: image + 100 * condition."""
 
-    def forward(self, image: torch.Tensor, condition: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (image + 100 * condition,)
+    def forward(self, image: torch.Tensor, condition: torch.Tensor) -> Judgement:
+        return Judgement(scores=(image + 100 * condition,))
 
 
 def test_a_replayed_fake_keeps_its_condition():

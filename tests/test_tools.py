@@ -138,7 +138,8 @@ def test_train_writes_its_folder(run):
 
     log = [line.partition(" ")[2] for line in (work / "log.txt").read_text().splitlines()]
     assert log == [line for line in output.splitlines() if line in log]
-    assert len(log) == 1 + ITERATIONS
+    assert log[0] == "train.init: tiny_regressor comes first"
+    assert len(log) == 2 + ITERATIONS
 
     (panel,) = (work / "panels").iterdir()
     assert panel.name == "0000006.png"
