@@ -138,18 +138,19 @@ def held_out(job: Job, frames: int = 48) -> Iterator[np.ndarray]:
         job: a finished run.
         frames: show this many.
     """
-    dataset, pipeline = job.datasets("test"), job.evaluated()
+    dataset: Any = job.datasets("test")
+    pipeline: Any = job.evaluated()
     device = next(pipeline.parameters()).device
     if hasattr(pipeline, "forecast"):
         for arrays in frames_of(dataset, range(min(4, len(dataset))), batch_size=1):
-            batch = to_batch(arrays, device)
+            batch: Any = to_batch(arrays, device)
             yield from forecast_pictures(batch.frames[0], pipeline.infer(batch).frames[0])
         return
-    last = to_batch(next(iter(frames_of(dataset, [len(dataset) - 1], batch_size=1))), device)
+    last: Any = to_batch(next(iter(frames_of(dataset, [len(dataset) - 1], batch_size=1))), device)
     moves = hasattr(pipeline, "animator") and last.source is not None
     move = pipeline.animator(last.source[0]) if moves else None
     for arrays in frames_of(dataset, range(min(frames, len(dataset))), batch_size=16):
-        images = to_batch(arrays, device).driving
+        images: Any = to_batch(arrays, device).driving
         points = pipeline.predict(images).landmarks.xy
         scale = max(1, 256 // images.shape[-1])
         pictures = [overlay(*two, pipeline.limbs(), scale) for two in zip(images, points)]

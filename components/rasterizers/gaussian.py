@@ -45,7 +45,7 @@ class Gaussian(nn.Module):
         normaliser: float | Literal["sum"] = 1.0,
     ) -> None:
         super().__init__()
-        self.image_size, self.size, self.kernel = image_size, image_size // stride, kernel
+        self.size, self.kernel = image_size // stride, kernel
         self.variance, self.scale, self.grid = variance, scale, grid
         self.normaliser = normaliser
 
