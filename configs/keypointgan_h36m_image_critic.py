@@ -42,7 +42,7 @@ model = dict(
     prior=dict(
         type="priors/unpaired_poses", image_size=image_size, history=50,
         critic=dict(type="critics/multiscale_patch", width=critic_width, scales=3)),
-    prior_image_history=50, image_size=image_size, prior_image_critic=dict(
+    prior_image_history=50, prior_image_side=image_size, prior_image_critic=dict(
         type="critics/conditional_image", width=image_critic_width, image_size=image_size),
 )
 losses = dict(

@@ -210,7 +210,7 @@ def test_the_image_critic_of_prior_poses_has_a_pool():
     image, poses = torch.rand(2, 3, 64, 64, generator=random), torch.rand(2, 4, 2, generator=random)
     batch = Batch(source=image, driving=image, target=image, poses=poses)
     outputs = []
-    for extra in ({}, {"prior_image_history": 4, "image_size": 64}):
+    for extra in ({}, {"prior_image_history": 4, "prior_image_side": 64}):
         torch.manual_seed(0)
         pipeline = build({**node, **extra})
         outputs.append([pipeline(batch).image_critic.fake[0] for _ in range(4)])
@@ -220,5 +220,7 @@ def test_the_image_critic_of_prior_poses_has_a_pool():
     # the first two batches fill it and go through as they are
     assert all(map(torch.equal, outputs[0][:2], outputs[1][:2]))
     assert build(node).prior_image_history is None
-    with pytest.raises(ConfigError, match="prior_image_history keeps images: give image_size"):
+    with pytest.raises(
+        ConfigError, match="prior_image_history keeps images: give prior_image_side"
+    ):
         build({**node, "prior_image_history": 4})

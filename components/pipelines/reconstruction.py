@@ -53,7 +53,7 @@ class Reconstruction(nn.Module):
         prior: scores predicted pose images against drawn prior poses (D_Y).
         prior_image_critic: judges images rendered from prior poses, given the source (D_X).
         prior_image_history: earlier ones kept to train it on, each with its source; 0 for none.
-        image_size: side of the images; only that pool needs it.
+        prior_image_side: side in pixels of the images in that pool.
         image_critic: judges renders against their targets (the factorized model's on KTH).
         through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's
             pose image itself and the bottleneck only reads points off (the CycleGAN rows).
@@ -80,7 +80,7 @@ class Reconstruction(nn.Module):
         prior: Prior | None = None,
         prior_image_critic: Critic | None = None,
         prior_image_history: int = 0,
-        image_size: int = 0,
+        prior_image_side: int = 0,
         image_critic: Critic | None = None,
         through_bottleneck: bool = True,
         bottleneck_apart: bool = False,
@@ -105,9 +105,9 @@ class Reconstruction(nn.Module):
         self.prior_image_critic = prior_image_critic
         self.prior_image_history = None
         if prior_image_critic is not None and prior_image_history:
-            if not image_size:
-                raise ValueError("prior_image_history keeps images: give image_size, their side.")
-            shape = (6, image_size, image_size)
+            if not prior_image_side:
+                raise ValueError("prior_image_history keeps images: give prior_image_side.")
+            shape = (6, prior_image_side, prior_image_side)
             self.prior_image_history = History(size=prior_image_history, shape=shape)
         self.image_critic = image_critic
         self.through_bottleneck = through_bottleneck
