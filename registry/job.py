@@ -21,7 +21,7 @@ from registry.errors import ConfigError
 from registry.evaluation import build_metrics, evaluate, require_fit, write_metrics
 from registry.loading import Datasets
 from registry.trainee import Trainee
-from registry.wiring import check_losses, training_fields
+from registry.wiring import check_losses, check_metrics, training_fields
 
 FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
 FREE = (
@@ -106,8 +106,10 @@ class Job:
         self.settings: Train = section(cfg, "train")
         self.data: Data = section(cfg, "data")
         self.datasets = Datasets(self.data)
+        metrics: dict[str, Any] = {}
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
-            require_fit(build_metrics(cfg), self.datasets)
+            metrics = build_metrics(cfg)
+            require_fit(metrics, self.datasets)
             self.datasets("test")
         torch.manual_seed(self.settings.seed)
         pipeline = build_model(cfg, to_fill=resume is not None)
@@ -119,6 +121,7 @@ class Job:
         transforms = build(list(self.data.transforms), "data.transforms", "transforms")
         fields = training_fields(self.datasets("train"), transforms, self.datasets("prior"))
         check_losses(pipeline, losses, fields)
+        check_metrics(pipeline, metrics)
         self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
         self.ema: AveragedModel | None = None
 
