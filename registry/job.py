@@ -19,6 +19,7 @@ from registry.config import Data, Train, build_model, section
 from registry.errors import ConfigError
 from registry.evaluation import build_metrics, require_fit
 from registry.loading import Datasets
+from registry.sizes import image_size
 from registry.trainee import Trainee
 
 FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
@@ -77,6 +78,7 @@ class Job:
         self.settings: Train = section(cfg, "train")
         self.data: Data = section(cfg, "data")
         self.datasets = Datasets(self.data)
+        image_size(cfg)  # refuses two that differ
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
             require_fit(build_metrics(cfg), self.datasets)
             self.datasets("test")

@@ -333,7 +333,7 @@ def test_export(ask, model, tmp_path):
     assert code == 0, err
     first, second = said.splitlines()
     assert first == f"{out}: images -> xy"
-    assert re.fullmatch(r"greatest difference from the model: xy \d\S*", second)
+    assert re.fullmatch(r"largest difference from the model: xy \d\S*", second)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = zoo.load(model).predict(pixels).landmarks.xy
     found = torch.jit.load(out)(pixels)

@@ -117,7 +117,7 @@ def test_round_trip(hub, client, tmp_path):
     assert folder_content(Path(pulled[0]["path"])) == folder_content(old)
 
     asked = len(hub.log)
-    assert client("zoo.hub.fetch", "alice/trip", first["commit"])[1] == first["commit"]
+    assert client("fetch", "alice/trip", revision=first["commit"])[1] == first["commit"]
     assert client("zoo.hub.is_cached", "alice/trip", first["commit"])
     assert not client("zoo.hub.is_cached", "alice/trip", NEVER)
     assert len(hub.log) == asked  # a commit in the cache needs no request
@@ -310,7 +310,7 @@ def test_offline_takes_what_is_whole_and_says_what_is_missing(hub, client, tmp_p
             f"{snapshot}; a download was probably interrupted. On a connected machine run "
             "`keypoint-zoo pull hf:bob/offline`."
         )
-        assert offline("zoo.hub.fetch", "bob/offline", weights=False)[1] == commit
+        assert offline("fetch", "bob/offline", weights=False)[1] == commit
         for path in snapshot.iterdir():  # as another tool leaves it that fetched one file
             if path.name != "config.json":
                 path.unlink()
@@ -318,22 +318,22 @@ def test_offline_takes_what_is_whole_and_says_what_is_missing(hub, client, tmp_p
         assert (
             "5 of 6 files missing (manifest.json, README.md, model.safetensors, ..." in error.text
         )
-        assert offline("zoo.hub.cached_problems") == [[str(snapshot), "5 of 6 files missing"]]
+        assert offline("zoo.cache.cached_problems") == [[str(snapshot), "5 of 6 files missing"]]
     assert hub.log == []
     assert weight(client(PULL, "hf:bob/offline", cache_dir=home / "hub")["path"]) == 0.0
 
 
 def test_only_the_description_is_fetched_where_that_is_enough(hub, client, tmp_path):
     published(hub, "bob/light")
-    folder, commit = client("zoo.hub.fetch", "bob/light", weights=False, cache_dir=tmp_path)
+    folder, commit = client("fetch", "bob/light", weights=False, cache_dir=tmp_path)
     assert not (Path(folder) / "model.safetensors").exists()
-    assert client("zoo.hub.cached_problems", tmp_path) == []
+    assert client("zoo.cache.cached_problems", tmp_path) == []
     assert not client("zoo.hub.is_cached", "bob/light", commit, tmp_path)
-    where = client("zoo.sources.locate", "hf:bob/light", cache_dir=tmp_path, weights=False)
+    where = client("locate", "hf:bob/light", cache_dir=tmp_path, weights=False)
     assert (where["package"]["config"]["name"], where["commit"]) == ("demo", commit)
     assert not (Path(folder) / "model.safetensors").exists()
     hub.log.clear()
-    assert client("zoo.hub.fetch", "bob/light", weights=False, cache_dir=tmp_path)[1] == commit
+    assert client("fetch", "bob/light", weights=False, cache_dir=tmp_path)[1] == commit
     assert len(hub.log) == 1  # what main is
     assert weight(client(PULL, "hf:bob/light", cache_dir=tmp_path)["path"]) == 0.0
 
@@ -432,7 +432,7 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
             "other",
             "model.safetensors",
             "UnknownEntryError",
-            "eve/other at {} is no package of keypoint-zoo: it has no manifest.json.",
+            "eve/other at {} is not a package of keypoint-zoo: it has no manifest.json.",
         ),
     ]:
         commit = hub.commit(f"eve/{name}", {file: b"x", "config.json": b"{}"})
@@ -446,7 +446,7 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
         ("eve/out", "../../x"),
         ("x", None),
     ]:
-        error = client.fail("zoo.hub.fetch", repo_id, revision, offline=True)
+        error = client.fail("fetch", repo_id, revision, offline=True)
         assert error.kind == "UnknownEntryError"
 
     # beside a package, pickles are not fetched
@@ -539,7 +539,7 @@ def test_what_killed_downloads_leave_is_found(hub, client, tmp_path):
         part.write_bytes(b"part")
     for part in (old, foreign):
         os.utime(part, (1, 1))
-    found = client("zoo.hub.cached_problems", tmp_path)
+    found = client("zoo.cache.cached_problems", tmp_path)
     assert found == [[str(old), "left over from an interrupted download"]]
 
 

@@ -7,12 +7,12 @@ Names and texts may come from anywhere, so each is quoted (front matter) or esca
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from zoo.errors import PublishRefusedError
+from zoo.schema import check_evaluation, check_license
 
 BEGIN, END = "<!-- notes -->", "<!-- /notes -->"
 
@@ -63,8 +63,6 @@ def render(
     evaluation: Mapping[str, Any],
     *,
     license: str,
-    license_name: str | None = None,
-    license_link: str | None = None,
     repo_id: str | None = None,
     human: str = "",
     pictures: Sequence[str] = (),
@@ -75,25 +73,30 @@ def render(
     Args:
         config: content of ``config.json``.
         evaluation: content of ``evaluation.json``.
-        license: the Hub's identifier of the weights' licence; never guessed.
-        license_name, license_link: of a licence ``other``.
+        license: the Hub's identifier of the weights' licence; never guessed. The text of
+            ``other`` is the package's LICENSE.
         repo_id: where the package will be published; decides how the card says to load it.
         human: what stands between the markers; see :func:`human_part`.
         pictures: files below ``assets/``.
         summary: one sentence; that of the zoo's entry of this name without.
 
     Raises:
-        PublishRefusedError: no licence, results that cannot be published, markers in ``human``.
+        PublishRefusedError: no licence, or markers in ``human``.
+        IntegrityError: results that cannot be published.
     """
-    licence = _licence(config, license, license_name, license_link)
-    results = list(evaluation.get("results", ()))
-    _check_results(results)
+    name = str(config["name"])
+    check_license(license, True, f"'{name}'")
+    licence = {"license": license}
+    if license == "other":
+        licence |= {"license_name": f"{name} licence", "license_link": "LICENSE"}
+    check_evaluation(evaluation, f"'{name}'")
+    results = evaluation["results"]
     if BEGIN in human or END in human:
         raise PublishRefusedError(f"the notes hold {BEGIN} or {END}; these lines frame them.")
-    reference = f"hf:{repo_id}" if repo_id else str(config["name"])
+    reference = f"hf:{repo_id}" if repo_id else name
     about = _about(config)
     sections = [
-        f"# {_text(config['name'])}",
+        f"# {_text(name)}",
         *(_picture(file) for file in pictures),
         _text(summary or about["summary"]),
         _description(config),
@@ -134,49 +137,6 @@ def human_part(text: str) -> str:
             f"README.md: the notes must stand between one line {BEGIN} and one line {END}."
         )
     return "\n".join(lines[begins[0] + 1 : ends[0]]).strip()
-
-
-def _licence(
-    config: Mapping[str, Any], license: str | None, name: str | None, link: str | None
-) -> dict[str, str]:
-    if not isinstance(license, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        given = f"{license!r} is no identifier of a licence" if license else "no licence is given"
-        raise PublishRefusedError(
-            f"'{config['name']}': {given} for the weights, and none is guessed. Say "
-            "license='apache-2.0', or another identifier of the Hub, or license='other' with "
-            "license_name and license_link='LICENSE'."
-        )
-    if license != "other":
-        return {"license": license}
-    if not name or not link:
-        raise PublishRefusedError(
-            f"'{config['name']}': license='other' needs license_name and license_link='LICENSE', "
-            "and the text in the package's LICENSE."
-        )
-    return {"license": license, "license_name": name, "license_link": link}
-
-
-def _check_results(results: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse results that the Hub's model-index, or a reader, could not take."""
-    for i, row in enumerate(results):
-        where = f"evaluation.json: results[{i}]"
-        texts = [row.get(key) for key in ("task", "protocol", "metric", "unit", "origin")]
-        texts += [row.get("dataset", {}).get(key) for key in ("id", "name")]
-        if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise PublishRefusedError(
-                f"{where}: task, protocol, metric, unit, origin, dataset id and name are needed."
-            )
-        if row["origin"] not in ORIGINS:
-            raise PublishRefusedError(
-                f"{where}: origin {row['origin']!r} is none of {', '.join(ORIGINS)}."
-            )
-        value = row.get("value")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not _finite(value):
-            raise PublishRefusedError(f"{where}: the value {value!r} is no finite number.")
-
-
-def _finite(value: float) -> bool:
-    return isinstance(value, int) or math.isfinite(value)
 
 
 def _about(config: Mapping[str, Any]) -> dict[str, str]:
@@ -309,7 +269,7 @@ def _bullets(items: Mapping[str, Any]) -> Iterator[str]:
 
 def _picture(file: str) -> str:
     if not re.fullmatch(r"assets/[A-Za-z0-9_-][A-Za-z0-9_.-]*\.png", file):
-        raise PublishRefusedError(f"{file!r} is no picture of a package; they are assets/*.png.")
+        raise PublishRefusedError(f"{file!r} is not a picture of a package, assets/*.png.")
     return f"![{file.removeprefix('assets/').removesuffix('.png')}]({file})"
 
 

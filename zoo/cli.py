@@ -30,11 +30,11 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells call what SIGINT and SIGPIPE en
 REF = "a name of the zoo, hf:owner/name[@revision], or dir:path"
 EXIT_CODES = """\
 exit status:
-  0  fine               4    no network, or offline and not in the cache
-  1  a check failed     5    the Hub refuses this account
-  2  wrong words,       6    needs another version, a plugin, or other weights
-     files or values    130  interrupted
-  3  no such entry      141  nobody reads the answer any more"""
+  0  fine                4    no network, or offline and not in the cache
+  1  a check failed      5    the Hub refuses this account
+  2  usage error: words, 6    needs another version, a plugin, or other weights
+     files or values     130  interrupted
+  3  no such entry       141  broken pipe"""
 
 
 class Answer(NamedTuple):
@@ -191,7 +191,8 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
     yield "how", entry.how
     official = f"keypoint-zoo convert {entry.converter} FILE --config {entry.name}"
     yield "convert", f"{official} --license L --out DIR" if entry.converter else ""
-    yield "config", str(entry.config or "")
+    options = ", ".join(f"{key}={value}" for key, value in entry.options.items())
+    yield "config", f"{entry.config or ''}{f' with {options}' if options else ''}"
     if config is None:
         return
     stated, size = config["weights"]["model.safetensors"], config["preprocess"]["image_size"]
@@ -273,19 +274,15 @@ def _doctor(args: argparse.Namespace) -> Answer:
 
 
 def _card(args: argparse.Namespace) -> Answer:
-    from zoo import card, folder, index, package
+    from zoo import card, folder, package, schema
 
     place = args.folder.removeprefix("dir:")
     found = package.open_package(place, weights=args.write, edited="README.md")
     old = (found.root / "README.md").read_text()
-    licence = index.licence_of(old) or ""
-    other = licence == "other"
     text = card.render(
         found.config,
         found.evaluation,
-        license=licence,
-        license_name=f"{found.config['name']} licence" if other else None,
-        license_link="LICENSE" if other else None,
+        license=schema.licence_of(old) or "",
         human=card.human_part(old),
         pictures=sorted(file for file in found.manifest["files"] if file.startswith("assets/")),
     )
@@ -325,7 +322,7 @@ def _export(args: argparse.Namespace) -> Answer:
     done = export(model, args.out, args.format, part=args.part, images=images)
     apart = ", ".join(f"{name} {value:.2g}" for name, value in done.differences.items())
     line = f"{done.path}: {', '.join(done.inputs)} -> {', '.join(done.outputs)}"
-    return Answer(done, [line, f"greatest difference from the model: {apart}"])
+    return Answer(done, [line, f"largest difference from the model: {apart}"])
 
 
 def _predict(args: argparse.Namespace) -> Answer:

@@ -1,4 +1,4 @@
-"""What is asked of the Hub's client, whose errors become ours.
+"""Wraps the Hub's client and its errors.
 
 The token is passed on to the client and never put in a message.
 """
@@ -51,8 +51,8 @@ def list_tree(repo_id: str, commit: str, token: str | None) -> dict[str, Any]:
     files = {row.path: row for row in rows if hasattr(row, "blob_id")}
     if len(files) > MAX_FILES or len(rows) > 4 * MAX_FILES:
         raise IntegrityError(
-            f"{repo_id} at {commit[:8]} has more than {MAX_FILES} files; a package has not. "
-            "Nothing was fetched."
+            f"{repo_id} at {commit[:8]} has more than {MAX_FILES} files; at most {MAX_FILES} are "
+            "allowed. Nothing was fetched."
         )
     for path in files:
         if path.startswith("/") or "\\" in path or ".." in path.split("/"):

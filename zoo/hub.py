@@ -31,7 +31,6 @@ from huggingface_hub import errors as client
 
 from zoo.cache import (
     WEIGHTS,
-    cached_problems,
     folder_of,
     from_cache,
     is_commit,
@@ -51,6 +50,7 @@ from zoo.errors import (
 )
 from zoo.index import Entry
 from zoo.package import PATTERNS, PICKLES, Package, check_publishable, open_package
+from zoo.refs import Access
 
 LIBRARY_TAG = "keypoint-zoo"
 TIMEOUT = 30.0  # seconds that the Hub may think about a revision
@@ -61,20 +61,13 @@ def is_offline(offline: bool | None = None) -> bool:
     return bool(constants.HF_HUB_OFFLINE) if offline is None else offline
 
 
-def resolve(
-    repo_id: str,
-    revision: str | None = None,
-    *,
-    token: str | None = None,
-    cache_dir: str | Path | None = None,
-) -> str:
+def resolve(repo_id: str, access: Access) -> str:
     """Ask the Hub, once, which commit a revision is; a full commit needs no request.
 
     Args:
         repo_id: ``owner/name``.
-        revision: tag, branch or commit; the main branch without.
-        token: instead of the stored one.
-        cache_dir: where to look for an older commit to name if the Hub does not answer.
+        access: revision (the main branch without) and token; in its cache, an older commit is
+            looked for to name if the Hub does not answer.
 
     Returns:
         40 hexadecimal digits.
@@ -84,7 +77,8 @@ def resolve(
         AccessError: not for this account.
         HubUnreachableError: the Hub does not answer.
     """
-    storage = folder_of(repo_id, revision, cache_dir)
+    revision, token = access.revision, access.token
+    storage = folder_of(repo_id, revision, access.cache_dir)
     if revision and is_commit(revision):
         return revision
     try:
@@ -95,61 +89,48 @@ def resolve(
             f"Cannot learn what '{revision or 'main'}' of {repo_id} is now: {error} "
             f"{known_commit(storage, revision)}"
         ) from error.__cause__
-    return checked_commit(repo_id, info.sha)
+    return _checked(repo_id, info.sha)
 
 
-def checked_commit(repo_id: str, commit: str | None) -> str:
+def _checked(repo_id: str, commit: str | None) -> str:
     if commit is None or not is_commit(commit):
         raise IntegrityError(f"{constants.ENDPOINT} calls {commit!r:.60} a commit of {repo_id}.")
     return commit
 
 
-def fetch(
-    repo_id: str,
-    revision: str | None = None,
-    *,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
-    progress: bool | None = None,
-    force: bool = False,
-    weights: bool = True,
-) -> tuple[Path, str]:
+def fetch(repo_id: str, access: Access, *, weights: bool = True) -> tuple[Path, str]:
     """Return the folder of a package in the Hub client's cache; what is missing is downloaded.
 
     Args:
-        repo_id, revision: as for :func:`resolve`.
-        offline: only look into the cache; HF_HUB_OFFLINE decides without.
-        cache_dir: another cache than the client's.
-        token: instead of the stored one.
-        progress: show bars; only on a terminal without.
-        force: download again what is there.
+        repo_id: ``owner/name``.
+        access: which revision, and how.
         weights: also the weights, not only the files that describe them.
 
     Returns:
         The folder, whose content is not yet checked, and its commit.
 
     Raises:
-        ZooError: it cannot be had; see the classes in ``zoo.errors``.
+        ZooError: it is unavailable; see the classes in ``zoo.errors``.
     """
-    storage = folder_of(repo_id, revision, cache_dir)
-    if is_offline(offline):
+    revision, token = access.revision, access.token
+    storage = folder_of(repo_id, revision, access.cache_dir)
+    if is_offline(access.offline):
         return from_cache(repo_id, revision, storage, weights)
-    commit = resolve(repo_id, revision, token=token, cache_dir=cache_dir)
+    commit = resolve(repo_id, access)
     snapshot = storage / "snapshots" / commit
-    if force or missing_files(snapshot, weights)[0]:
+    if access.force or missing_files(snapshot, weights)[0]:
         patterns = [path for path in PATTERNS if weights or path != WEIGHTS]
         remote_files(repo_id, commit, token)  # refuses what must not be written
         for attempts in (2, 1, 0):
             try:
-                with asking(repo_id, commit, token), bars(progress):
+                with asking(repo_id, commit, token), bars(access.progress):
                     snapshot_download(
                         repo_id,
                         revision=commit,
                         cache_dir=storage.parent,
                         token=token,
                         allow_patterns=patterns,
-                        force_download=force,
+                        force_download=access.force,
                     )
                 break
             except HubUnreachableError as error:
@@ -182,7 +163,7 @@ def remote_files(repo_id: str, commit: str, token: str | None = None) -> dict[st
         )
     if "manifest.json" not in tree:
         raise UnknownEntryError(
-            f"{repo_id} at {commit[:8]} is no package of keypoint-zoo: it has no manifest.json."
+            f"{repo_id} at {commit[:8]} is not a package of keypoint-zoo: it has no manifest.json."
         )
     return {path: file.size for path, file in tree.items() if of_package(path)}
 
@@ -228,20 +209,12 @@ def list_hub(pattern: str = "*", *, token: str | None = None) -> list[Entry]:
                     architecture="",
                     dataset=said.get("dataset", ""),
                     summary="",
-                    paper="",
-                    data_licence="",
-                    paper_results=(),
-                    results=(),
                     license=said.get("license"),
                     weights="hub",
                     how=f"zoo.load('hf:{info.id}')",
-                    converter=None,
                     provider="the Hub",
-                    folder=None,
-                    config=None,
                     repo_id=info.id,
                     commit=info.sha,
-                    digest=None,
                 )
             )
     return entries
@@ -409,7 +382,7 @@ def _head(repo_id: str, branch: str | None, token: str | None) -> _Head | None:
             raise  # of the next class, too
         except client.RepositoryNotFoundError:
             return None
-    commit = checked_commit(repo_id, info.sha)
+    commit = _checked(repo_id, info.sha)
     return _Head(commit, bool(info.private), new_branch, list_tree(repo_id, commit, token))
 
 
@@ -424,7 +397,7 @@ def _check_visibility(repo_id: str, head: _Head, private: bool | None) -> None:
 def _tagged(repo_id: str, tag: str, token: str | None) -> str | None:
     with asking(repo_id, tag, token), contextlib.suppress(client.RevisionNotFoundError):
         info = repo_info(repo_id, revision=tag, timeout=TIMEOUT, token=token)
-        return checked_commit(repo_id, info.sha)
+        return _checked(repo_id, info.sha)
     return None
 
 
@@ -491,17 +464,3 @@ def _conflict(repo_id: str, was: str, now: str) -> PublishConflictError:
         f"{repo_id} changed since you started (was {was[:8]}, is {now[:8]}). Nothing was "
         "published. Pull, compare, push again, or use a pull request."
     )
-
-
-__all__ = [
-    "Pushed",
-    "cached_problems",
-    "fetch",
-    "is_cached",
-    "is_offline",
-    "list_hub",
-    "push",
-    "remote_files",
-    "resolve",
-    "verify_remote",
-]

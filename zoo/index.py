@@ -5,11 +5,14 @@ An index is a JSON file::
     {"format_version": 1,
      "entries": {"acme-net-bbc": {"task": "keypoint-detection",
                                   "architecture": "pipelines/reconstruction",
-                                  "dataset": "bbc-pose", "summary": "One sentence.", ...}},
+                                  "dataset": "bbc-pose", "summary": "One sentence.", ...},
+                 "acme-net-bbc-20": {..., "config": "acme-net-bbc",
+                                     "options": {"num_landmarks": 20}}},
      "aliases": {"acme-bbc": {"to": "acme-net-bbc", "until": "0.3"}}}
 
 ``ROW`` has all keys of a row. Where the weights are is said by ``package``, a folder below that of
 the file, or by ``repo_id``, ``commit`` and ``digest`` together, or by nothing: not published.
+Without ``summary``, it is the first line of the config.
 
 A distribution adds its index by an entry point in its ``pyproject.toml``::
 
@@ -18,7 +21,7 @@ A distribution adds its index by an entry point in its ``pyproject.toml``::
 
 which stands for the file ``index.json`` in its top-level package ``acme_keypoints``. The package is
 found, never imported. Beside it, ``configs/acme_net_bbc.py`` is what ``acme-net-bbc`` is trained
-with, and built from where there are no weights.
+with, and built from where there are no weights; ``acme-net-bbc-20`` too, with its ``options``.
 """
 
 from __future__ import annotations
@@ -34,7 +37,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zoo.errors import IntegrityError, PluginError, UnknownEntryError, ZooError
-from zoo.refs import is_repo_id
 from zoo.schema import (
     NOTHING,
     NUMBER,
@@ -44,6 +46,7 @@ from zoo.schema import (
     check_name,
     check_version,
     conform,
+    is_repo_id,
     read_json,
 )
 
@@ -60,8 +63,9 @@ REPORTED = {  # a number in a paper
     "recalled?": bool,
 }
 ROW = {
-    **dict.fromkeys(("task", "architecture", "dataset", "summary"), TEXT),
-    **dict.fromkeys(("paper?", "data_licence?", "how?"), TEXT),
+    **dict.fromkeys(("task", "architecture", "dataset"), TEXT),
+    **dict.fromkeys(("summary?", "paper?", "data_licence?", "how?", "config?"), TEXT),
+    "options?": {"*": object},
     "paper_results?": [REPORTED],
     "converter?": (str, NOTHING),
     **dict.fromkeys(("package?", "repo_id?", "commit?", "digest?", "license?"), TEXT),
@@ -73,7 +77,7 @@ INDEX = {
 }
 
 
-class Entry(NamedTuple):  # a dataclass would make a listing slower by a quarter
+class Entry(NamedTuple):  # importing dataclasses would make a listing slower by a half
     """One model of the zoo.
 
     Attributes:
@@ -87,12 +91,12 @@ class Entry(NamedTuple):  # a dataclass would make a listing slower by a quarter
         paper_results: numbers papers print for this very model; none of them was measured here.
         results: measured with this library, from the package's ``evaluation.json``.
         license: of the weights; None where there are none.
-        weights: in a folder, on the Hub, or not published.
+        weights: ``bundled`` with its index, on the ``hub``, in a ``folder``, or ``none`` published.
         how: one sentence on how to train or get weights.
         converter: whose official checkpoints fit: the source of ``keypoint-zoo convert``.
         provider: ``keypoint-zoo``, a distribution with its version, or a registered file.
         folder: the package, if it is in one.
-        config: the training config, if there is one.
+        config, options: the training config, if there is one, and what to override in it.
         repo_id, commit, digest: the one package on the Hub that this entry means.
     """
 
@@ -106,12 +110,13 @@ class Entry(NamedTuple):  # a dataclass would make a listing slower by a quarter
     paper_results: tuple[dict[str, Any], ...] = ()
     results: tuple[dict[str, Any], ...] = ()
     license: str | None = None
-    weights: Literal["bundled", "hub", "none"] = "none"
+    weights: Literal["bundled", "hub", "folder", "none"] = "none"
     how: str = ""
     converter: str | None = None
     provider: str = OURS
     folder: Path | None = None
     config: Path | None = None
+    options: Mapping[str, Any] = {}
     repo_id: str | None = None
     commit: str | None = None
     digest: str | None = None
@@ -200,7 +205,7 @@ def no_weights_text(entry: Entry) -> str:
         ways.insert(0, f"convert the official checkpoint: {command} --license L --out DIR")
     if entry.config is not None:
         where = f"`keypoint-zoo info {entry.name}` shows where that file is"
-        ways.insert(0, f"train it: tools/train.py configs/{entry.config.name} ({where})")
+        ways.insert(0, f"train it: tools/train.py configs/{_words(entry)} ({where})")
     elif entry.how:
         ways.insert(0, entry.how.rstrip("."))
     text = "; ".join(ways)
@@ -208,16 +213,11 @@ def no_weights_text(entry: Entry) -> str:
     return f"No weights of '{entry.name}' are published.{data} {text[0].upper()}{text[1:]}"
 
 
-def licence_of(card: str) -> str | None:
-    r"""Return the licence that the front matter of a card names.
-
-    Example:
-        >>> licence_of("---\nlicense: apache-2.0\n---\n# A model")
-        'apache-2.0'
-    """
-    front = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
-    found = re.search(r"^license: *[\"']?([^\s\"']+)", front, re.MULTILINE)
-    return found[1] if found else None
+def _words(entry: Entry) -> str:
+    """Return the config's file name and options, as words of a command."""
+    options = [f"{key}={value}" for key, value in entry.options.items()]
+    name = entry.config.name if entry.config else ""
+    return " ".join([name, *(["--cfg-options"] if options else []), *options])
 
 
 def problems() -> list[str]:
@@ -324,7 +324,7 @@ def _read_index(file: Path, provider: str) -> Index:
 
     Raises:
         OSError: there is no such file.
-        IntegrityError, FormatTooNewError: what is in it is no index.
+        IntegrityError, FormatTooNewError: it holds something else.
     """
     content = read_json(file, str(file.parent))
     check_version(content, str(file))
@@ -333,7 +333,9 @@ def _read_index(file: Path, provider: str) -> Index:
     aliases = {old: (row["to"], row["until"]) for old, row in content.get("aliases", {}).items()}
     for old, (new, _) in aliases.items():
         if new not in found or old in found:
-            raise IntegrityError(f"{file.name}: the alias '{old}' is an entry, or leads to none.")
+            raise IntegrityError(
+                f"{file.name}: the alias '{old}' is itself an entry, or leads to no entry."
+            )
     return Index(provider, found, aliases)
 
 
@@ -341,8 +343,8 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
     where = f"{file.name}: {name}"
     check_name(name, where)
     if row["task"] not in TASKS:
-        raise IntegrityError(f"{where}: task {row['task']!r} is none of {', '.join(TASKS)}.")
-    attributes = {key: value for key, value in row.items() if key != "package"}
+        raise IntegrityError(f"{where}: task {row['task']!r} must be one of {', '.join(TASKS)}.")
+    attributes = {key: value for key, value in row.items() if key not in ("package", "config")}
     attributes["paper_results"] = tuple(row.get("paper_results", ()))
     if "package" in row:
         inside = PurePosixPath(row["package"])
@@ -361,19 +363,25 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
         attributes["weights"] = "hub"
     if "weights" not in attributes:
         attributes["license"] = None
-    config = _config(name, file.parent) if provider != str(file) else None
+    base = row.get("config", name)
+    check_name(base, f"{where}: config")
+    # configs are Python: those beside an index that somebody merely registered are left alone
+    config, line = _config(base, file.parent) if provider != str(file) else (None, "")
+    attributes.setdefault("summary", line)
+    if not attributes["summary"]:
+        raise IntegrityError(f"{where}: no summary, and no config that has one.")
     return Entry(name=name, provider=provider, config=config, **attributes)
 
 
-def _config(name: str, folder: Path) -> Path | None:
-    """Find the config of an installed entry beside its index; ours in a checkout one level up.
-
-    Configs are Python, so those beside an index that somebody merely registered are left alone.
-    """
+def _config(name: str, folder: Path) -> tuple[Path | None, str]:
+    """Find a config beside its index, ours in a checkout one level up; and read its first line."""
     if folder == HERE and not (HERE / "configs").is_dir():
         folder = HERE.parent
     file = folder / "configs" / f"{name.replace('-', '_')}.py"
-    return file if file.is_file() else None
+    with suppress(OSError), file.open(encoding="utf-8") as opened:
+        line = opened.readline()
+        return file, line.strip().strip('"') if line.startswith('"""') else ""
+    return None, ""
 
 
 def _measured(folder: Path) -> tuple[dict[str, Any], ...]:

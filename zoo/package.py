@@ -9,7 +9,6 @@ or trusted before it is checked; everything here works without torch.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -33,15 +32,17 @@ from zoo.folder import beside, state_of
 from zoo.schema import (
     CONFIG,
     MANIFEST,
-    TEXT,
     canonical,
     check_config,
     check_evaluation,
+    check_license,
     check_version,
     conform,
+    licence_of,
     parse_json,
     read_json,
 )
+from zoo.tensors import DTYPES, Buffer, Stored, read_header
 
 REQUIRED = (
     *("README.md", "config.json", "model.safetensors", "evaluation.json", "golden.safetensors"),
@@ -49,19 +50,8 @@ REQUIRED = (
 PATTERNS = (*REQUIRED, "LICENSE", "manifest.json", "assets/*.png")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.tar")
 
-TENSOR = {"dtype": TEXT, "shape": [int], "data_offsets": [int]}
-BYTES = {
-    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
-    **dict.fromkeys(("I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("I32", "F32"), 4),
-    **dict.fromkeys(("I64", "F64"), 8),
-}
-
-Buffer = bytearray | mmap  # writable bytes
-
 MAX_FILES = 64
 PIECE = 8 << 20  # bytes read at a time
-MAX_HEADER = 8 << 20  # bytes; the safetensors library itself allows 100 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +62,9 @@ class Package:
         root: its folder.
         config, evaluation, manifest: the files of those names.
         digest: sha256 of the manifest, which stands for the whole content.
-        tensors: name -> dtype and shape in ``model.safetensors``, in the order of their bytes.
-        weights: the bytes of ``model.safetensors`` that were checked; empty if not asked for.
+        tensors: name -> what ``model.safetensors`` stores, in the order of their bytes.
+        weights, golden: the bytes of the two files of tensors that were checked; empty if not
+            asked for.
     """
 
     root: Path
@@ -81,8 +72,9 @@ class Package:
     evaluation: dict[str, Any]
     manifest: dict[str, Any]
     digest: str
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    tensors: dict[str, Stored] = field(default_factory=dict)
     weights: Buffer = field(default_factory=bytearray, repr=False)
+    golden: Buffer = field(default_factory=bytearray, repr=False)
 
 
 def open_package(
@@ -147,21 +139,20 @@ def _open(
         )
     evaluation = parse_json(bytes(found["evaluation.json"]), f"{where}: evaluation.json")
     check_evaluation(evaluation, where)
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    if weights:
-        _check_tensors(found["golden.safetensors"], f"{where}: golden.safetensors")
-        data = found["model.safetensors"]
-        tensors, metadata = _check_tensors(data, f"{where}: model.safetensors")
-        own = hashlib.sha256(bytes(found["config.json"])).hexdigest()
-        if metadata.get("config_sha256") != own:
-            raise IntegrityError(
-                f"{where}: config.json does not belong to these weights (they were made for config "
-                f"{str(metadata.get('config_sha256'))[:8]}, found {own[:8]})."
-            )
-        _check_counts(tensors, config["weights"]["model.safetensors"], where)
     digest = hashlib.sha256(canonical(manifest)).hexdigest()
-    content = found["model.safetensors"] if weights else bytearray()
-    return Package(root, config, evaluation, manifest, digest, tensors, content)
+    if not weights:
+        return Package(root, config, evaluation, manifest, digest)
+    data, golden = found["model.safetensors"], found["golden.safetensors"]
+    read_header(golden, f"{where}: golden.safetensors")
+    tensors, metadata = read_header(data, f"{where}: model.safetensors")
+    own = hashlib.sha256(bytes(found["config.json"])).hexdigest()
+    if metadata.get("config_sha256") != own:
+        raise IntegrityError(
+            f"{where}: config.json does not belong to these weights (they were made for config "
+            f"{str(metadata.get('config_sha256'))[:8]}, found {own[:8]})."
+        )
+    _check_counts(tensors, config["weights"]["model.safetensors"], where)
+    return Package(root, config, evaluation, manifest, digest, tensors, data, golden)
 
 
 def _present(root: Path) -> Path:
@@ -279,33 +270,8 @@ def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> Buffer:
     )
 
 
-def _check_tensors(data: Buffer, where: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return dtype and shape of every tensor, and the metadata, of a safetensors file."""
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
-        raise IntegrityError(f"{where}: not a safetensors file; pickled weights are never loaded.")
-    header = parse_json(bytes(data[8 : 8 + length]).rstrip(b" "), f"{where}: header", MAX_HEADER)
-    conform(header, {"*": {"*": object}}, where)
-    metadata = header.pop("__metadata__", {})
-    conform(metadata, {"*": TEXT}, where)
-    for key, tensor in header.items():
-        conform(tensor, TENSOR, f"{where}: {key[:80]!r}")
-    end, found = 0, {}
-    for key, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape = tensor["dtype"], tensor["shape"]
-        known = dtype in BYTES and len(shape) <= 8 and all(0 <= n < 1 << 40 for n in shape)
-        if not known or tensor["data_offsets"] != [end, end + BYTES[dtype] * math.prod(shape)]:
-            raise IntegrityError(f"{where}: {key[:80]!r} is not laid out as it must be.")
-        end, found[key] = tensor["data_offsets"][1], (dtype, tuple(shape))
-    if end != len(data) - 8 - length:
-        raise IntegrityError(f"{where}: it is {len(data) - 8 - length - end} bytes too long.")
-    return found, metadata
-
-
-def _check_counts(
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]], stated: Mapping[str, Any], where: str
-) -> None:
-    parameters = sum(math.prod(shape) for _, shape in tensors.values())
+def _check_counts(tensors: Mapping[str, Stored], stated: Mapping[str, Any], where: str) -> None:
+    parameters = sum(math.prod(one.shape) for one in tensors.values())
     # which of them are learned, the model alone can tell
     if len(tensors) != stated["tensors"] or parameters < stated["parameters"]:
         raise IntegrityError(
@@ -322,23 +288,15 @@ def check_publishable(package: Package) -> None:
     """Refuse to send out what is no one else's business, or nobody's to give.
 
     Raises:
-        PublishRefusedError: no licence, leftovers, a token, a private path, non-finite weights.
+        PublishRefusedError: no licence, leftovers, a token, a private path, NaN in the weights.
     """
     name = f"'{package.config['name']}'"
     for file in sorted(package.root.rglob("*")):
         path = file.relative_to(package.root).as_posix()
         if path not in package.manifest["files"] and path != "manifest.json" and file.is_file():
             raise PublishRefusedError(f"{name}: '{path}' is left over. Remove it first.")
-    card = (package.root / "README.md").read_bytes()
-    front = re.match(rb"---\n(.*?)\n---\n", card, re.DOTALL)
-    licence = front and re.search(rb"^license: *[\"']?([\w.-]+)", front[1], re.MULTILINE)
-    if not licence:
-        raise PublishRefusedError(
-            f"{name}: its card names no licence of the weights, and none is guessed. Save it again "
-            "with license=..., for instance 'apache-2.0', or 'other' with license_text."
-        )
-    if licence[1] == b"other" and "LICENSE" not in package.manifest["files"]:
-        raise PublishRefusedError(f"{name}: license 'other' needs a LICENSE file in the package.")
+    card = (package.root / "README.md").read_text(errors="replace")
+    check_license(licence_of(card), "LICENSE" in package.manifest["files"], name)
     for path in package.manifest["files"]:
         if path.endswith((".md", ".json", "LICENSE")):
             text = (package.root / path).read_bytes()
@@ -352,17 +310,13 @@ def check_publishable(package: Package) -> None:
 def _check_finite(package: Package, name: str) -> None:
     import numpy as np
 
-    data = (package.root / "model.safetensors").read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-    for key, tensor in header.items():
-        if key == "__metadata__" or tensor["dtype"] not in kinds:
+    for key, one in package.tensors.items():
+        kind = DTYPES[one.dtype][0]
+        if "float" not in kind:
             continue
-        first, last = tensor["data_offsets"]
-        values = np.frombuffer(data[start + first : start + last], kinds[tensor["dtype"]])
         # bfloat16 has no numpy type; all bits of the exponent: infinite or not a number
-        half = tensor["dtype"] == "BF16"
+        half = kind == "bfloat16"
+        values = np.frombuffer(package.weights[one.begin : one.end], "uint16" if half else kind)
         finite = (values & 0x7F80) != 0x7F80 if half else np.isfinite(values)
         if not finite.all():
             raise PublishRefusedError(f"{name}: the weights of '{key}' are not all finite.")

@@ -25,7 +25,7 @@ from registry.errors import ConfigError
 from registry.evaluation import evaluate
 from registry.job import load_pipeline
 from registry.roles import ROLES
-from zoo import describe, folder, index, saving, schema
+from zoo import folder, index, saving, schema
 
 PICTURE = 100_000  # bytes of the card's picture
 INNER_TYPE = "frame_dataset.type"  # of a data set of clips
@@ -111,7 +111,7 @@ def package_run(
     command = _command(f"hf:{repo_id}" if repo_id else name, config, overrides)
     shared = {"library": schema.LIBRARY, "command": command, "date": f"{date:%Y-%m-%d}"}
     try:
-        evaluation = [{**_result(row, cfg, test), **shared} for row in rows]
+        evaluation = [{**_result(row, cfg, test), **shared, "task": model.task} for row in rows]
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{file} holds no rows of a metrics.json: {error!r}.") from error
     init = cfg["train"].get("init", {})
@@ -163,7 +163,6 @@ def _result(
     baselines = {key: value if _finite(value) else None for key, value in row["baselines"].items()}
     return {
         "dataset": {"id": data["id"], "name": data["id"], "split": data["split"]},
-        "task": describe.TASK_OF.get(cfg["model"]["type"], "keypoint-detection"),
         "protocol": row["protocol"],
         "metric": row["metric"],
         "unit": row["unit"],

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from zoo import card, describe, folder, package, schema
 from zoo.errors import IntegrityError, PublishRefusedError, WeightsMismatchError
-from zoo.fingerprint import TOLERANCE, compare, fingerprint
+from zoo.fingerprint import TOLERANCE, compare, fingerprint, read_golden
 from zoo.model import architecture_of, assemble, construct, count_landmarks
+from zoo.tensors import to_bytes
 
 
 def save(
@@ -60,9 +60,8 @@ def save(
         FileExistsError: something is there.
     """
     dest = Path(dest).absolute()
-    if not license:
-        raise PublishRefusedError("license: name the licence of the weights; none is guessed.")
     schema.check_name(name, "name")
+    schema.check_license(license, license_text is not None, f"'{name}'")
     folder.tidy(dest)
     folder.check_free(dest, overwrite)
     architecture, preprocess, keypoints = _described(model, cfg, name)
@@ -80,11 +79,10 @@ def save(
         "format_version": schema.FORMAT_VERSION,
         "min_library": schema.LIBRARY,
         "name": name,
-        "task": describe.TASK_OF.get(architecture["type"], "keypoint-detection"),
+        "task": model.task,
         "architecture": architecture,
         "components": _components(architecture["args"], {key: state[key] for key in learned}),
-        "plugins": describe.plugins_in(architecture["args"])
-        + describe.plugins_in({"type": architecture["type"]}),
+        "plugins": describe.plugins_in({**architecture["args"], "type": architecture["type"]}),
         "preprocess": preprocess,
         "keypoints": keypoints,
         "coordinates": describe.coordinates_of(landmarks),
@@ -111,8 +109,6 @@ def save(
         table,
         license=license,
         repo_id=repo_id,
-        license_name=f"{name} licence" if license == "other" else None,
-        license_link="LICENSE" if license == "other" else None,
         human=notes,
         pictures=sorted(assets),
     )
@@ -121,8 +117,8 @@ def save(
         "config.json": written,
         "evaluation.json": schema.pretty(table),
         "README.md": text.encode(),
-        "model.safetensors": _tensor_file(state, {"config_sha256": digest}),
-        "golden.safetensors": _tensor_file(golden, {"tolerance": str(TOLERANCE)}),
+        "model.safetensors": to_bytes(state, {"config_sha256": digest}),
+        "golden.safetensors": to_bytes(golden, {"tolerance": str(TOLERANCE)}),
         **assets,
     }
     if license_text:
@@ -130,18 +126,6 @@ def save(
     _prove(files, twin, name)
     folder.write_folder(dest, files, overwrite=overwrite)
     return dest
-
-
-def _tensor_file(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Return safetensors bytes, the same for the same content.
-
-    The library writes metadata in random order; here the header is written again, sorted.
-    """
-    data = safetensors.torch.save(tensors, {"format": "pt", **metadata})
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = schema.canonical(json.loads(data[8:start]))
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[start:]
 
 
 def _check_same(
@@ -166,8 +150,7 @@ def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
         found = package.open_package(Path(there) / name)
         package.check_publishable(found)
         again = assemble(found)
-        golden = safetensors.torch.load(files["golden.safetensors"])
-        worst = compare(again, golden)
+        worst = compare(again, read_golden(found.golden)[0])
         if not all(difference <= 0 for difference in worst.values()):
             stage = next(key for key, difference in worst.items() if not difference <= 0)
             raise IntegrityError(
@@ -182,9 +165,9 @@ def _described(
     """Return architecture, preprocess and keypoints."""
     known = getattr(model, "package", None)
     if cfg is not None:
-        preprocess = describe.preprocess_of(cfg, describe.frames_needed(model))
+        preprocess = describe.preprocess_of(cfg, model.frames)
         count = count_landmarks(model, preprocess["image_size"])
-        return architecture_of(cfg), preprocess, describe.keypoints_of(cfg, count)
+        return architecture_of(cfg), preprocess, describe.keypoints_of(model, cfg, count)
     if known is None:
         raise PublishRefusedError(
             f"'{name}': give cfg=, the resolved config this model was built from; without it no "

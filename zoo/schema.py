@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import FormatTooNewError, IntegrityError
+from zoo.errors import FormatTooNewError, IntegrityError, PublishRefusedError
 
 LIBRARY = "0.1.0"  # of pyproject.toml
 FORMAT, FORMAT_VERSION = "keypoint-zoo", 1
@@ -122,14 +122,14 @@ def read_json(file: Path, where: str) -> Any:
 
 
 def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
-    """Parse JSON without its holes: no NaN, no duplicate keys, no depth or size without end.
+    """Parse strict JSON: no NaN, no duplicate keys, bounded depth and size.
 
     Raises:
         IntegrityError: it is not such JSON.
     """
 
     def no_constant(word: str) -> None:
-        raise ValueError(f"{word} is no JSON number")
+        raise ValueError(f"{word} is not a JSON number")
 
     def number(text: str) -> float:
         value = float(text)
@@ -225,7 +225,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
         )
     check_name(config["name"], where)
     if config["task"] not in TASKS:
-        raise IntegrityError(f"{where}: task {config['task']!r} is none of {', '.join(TASKS)}.")
+        raise IntegrityError(f"{where}: task {config['task']!r} must be one of {', '.join(TASKS)}.")
     _check_numbers(config["architecture"]["args"], f"{where}: architecture")
     for place, fixed in (("preprocess", PREPROCESS), ("coordinates", COORDINATES)):
         for key, value in fixed.items():
@@ -249,10 +249,60 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
 
 
 def check_name(name: str, where: str) -> None:
-    """Refuse names that are no lower-case words joined by hyphens."""
+    """Refuse names other than lower-case words joined by hyphens."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,95}", name):
         raise IntegrityError(
-            f"{where}: {name[:80]!r} is no name of an entry: lower-case letters, digits, '-', '.'."
+            f"{where}: {name[:80]!r} is not the name of an entry: lower-case letters, digits, '-' "
+            "and '.'."
+        )
+
+
+_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_REPO = re.compile(rf"(?!.*(?:--|\.\.)){_PART}/{_PART}", re.ASCII)
+
+
+def is_repo_id(text: str) -> bool:
+    """Return whether ``text`` is ``owner/name`` as the Hub allows it.
+
+    Example:
+        >>> is_repo_id("lab/factorized-bbc"), is_repo_id("factorized-bbc"), is_repo_id("a/../b")
+        (True, False, False)
+    """
+    return _REPO.fullmatch(text) is not None
+
+
+def licence_of(card: str) -> str | None:
+    r"""Return the licence that the front matter of a card names.
+
+    Example:
+        >>> licence_of("---\nlicense: apache-2.0\n---\n# A model")
+        'apache-2.0'
+    """
+    front = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
+    found = re.search(r"^license: *[\"']?([^\s\"']+)", front, re.MULTILINE)
+    return found[1] if found else None
+
+
+def check_license(license: Any, has_text: bool, where: str) -> None:
+    """Refuse weights without a licence that the Hub knows, or whose text comes along.
+
+    Args:
+        license: the Hub's identifier: ``apache-2.0``, ``other`` ...
+        has_text: whether the package holds the text, LICENSE.
+        where: for the message.
+
+    Raises:
+        PublishRefusedError: with what to give.
+    """
+    if not isinstance(license, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
+        given = f"{license!r} is not an identifier of a licence" if license else "no licence"
+        raise PublishRefusedError(
+            f"{where}: {given} for the weights, and none is guessed. Give license='apache-2.0', "
+            "another identifier of the Hub, or 'other' with license_text."
+        )
+    if license == "other" and not has_text:
+        raise PublishRefusedError(
+            f"{where}: license 'other' needs a LICENSE file in the package: give license_text."
         )
 
 
@@ -283,9 +333,14 @@ def check_evaluation(evaluation: Any, where: str) -> None:
     where = f"{where}: evaluation.json"
     check_version(evaluation, where)
     conform(evaluation, EVALUATION, where)
-    for result in evaluation["results"]:
-        if result["origin"] not in ORIGINS:
-            raise IntegrityError(f"{where}: origin {result['origin']!r} is none of {ORIGINS}.")
+    for i, row in enumerate(evaluation["results"]):
+        place = f"{where}: results[{i}]"
+        if row["origin"] not in ORIGINS:
+            raise IntegrityError(f"{place}: origin {row['origin']!r} must be one of {ORIGINS}.")
+        if not math.isfinite(row["value"]):
+            raise IntegrityError(f"{place}: the value {row['value']} is not finite.")
+        if not all(row[key].strip() for key in ("task", "protocol", "metric", "unit")):
+            raise IntegrityError(f"{place}: task, protocol, metric and unit must not be empty.")
 
 
 def _check_numbers(node: Any, where: str, most: int = MAX_NUMBER) -> None:

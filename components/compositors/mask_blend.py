@@ -40,6 +40,8 @@ class MaskBlend(nn.Module):
         and another ``mask_bias`` than 0.1 are ours
     """
 
+    fills = ("mask",)
+
     def __init__(
         self,
         *,

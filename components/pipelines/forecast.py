@@ -43,6 +43,8 @@ class Forecast(nn.Module):
     Source: factorized sec D; factorized fig 8; monkeynet sec 3.5
     """
 
+    task = "forecasting"
+
     def __init__(
         self,
         *,
@@ -57,6 +59,7 @@ class Forecast(nn.Module):
         self.predictor = predictor
         self.state: Kind = getattr(predictor, "state", "cholesky")
         self.seen, self.steps, self.given = seen, steps, given or seen
+        self.frames = self.given
 
     def train(self, mode: bool = True) -> Forecast:
         """Set the mode of the predictor; what draws images stays as it was trained."""
@@ -129,6 +132,10 @@ class Forecast(nn.Module):
         Source: factorized sec 4.3
         """
         return self.render(frames[:, -1], self.predictor(self.read(frames), steps)[:, -steps:])
+
+    def limbs(self) -> list[tuple[int, int]]:
+        """Return those of the image pipeline."""
+        return self.image_pipeline.limbs()  # type: ignore[no-any-return]
 
     def predict(self, images: Tensor) -> Outputs:
         """Find the landmarks of images, as the image pipeline does.

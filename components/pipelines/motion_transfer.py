@@ -35,6 +35,9 @@ class MotionTransfer(nn.Module):
     Source: fomm fig 2; monkeynet fig 2; lee fig 1
     """
 
+    task = "motion-transfer"
+    frames = 1
+
     def __init__(
         self,
         *,
@@ -111,6 +114,10 @@ class MotionTransfer(nn.Module):
             for name, parts in groups.items()
         }
         return {name: [p for p in part if p.requires_grad] for name, part in found.items() if part}
+
+    def limbs(self) -> list[tuple[int, int]]:
+        """Return no limbs."""
+        return []
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Outputs:

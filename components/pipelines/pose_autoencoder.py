@@ -19,6 +19,9 @@ class PoseAutoencoder(nn.Module):
     Source: keypointgan eq 7; keypointgan sec F.2
     """
 
+    task = "pose-regression"
+    frames = 1
+
     def __init__(self, *, rasterizer: nn.Module, bottleneck: nn.Module) -> None:
         super().__init__()
         self.rasterizer = rasterizer
@@ -29,6 +32,10 @@ class PoseAutoencoder(nn.Module):
         poses = need(batch, "poses", "the pose prior (data.prior)")
         drawn = self.rasterizer(Landmarks(xy=poses))
         return Outputs(prior_drawn=drawn, prior_landmarks=self.bottleneck(drawn))
+
+    def limbs(self) -> list[tuple[int, int]]:
+        """Return the limbs that the rasterizer draws."""
+        return [(a, b) for a, b in self.rasterizer.edges if a != b]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the bottleneck's parameters as the only group."""

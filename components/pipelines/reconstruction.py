@@ -48,6 +48,9 @@ class Reconstruction(nn.Module):
     Source: factorized fig 1
     """
 
+    task = "keypoint-detection"
+    frames = 1
+
     def __init__(
         self,
         *,
@@ -184,6 +187,10 @@ class Reconstruction(nn.Module):
         taken = {id(p) for group in groups.values() for p in group}
         rest = [p for p in self.parameters() if p.requires_grad and id(p) not in taken]
         return {"generator": rest, **groups}
+
+    def limbs(self) -> list[tuple[int, int]]:
+        """Return the limbs that the rasterizer draws."""
+        return [(a, b) for a, b in getattr(self.rasterizer, "edges", ()) if a != b]
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Outputs:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.atomic import replacing
 from registry.errors import ConfigError, did_you_mean
+from zoo.schema import check_license
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,8 +64,7 @@ def convert(
     """
     if source not in SOURCES:
         raise ConfigError(f"no converter '{source}'.{did_you_mean(source, SOURCES)}")
-    if not license.strip():
-        raise ConfigError("license: name the licence of these weights; none is guessed.")
+    check_license(license, license_text is not None or source == VGG, source)
     file, out = Path(file), Path(out)
     if source == VGG:
         return _write(load(source, file), out, license, overwrite)
@@ -121,7 +121,7 @@ def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any]
         dataset = next((row.dataset for row in rows if row.name == name), None)
         return name, load_config(path), dataset
     row = index.find(str(config))
-    return row.name, load_config(index.config_file(row.name)), row.dataset
+    return row.name, load_config(index.config_file(row.name), row.options), row.dataset
 
 
 def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Path) -> Any:
@@ -147,16 +147,15 @@ def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Pa
 
 
 def _write(state: dict[str, Tensor], out: Path, license: str, overwrite: bool) -> Path:
-    """Write a file of tensors so that ``out`` is the old one or the new one, never a part."""
-    import safetensors.torch
-
+    """Write a file of tensors, atomically."""
     if out.exists() and not overwrite:
         raise FileExistsError(f"'{out}' is there already.")
     if out.suffix != ".safetensors":
         raise ConfigError(f"'{out}': {VGG} makes one file; give --out NAME.safetensors.")
-    data = safetensors.torch.save(state, {"format": "pt", "license": license})
+    from zoo.tensors import to_bytes
+
     with replacing(out, sync=True) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(to_bytes(state, {"license": license}))
     return out
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from registry.errors import ConfigError
-from zoo.convert.official import Rules, State, read, rename
+from zoo.convert.official import Rules, State, read, rename_all
 
 NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
 
@@ -50,12 +49,7 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
     Raises:
         ConfigError: a network is missing, or is another model's.
     """
-    ours: State = {}
-    for network, rules in RULES.items():
-        if network in states:
-            ours |= rename(states[network], rules, network)
-        elif network in NETWORKS:
-            raise ConfigError(f"no '{network}' among {', '.join(states)}.")
+    ours = rename_all(states, RULES, NETWORKS)
     for kind in ("weight", "bias"):
         heads = [ours.pop(key) for key in (f"kp.{kind}", f"jacobian.{kind}") if key in ours]
         if heads:

@@ -83,7 +83,7 @@ def files(path: str | Path) -> dict[str, Path]:
             found[match[1]] = file
     if not found:
         raise ConfigError(
-            f"'{path}' is no network of KeypointGAN, and no folder of such. Give a folder with "
+            f"'{path}' is not a network of KeypointGAN, nor a folder of such. Give a folder with "
             f"ITERATION_net_NAME.pth for the names {', '.join(RULES)}, or one such file."
         )
     return found
@@ -99,5 +99,5 @@ def load(path: str | Path) -> State:
     for network, file in files(path).items():
         states[network] = unpickle(file, f"the state dict of {network}")
         if not is_state(states[network]):
-            raise ConfigError(f"{file} is no state dict. It was saved by other code.")
+            raise ConfigError(f"{file} is not a state dict. It was saved by other code.")
     return convert(states)

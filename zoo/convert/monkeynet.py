@@ -7,8 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from registry.errors import ConfigError
-from zoo.convert.official import Rules, State, read, rename
+from zoo.convert.official import Rules, State, read, rename_all
 
 NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
 
@@ -46,12 +45,7 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
     Raises:
         ConfigError: a network is missing, or is another model's.
     """
-    ours: State = {}
-    for network, rules in RULES.items():
-        if network in states:
-            ours |= rename(states[network], rules, network)
-        elif network in NETWORKS:
-            raise ConfigError(f"no '{network}' among {', '.join(states)}.")
+    ours = rename_all(states, RULES, NETWORKS)
     return {key: value.squeeze(2) if value.ndim == 5 else value for key, value in ours.items()}
 
 
