@@ -26,7 +26,7 @@ from tests import test_golden_monkeynet as of_monkeynet
 from tests.golden_file import GOLDEN, Golden
 from tests.test_golden_fomm import model_of, states
 from zoo.convert import SOURCES, convert, factorized, fomm, keypointgan, load
-from zoo.errors import UnknownEntryError
+from zoo.errors import PublishRefusedError, UnknownEntryError
 from zoo.model import load as load_package
 
 NAME = "fomm_forward"
@@ -211,7 +211,7 @@ def test_the_model_must_be_named(golden, tmp_path):
     file, out = write_fomm(golden, tmp_path), tmp_path / "out"
 
     def refused(**options: object) -> str:
-        with pytest.raises((ConfigError, UnknownEntryError)) as caught:
+        with pytest.raises((ConfigError, UnknownEntryError, PublishRefusedError)) as caught:
             convert(**{"source": "fomm", "file": file, "out": out, "license": "mit", **options})
         return str(caught.value)
 

@@ -7,8 +7,9 @@ Names and texts may come from anywhere, so each is quoted (front matter) or esca
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.errors import PublishRefusedError
@@ -53,9 +54,7 @@ drawn = model.rasterizer(Landmarks(xy=torch.zeros(1, {count}, 2)))  # yours: (x,
 model.bottleneck(drawn).xy  # read back from the drawing: (1, {count}, 2)
 """,
 }
-IMPORTS = {
-    "pose-regression": "import torch\n\nimport zoo\nfrom registry.contract import Landmarks",
-}
+IMPORTS = {"pose-regression": "import torch\n\nimport zoo\nfrom registry.contract import Landmarks"}
 
 
 def render(
@@ -115,9 +114,8 @@ def render(
         sections.append(
             "## Citation\n\nThe method, which please cite:\n\n> " + _text(about["paper"])
         )
-    front = _yaml(_front_matter(config, results, licence)).lstrip("\n")
     body = "\n\n".join(section for section in sections if section)
-    return f"---\n{front}\n---\n\n{body}\n"
+    return f"---\n{_front_matter(config, results, licence)}---\n\n{body}\n"
 
 
 def human_part(text: str) -> str:
@@ -154,40 +152,34 @@ def _about(config: Mapping[str, Any]) -> dict[str, str]:
 
 def _front_matter(
     config: Mapping[str, Any], results: Sequence[Mapping[str, Any]], licence: Mapping[str, str]
-) -> dict[str, Any]:
+) -> str:
     training = config["training"]
     ours = [row for row in results if row["origin"] == "ours"]
     short = config["architecture"]["type"].split("/")[-1]
-    front: dict[str, Any] = {
+    rows = [{"name": config["name"], "results": [_index_row(row) for row in ours]}]
+    front = {
         **licence,
         "library_name": "keypoint-zoo",
         "pipeline_tag": PIPELINE_TAGS.get(config["task"]),
         "tags": list(dict.fromkeys(["keypoint-zoo", short, "unsupervised", "landmarks"])),
-        # a name of ours is no identifier of the Hub, so only what says that it is one
+        # a name of ours does not identify anything on the Hub, so only what says that it is there
         "datasets": _hub_ids(training.get("dataset")),
         "base_model": _hub_ids(training.get("base")),
         "metrics": list(dict.fromkeys(row["metric"] for row in ours)),
+        "model-index": rows if ours else None,
     }
-    if ours:
-        rows = [_index_row(row) for row in ours]
-        front["model-index"] = [{"name": config["name"], "results": rows}]
-    return {key: value for key, value in front.items() if value}
+    return _yaml({key: value for key, value in front.items() if value})
 
 
 def _index_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a result as model-index has it; what it has no place for is in ``args``."""
-    dataset = {
-        "type": row["dataset"]["id"].removeprefix("hf:"),
-        "name": row["dataset"]["name"],
-        **({"split": row["dataset"]["split"]} if row["dataset"].get("split") else {}),
-    }
+    data = row["dataset"]
+    dataset = {"type": data["id"].removeprefix("hf:"), "name": data["name"]}
+    if data["split"]:
+        dataset["split"] = data["split"]
     further = {k: v for k, v in row.items() if k not in ("dataset", "task", "metric", "value")}
-    metric = {
-        "type": row["metric"],
-        "name": f"{row['metric']}, {row['unit']} ({row['protocol']})",
-        "value": row["value"],
-        "args": further,
-    }
+    name = f"{row['metric']}, {row['unit']} ({row['protocol']})"
+    metric = {"type": row["metric"], "name": name, "value": row["value"], "args": further}
     task = {"type": PIPELINE_TAGS.get(row["task"], row["task"]), "name": row["task"]}
     return {"task": task, "dataset": dataset, "metrics": [metric]}
 
@@ -198,35 +190,20 @@ def _hub_ids(stated: Any) -> list[str]:
     return [found[1]] if found else []
 
 
-def _yaml(value: Any, indent: int = 0) -> str:
-    """Return a value as block YAML that every parser reads alike; all strings are quoted."""
-    start = "\n" + " " * indent
-    if isinstance(value, Mapping) and value:
-        return "".join(f"{start}{_key(k)}:{_yaml(v, indent + 2)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)) and value:
-        return "".join(f"{start}- {_yaml(v, indent + 2).lstrip()}" for v in value)
-    return f" {_scalar(value)}"
+def _yaml(value: Any) -> str:
+    """Return block YAML in ASCII that every parser reads alike: what could be misread is quoted."""
+    import yaml
 
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
 
-def _key(key: str) -> str:
-    plain = re.fullmatch(r"[a-z][a-z_-]{2,}", key) and key not in ("yes", "off", "true", "false")
-    return key if plain and key != "null" else _scalar(key)
+    def text(dumper: Any, string: str) -> Any:
+        style = None if re.fullmatch(r"[a-z][a-z_-]{2,}", string) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", string, style=style)
 
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return f'"{"".join(map(_character, value))}"'
-    text = json.dumps(value, allow_nan=False)
-    # 1e-05 is a number in JSON and a string in YAML 1.1
-    return re.sub(r"^(-?\d+)e", r"\1.0e", text) if isinstance(value, float) else text
-
-
-def _character(c: str) -> str:
-    if c in '\\"':
-        return f"\\{c}"
-    if c.isprintable():
-        return c
-    return f"\\u{ord(c):04X}" if ord(c) < 0x10000 else f"\\U{ord(c):08X}"
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, width=math.inf))
 
 
 # --------------------------------------------------------------------------------------- text
@@ -234,12 +211,12 @@ def _character(c: str) -> str:
 
 def _text(value: Any) -> str:
     """Return a value as one line of Markdown without any markup of its own."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", _line(value))
+    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", _line(value or ""))
 
 
 def _code(value: Any) -> str:
     """Return a value as code on one line, fit for a table."""
-    text = _line(value).replace("`", "'").replace("|", "\\|")
+    text = _line(value or "").replace("`", "'").replace("|", "\\|")
     return f"`{text}`" if text else ""
 
 
@@ -261,10 +238,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _bullets(items: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in items.items():
-        if value not in (None, "", [], {}):
-            yield f"- {name}: {value}"
+def _bullets(items: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in items.items() if value)
 
 
 def _picture(file: str) -> str:
@@ -274,26 +249,19 @@ def _picture(file: str) -> str:
 
 
 def _description(config: Mapping[str, Any]) -> str:
-    count, semantics = config["keypoints"]["count"], config["keypoints"]["semantics"]
+    keypoints, ((file, own),) = config["keypoints"], config["weights"].items()
+    flops = number(own["flops"] and f"{own['flops']:,}")
+    row = [_code(file), _text(own["role"]), f"{own['parameters']:,}", _code(own["dtype"]), flops]
     parts = [
         [_text(role), _code(part["type"]), f"{part['parameters']:,}"]
         for role, part in config["components"].items()
     ]
-    files = [
-        [
-            _code(file),
-            _text(own["role"]),
-            f"{own['parameters']:,}",
-            _code(own["dtype"]),
-            f"{own['flops']:,}" if own.get("flops") else "",
-        ]
-        for file, own in config["weights"].items()
-    ]
     text = (
         f"A model for {_text(config['task'])} of the library keypoint-zoo: "
-        f"{_code(config['architecture']['type'])} with {count} landmarks ({_text(semantics)})."
+        f"{_code(config['architecture']['type'])} with {keypoints['count']} landmarks "
+        f"({_text(keypoints['semantics'])})."
     )
-    text += "\n\n" + _table(["file", "for", "parameters", "stored as", "FLOPs"], files)
+    text += "\n\n" + _table(["file", "for", "parameters", "stored as", "FLOPs"], [row])
     return text + ("\n\n" + _table(["part", "component", "parameters"], parts) if parts else "")
 
 
@@ -310,96 +278,84 @@ def _usage(config: Mapping[str, Any], reference: str) -> str:
 
 def _results(results: Sequence[Mapping[str, Any]]) -> str:
     """Return one table per origin, so that nobody's numbers stand in another's column."""
-    if not results:
-        return "Nothing has been measured yet."
     parts = []
     for origin, title in ORIGINS.items():
-        rows = [row for row in results if row["origin"] == origin]
-        if rows:
-            parts.append(f"### {title}\n\n{_score_table(rows)}\n\n{_protocols(rows)}")
-    return "\n\n".join(parts)
-
-
-def _score_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row.get("baselines") or {}))
-    head = ["data", "protocol", "metric", "value", "interval", "n"]
-    head += [_text(name.replace("_", " ")) for name in names] + ["crop"]
-    return _table(head, [_score_row(row, names) for row in rows])
+        if rows := [row for row in results if row["origin"] == origin]:
+            names = list(dict.fromkeys(name for row in rows for name in row["baselines"]))
+            head = ["data", "protocol", "metric", "value", "interval", "n"]
+            head += [_text(name.replace("_", " ")) for name in names] + ["crop"]
+            table = _table(head, [_score_row(row, names) for row in rows])
+            parts.append(f"### {title}\n\n{table}\n\n{_protocols(rows)}")
+    return "\n\n".join(parts) or "Nothing has been measured yet."
 
 
 def _score_row(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    split, better = row["dataset"].get("split"), row.get("higher_is_better")
-    arrow = {True: " ↑", False: " ↓"}.get(better, "") if isinstance(better, bool) else ""
-    low_high = [number(end) for end in row.get("interval") or ()]
-    baselines = row.get("baselines") or {}
+    data, better = row["dataset"], row["higher_is_better"]
+    arrow = "" if better is None else " ↑" if better else " ↓"
+    low_high = [number(end) for end in row["interval"] or ()]
     return [
-        _text(row["dataset"]["name"]) + (f", {_text(split)}" if split else ""),
+        _text(data["name"]) + (f", {_text(data['split'])}" if data["split"] else ""),
         _code(row["protocol"]),
         f"{_code(row['metric'])}, {_text(row['unit'])}{arrow}",
         f"**{number(row['value'])}**",
-        f"{low_high[0]} to {low_high[1]}" if len(low_high) == 2 else "",
-        number(row.get("n")),
-        *(number(baselines.get(name)) for name in names),
-        _text(row.get("crop") or ""),
+        " to ".join(low_high) if len(low_high) == 2 else "",
+        number(row["n"]),
+        *(number(row["baselines"].get(name)) for name in names),
+        _text(row["crop"]),
     ]
 
 
 def _protocols(rows: Sequence[Mapping[str, Any]]) -> str:
     lines: dict[str, None] = {}
     for row in rows:
-        when = [_text(row[key]) for key in ("date", "library") if row.get(key)]
-        how = [_code(row["command"])] if row.get("command") else []
-        source = f" ({', '.join(when + how)})" if when or how else ""
-        definition = _text(row.get("definition") or "no definition given")
-        lines[f"- {_code(row['protocol'])}, {_code(row['metric'])}: {definition}{source}"] = None
+        source = [_text(row["date"]), _text(row["library"]), _code(row["command"])]
+        shown = f" ({', '.join(filter(None, source))})" if any(source) else ""
+        definition = _text(row["definition"]) or "no definition given"
+        lines[f"- {_code(row['protocol'])}, {_code(row['metric'])}: {definition}{shown}"] = None
     return "\n".join(lines)
 
 
 def _training(config: Mapping[str, Any]) -> str:
-    training = config["training"]
-    seconds = training.get("seconds")
-    overrides = training.get("overrides")
+    of = config["training"].get
+    seconds, overrides = of("seconds"), of("overrides")
     shown = {
-        "data": _text(training.get("dataset") or ""),
-        "split": _text(training.get("split") or ""),
-        "steps": number(training.get("steps")),
-        "checkpoint": _text(training.get("selection") or ""),
-        "seed": number(training.get("seed")),
-        "hardware": _text(training.get("hardware") or ""),
+        "data": _text(of("dataset")),
+        "split": _text(of("split")),
+        "steps": number(of("steps")),
+        "checkpoint": _text(of("selection")),
+        "seed": number(of("seed")),
+        "hardware": _text(of("hardware")),
         "time": f"{round(seconds / 60)} min" if isinstance(seconds, (int, float)) else "",
-        "config": _code(training.get("config") or ""),
+        "config": _code(of("config")),
         "overrides": _code(json.dumps(overrides)) if overrides else "",
-        "started from": _code(training.get("base") or ""),
-        "library": _text(training.get("library") or ""),
-        "commit": _code(training.get("commit") or ""),
-        "note": _text(training.get("note") or ""),
+        "started from": _code(of("base")),
+        "library": _text(of("library")),
+        "commit": _code(of("commit")),
+        "note": _text(of("note")),
     }
-    return "\n".join(_bullets(shown)) or "Not recorded."
+    return _bullets(shown) or "Not recorded."
 
 
 def _landmarks(keypoints: Mapping[str, Any]) -> str:
-    if keypoints["semantics"] == "discovered":
-        meaning = (
-            "Discovered landmarks have no anatomical meaning: their names are numbers, and left "
-            "and right are whatever the training made of them."
-        )
-    else:
-        meaning = "The names are those of the annotated keypoints the model was made to predict."
-    pairs = {
+    meaning = (
+        "The names are those of the annotated keypoints the model was made to predict."
+        if keypoints["semantics"] == "annotated"
+        else "Discovered landmarks have no anatomical meaning: their names are numbers, and left "
+        "and right are whatever the training made of them."
+    )
+    shown = {
+        "names, in order": ", ".join(_code(name) for name in keypoints["names"]),
         "edges": ", ".join(f"{a}-{b}" for a, b in keypoints["edges"]),
         "swapped by a mirror": ", ".join(f"{a}-{b}" for a, b in keypoints["flip_pairs"]),
-        **{
-            f"group {_text(name)}": ", ".join(map(str, members))
-            for name, members in keypoints["groups"].items()
-        },
     }
-    names = ", ".join(_code(name) for name in keypoints["names"])
-    return "\n".join([meaning, "", f"- names, in order: {names}", *_bullets(pairs)])
+    for name, members in keypoints["groups"].items():
+        shown[f"group {_text(name)}"] = ", ".join(map(str, members))
+    return f"{meaning}\n\n{_bullets(shown)}"
 
 
 def _coordinates(config: Mapping[str, Any]) -> str:
     images, points = config["preprocess"], config["coordinates"]
-    size = images.get("image_size")
+    size = images["image_size"]
     shown = {
         "network input": f"{size} x {size} pixels" if size else "any size",
         "an image is fitted by": _code(images["fit"]),
@@ -410,7 +366,7 @@ def _coordinates(config: Mapping[str, Any]) -> str:
         "further outputs": ", ".join(_code(extra) for extra in points["extras"]),
     }
     does = "\n\n`model.preprocess` does all this, and its `to_original` takes points back."
-    return "\n".join(_bullets(shown)) + (does if size else "")
+    return _bullets(shown) + (does if size else "")
 
 
 def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:

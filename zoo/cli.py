@@ -16,6 +16,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -61,10 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its words; those of the process without.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    # known before the words are understood, and without a terminal's bars
-    as_json = "--json" in words
     try:
-        answer = _run(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _notice(f"warning: {message}")
+            # a former name, which Python would only mention to its developers
+            warnings.filterwarnings("default", "'.*' is now called", DeprecationWarning)
+            args = _parser().parse_args(words)
+            answer: Answer = args.run(args)
     except SystemExit as stop:  # --help and --version, which have printed already
         return _written("", int(stop.code or OK))
     except KeyboardInterrupt as error:
@@ -73,21 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer = _failed(error, str(error), error.exit_code)
     except (OSError, ValueError) as error:
         answer = _failed(error, str(error), USAGE)
-    if as_json:
+    text = "\n".join(answer.lines)
+    if "--json" in words:  # also where the other words were not understood
         text = json.dumps(_plain(answer.document), indent=2, allow_nan=False)
-    else:
-        text = "\n".join(answer.lines)
     return _written(f"{text}\n" if text else "", answer.code)
-
-
-def _run(words: Sequence[str]) -> Answer:
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: _notice(f"warning: {message}")
-        # a former name, which Python would only mention to its developers
-        warnings.filterwarnings("default", "'.*' is now called", DeprecationWarning)
-        args = _parser().parse_args(words)
-        answer: Answer = args.run(args)
-        return answer
 
 
 def _failed(error: BaseException, message: str, code: int) -> Answer:
@@ -148,13 +141,11 @@ def _list(args: argparse.Namespace) -> Answer:
     if not found:
         _notice("no entry passes these filters")
         return Answer([], ())
-    rows = [("name", "task", "dataset", "weights", "licence", "result")]
+    rows: list[Sequence[str]] = [("name", "task", "dataset", "weights", "licence", "result")]
     for entry in found:
-        first = (
-            f"{entry.results[0]['protocol']} {_score(entry.results[0])}" if entry.results else ""
-        )
-        own = (entry.name, entry.task, entry.dataset, entry.weights, entry.license or "", first)
-        rows.append(own)
+        first = [f"{row['protocol']} {_score(row)}" for row in entry.results[:1]]
+        own = (entry.name, entry.task, entry.dataset, entry.weights, entry.license or "")
+        rows.append((*own, *(first or [""])))
     return Answer(found, _table(rows))
 
 
@@ -215,14 +206,9 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
 def _pull(args: argparse.Namespace) -> Answer:
     from zoo.sources import pull
 
-    found = pull(
-        args.ref,
-        revision=args.revision,
-        dest=args.dest,
-        dry_run=args.dry_run,
-        offline=True if args.offline else None,
-        force=args.force,
-    )
+    offline = True if args.offline else None
+    access = {"revision": args.revision, "offline": offline, "force": args.force}
+    found = pull(args.ref, dest=args.dest, dry_run=args.dry_run, **access)
     lines = _table([(file, _bytes(size)) for file, size in found.files.items()])
     total = _bytes(sum(found.files.values()))
     if args.dry_run:
@@ -296,14 +282,8 @@ def _convert(args: argparse.Namespace) -> Answer:
     from zoo.convert import convert
 
     text = Path(args.license_text).read_text() if args.license_text else None
-    out = convert(
-        args.source,
-        args.file,
-        args.out,
-        license=args.license,
-        license_text=text,
-        config=args.config,
-    )
+    licence = {"license": args.license, "license_text": text}
+    out = convert(args.source, args.file, args.out, config=args.config, **licence)
     return Answer({"path": out}, [str(out)])
 
 
@@ -329,14 +309,9 @@ def _predict(args: argparse.Namespace) -> Answer:
     from zoo.prediction import predict
 
     done = []
-    for one in predict(
-        args.ref,
-        args.inputs,
-        args.out,
-        checkpoint=args.checkpoint,
-        batch_size=args.batch_size,
-        counted=lambda text: _notice(text, passing=True),
-    ):
+    options = {"checkpoint": args.checkpoint, "batch_size": args.batch_size}
+    counted = partial(_notice, passing=True)
+    for one in predict(args.ref, args.inputs, args.out, counted=counted, **options):
         _notice(f"{one.table}: {one.frames} frames, {one.landmarks} landmarks")
         done.append(one)
     return Answer(done, ())
@@ -387,7 +362,12 @@ def _parser() -> argparse.ArgumentParser:
     one = command("push", _push, "Publish a package on the Hub, as one commit.")
     one.add_argument("folder", metavar="DIR", help="the package")
     one.add_argument("repo", metavar="OWNER/NAME", help="made if there is none")
-    _add_push_options(one)
+    seen = one.add_mutually_exclusive_group()
+    text = "of a new repository, the default"
+    seen.add_argument("--private", action="store_true", default=None, help=text)
+    text = "for everyone to see"
+    seen.add_argument("--public", action="store_false", dest="private", default=None, help=text)
+    one.add_argument("--tag", help="name the commit")
     one.add_argument("--branch", help="instead of main")
     one.add_argument("--pr", action="store_true", help="open a pull request instead")
     one.add_argument("--message", help="first line of the commit")
@@ -429,15 +409,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_push_options(parser: argparse.ArgumentParser) -> None:
-    seen = parser.add_mutually_exclusive_group()
-    text = "of a new repository, the default"
-    seen.add_argument("--private", action="store_true", default=None, help=text)
-    text = "for everyone to see"
-    seen.add_argument("--public", action="store_false", dest="private", default=None, help=text)
-    parser.add_argument("--tag", help="name the commit")
-
-
 # --------------------------------------------------------------------------------------- the text
 
 
@@ -461,26 +432,17 @@ def _score_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     shown = [name.replace("_", " ") for name in baselines]
     rows = [["protocol", "metric", "value", "interval", *shown, "n", "data"]]
     for row in results:
-        interval = row["interval"] or ()
-        rows.append(
-            [
-                row["protocol"],
-                row["metric"],
-                _score(row),
-                " to ".join(map(number, interval)),
-                *(number(row["baselines"].get(name)) for name in baselines),
-                number(row["n"]),
-                " ".join(filter(None, (row["dataset"]["name"], row["dataset"]["split"]))),
-            ]
-        )
+        own = [row["protocol"], row["metric"], _score(row)]
+        own.append(" to ".join(map(number, row["interval"] or ())))
+        own += [*(number(row["baselines"].get(name)) for name in baselines), number(row["n"])]
+        data = row["dataset"]
+        rows.append([*own, " ".join(filter(None, (data["name"], data["split"])))])
     return rows
 
 
 def _paper_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    return [
-        [row["metric"], _score(row), row["dataset"], row["setting"], row["source"]]
-        for row in results
-    ]
+    last = ("dataset", "setting", "source")
+    return [[row["metric"], _score(row), *(row[key] for key in last)] for row in results]
 
 
 def _score(row: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from registry.errors import ConfigError
 from registry.plugins import plugin_of
 from registry.roles import slot_role
 from registry.sizes import image_size
+from zoo.fingerprint import landmarks_of
 from zoo.schema import COORDINATES, PREPROCESS
 
 TRAINING_ONLY = ("critics", "priors")  # roles that no finished model runs
@@ -65,14 +66,18 @@ def types_in(node: Any) -> list[str]:
     return []
 
 
-def preprocess_of(cfg: Mapping[str, Any], frames: int) -> dict[str, Any]:
-    """Return how images must come in, and how many of them a prediction takes.
+def images_and_keypoints(
+    model: Any, cfg: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``preprocess`` and ``keypoints`` of the config.json of a model of a training config.
 
     Raises:
         ConfigError: data sets and drawing parts state different image sizes.
     """
+    size = image_size(cfg)
     options = {"fit": "stretch", **fit_options(cfg)}
-    return {"image_size": image_size(cfg), **options, **PREPROCESS, "frames": frames}
+    preprocess = {"image_size": size, **options, **PREPROCESS, "frames": model.frames}
+    return preprocess, keypoints_of(model, cfg, landmarks_of(model, size).xy.shape[1])
 
 
 def fit_options(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -78,46 +78,26 @@ INDEX = {
 
 
 class Entry(NamedTuple):  # importing dataclasses would make a listing slower by a half
-    """One model of the zoo.
+    """One model of the zoo."""
 
-    Attributes:
-        name: what ``zoo.load`` takes.
-        task: keypoint-detection, motion-transfer, forecasting or pose-regression.
-        architecture: the pipeline's registered name.
-        dataset: short name of what it is trained on.
-        summary: one sentence.
-        paper: short citation.
-        data_licence: what may be done with the data.
-        paper_results: numbers papers print for this very model; none of them was measured here.
-        results: measured with this library, from the package's ``evaluation.json``.
-        license: of the weights; None where there are none.
-        weights: ``bundled`` with its index, on the ``hub``, in a ``folder``, or ``none`` published.
-        how: one sentence on how to train or get weights.
-        converter: whose official checkpoints fit: the source of ``keypoint-zoo convert``.
-        provider: ``keypoint-zoo``, a distribution with its version, or a registered file.
-        folder: the package, if it is in one.
-        config, options: the training config, if there is one, and what to override in it.
-        repo_id, commit, digest: the one package on the Hub that this entry means.
-    """
-
-    name: str
-    task: str
-    architecture: str
-    dataset: str
-    summary: str
-    paper: str = ""
-    data_licence: str = ""
-    paper_results: tuple[dict[str, Any], ...] = ()
-    results: tuple[dict[str, Any], ...] = ()
-    license: str | None = None
-    weights: Literal["bundled", "hub", "folder", "none"] = "none"
-    how: str = ""
-    converter: str | None = None
-    provider: str = OURS
-    folder: Path | None = None
-    config: Path | None = None
-    options: Mapping[str, Any] = {}
-    repo_id: str | None = None
+    name: str  # what zoo.load takes
+    task: str  # one of zoo.schema.TASKS
+    architecture: str  # the pipeline's registered name
+    dataset: str  # short name of what it is trained on
+    summary: str  # one sentence
+    paper: str = ""  # short citation
+    data_licence: str = ""  # what may be done with the data
+    paper_results: tuple[dict[str, Any], ...] = ()  # papers' numbers of this very model
+    results: tuple[dict[str, Any], ...] = ()  # measured with this library
+    license: str | None = None  # of the weights
+    weights: Literal["bundled", "hub", "folder", "none"] = "none"  # where they are
+    how: str = ""  # to train or get weights, in one sentence
+    converter: str | None = None  # SOURCE of keypoint-zoo convert, if official checkpoints fit
+    provider: str = OURS  # or a distribution with its version, or a registered file
+    folder: Path | None = None  # the package, if it is in one
+    config: Path | None = None  # the training config, if there is one
+    options: Mapping[str, Any] = {}  # what to override in it
+    repo_id: str | None = None  # the one package on the Hub that this entry means
     commit: str | None = None
     digest: str | None = None
 
@@ -128,14 +108,6 @@ class Index(NamedTuple):
     provider: str
     entries: dict[str, Entry]
     aliases: dict[str, tuple[str, str]]
-
-
-class Plugins(NamedTuple):
-    """The indices of other distributions, and what is wrong with them."""
-
-    readable: tuple[Index, ...]
-    broken: tuple[str, ...]
-    hidden: tuple[str, ...]
 
 
 _registered: dict[Path, Index] = {}
@@ -164,16 +136,14 @@ def find(name: str) -> Entry:
     for index in _indices():
         if name in index.aliases:
             new, until = index.aliases[name]
-            _warn(
-                f"'{name}' is now called '{new}'; the old name leaves in {until}.",
-                DeprecationWarning,
-            )
+            text = f"'{name}' is now called '{new}'; the old name leaves in {until}."
+            _warn(text, DeprecationWarning)
             return index.entries[new]
     import difflib
 
     near = difflib.get_close_matches(name[:99].lower().replace("_", "-"), known, n=5)
     hint = f" Did you mean: {', '.join(near)}?" if near else ""
-    broken = "".join(f" {problem}" for problem in _plugins().broken)
+    broken = "".join(f" {problem}" for problem in _plugins()[1])
     raise UnknownEntryError(
         f"No zoo entry named '{name[:99]}'.{hint} List all: `keypoint-zoo list`. For a Hub "
         f"repository write hf:owner/name, for a folder dir:path.{broken}"
@@ -222,7 +192,8 @@ def _words(entry: Entry) -> str:
 
 def problems() -> list[str]:
     """Return what is wrong with the indices of installed plugins."""
-    return [*_plugins().broken, *_plugins().hidden]
+    _, broken, hidden = _plugins()
+    return broken + hidden
 
 
 # -------------------------------------------------------------------------------------- indices
@@ -239,16 +210,15 @@ def register_index(source: str | Path) -> None:
         index = _read_index(file, str(file))
     except (OSError, ZooError) as error:
         raise PluginError(f"the index {file} cannot be read: {_reason(error)}") from error
-    others = [other for other in _indices() if other.provider != index.provider]
-    for name in index.entries:
-        for other in others:
+    for other in _indices():
+        for name in index.entries if other.provider != index.provider else ():
             if name in other.entries:
                 raise PluginError(f"{file}: '{name}' is already an entry of {other.provider}.")
     _registered[file] = index
 
 
-def _indices() -> Sequence[Index]:
-    return [_ours(), *_plugins().readable, *_registered.values()]
+def _indices() -> list[Index]:
+    return [_ours(), *_plugins()[0], *_registered.values()]
 
 
 @cache
@@ -257,8 +227,11 @@ def _ours() -> Index:
 
 
 @cache
-def _plugins() -> Plugins:
-    """Read the indices of installed distributions; what is wrong is warned of, once."""
+def _plugins() -> tuple[list[Index], list[str], list[str]]:
+    """Return the indices of installed distributions; which are broken; which names are hidden.
+
+    What is wrong is warned of, once.
+    """
     found: list[Index] = []
     broken: list[str] = []
     hidden: list[str] = []
@@ -276,15 +249,13 @@ def _plugins() -> Plugins:
             )
             continue
         for other in (_ours(), *found):
-            if same := sorted(index.entries.keys() & other.entries.keys()):
-                hidden.append(
-                    f"{other.provider} and {provider} both have {', '.join(same)}: that of "
-                    f"{other.provider} is taken."
-                )
+            if same := ", ".join(sorted(index.entries.keys() & other.entries.keys())):
+                both = f"{other.provider} and {provider} both have {same}"
+                hidden.append(f"{both}: that of {other.provider} is taken.")
         found.append(index)
     for problem in (*broken, *hidden):
         _warn(f"keypoint-zoo: {problem}", UserWarning)
-    return Plugins(tuple(found), tuple(broken), tuple(hidden))
+    return found, broken, hidden
 
 
 def _entry_points() -> Iterable[EntryPoint]:
@@ -352,6 +323,10 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
             raise IntegrityError(f"{where}: package must be a folder below that of the index.")
         folder = file.parent / inside
         attributes |= {"weights": "bundled", "folder": folder, "results": _measured(folder)}
+    elif "repo_id" in row:
+        attributes["weights"] = "hub"
+    else:
+        attributes["license"] = None
     if "repo_id" in row or "commit" in row:
         commit, digest = row.get("commit", ""), row.get("digest", "")
         pinned = re.fullmatch("[0-9a-f]{40}", commit) and re.fullmatch("[0-9a-f]{64}", digest)
@@ -360,9 +335,6 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
                 f"{where}: a package on the Hub is named by repo_id, commit (40 digits) and digest "
                 "(64), and by no folder."
             )
-        attributes["weights"] = "hub"
-    if "weights" not in attributes:
-        attributes["license"] = None
     base = row.get("config", name)
     check_name(base, f"{where}: config")
     # configs are Python: those beside an index that somebody merely registered are left alone
@@ -398,9 +370,7 @@ def _measured(folder: Path) -> tuple[dict[str, Any], ...]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"there is no {error.filename}."
-    return str(error)
+    return f"there is no {error.filename}." if isinstance(error, FileNotFoundError) else str(error)
 
 
 def _warn(text: str, category: type[Warning]) -> None:

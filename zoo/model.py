@@ -29,7 +29,6 @@ from zoo.errors import (
     UnknownEntryError,
     WeightsMismatchError,
 )
-from zoo.fingerprint import landmarks_of
 from zoo.package import Package
 from zoo.preprocess import Preprocess
 from zoo.refs import Access
@@ -111,15 +110,12 @@ def build(ref: str | Path, *, overrides: Mapping[str, Any] | None = None, **acce
     _, entry = sources.find(ref, how.revision)
     if entry is not None and entry.folder is None and entry.config is not None:
         cfg = load_config(entry.config, entry.options)
-        model = construct(architecture_of(cfg), overrides, entry.name)
-        _attach(model, cfg, None)
+        model = construct(overridden(architecture_of(cfg), overrides), entry.name)
+        _attach(model, cfg, "cpu")
         model.entry = entry
         return model.eval()
     found = sources.locate(ref, how)
-    config = found.package.config
-    with _Limit(found.package):
-        model = construct(config["architecture"], overrides, config["name"], config["plugins"])
-    _attach_package(model, found.package)
+    model = _constructed(found.package, overrides)
     model.entry = found.entry
     return model.eval()
 
@@ -138,8 +134,8 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
     path = Path(ref)
     if isinstance(ref, str) and index.is_known(ref):
         path = Path()  # a bare name is always the zoo's; a folder of that name is ./name
-    run = path.is_dir() and (path / "config.json").is_file() and not _is_package(path)
-    if run:
+    package = (path / "manifest.json").is_file()
+    if (path / "config.json").is_file() and not package:
         found = [path / name for name in ("last.pth", "best.pth") if (path / name).is_file()]
         checkpoint = checkpoint or (found or [path / "last.pth"])[0]
         path = path / "config.json"
@@ -147,7 +143,7 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
         if checkpoint:
             raise ConfigError("--checkpoint goes with a config or the folder of a run.")
         device = "cuda" if torch.cuda.is_available() else "cpu"  # as runs are
-        return load(Path(ref) if _is_package(path) else ref, device=device)
+        return load(path if package else ref, device=device)
     elif not checkpoint:
         raise ConfigError(f"'{ref}' is a config; give its weights with --checkpoint.")
     from registry.job import load_pipeline  # brings mmengine's runner, which entries do not need
@@ -156,10 +152,6 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
     model = load_pipeline(cfg, checkpoint)
     _attach(model, cfg, str(next(model.parameters()).device))
     return model
-
-
-def _is_package(path: Path) -> bool:
-    return (path / "manifest.json").is_file()
 
 
 def assemble(
@@ -172,24 +164,26 @@ def assemble(
         WeightsMismatchError: names or shapes differ; nothing was loaded.
         IntegrityError: the description cannot be built.
     """
-    config, name = found.config, found.config["name"]
-    # the caller's random numbers stay what they were
-    with torch.random.fork_rng(devices=[]), _Limit(found):
-        model = construct(config["architecture"], overrides, name, config["plugins"])
-    state = read_tensors(found.weights, found.tensors)
-    _check_fit(model.state_dict(), state, found.config, overrides, strict)
-    if strict:
-        model.load_state_dict(state, strict=True)
-    else:
-        own = model.state_dict()
-        fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-        model.load_state_dict(fit, strict=False)
-    _attach_package(model, found)
-    if overrides:
-        architecture = overridden(config["architecture"], overrides)
-        kept = {**config, "architecture": architecture}
-        model.package = dataclasses.replace(model.package, config=kept)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        model = _constructed(found, overrides)
+    state, own = read_tensors(found.weights, found.tensors), model.state_dict()
+    _check_fit(own, state, found.config, overrides, strict)
+    fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fit, strict=strict)
     return model.eval().to(memory_format=torch.channels_last)
+
+
+def _constructed(found: Package, overrides: Mapping[str, Any] | None) -> Any:
+    """Return a package's model with fresh weights, and what the package tells about it."""
+    architecture = overridden(found.config["architecture"], overrides)
+    config = {**found.config, "architecture": architecture}
+    with _Limit(found):
+        model = construct(architecture, config["name"], config["plugins"])
+    model.keypoints = config["keypoints"]
+    model.preprocess = _preprocess(config["preprocess"], "cpu")
+    empty = bytearray()
+    model.package = dataclasses.replace(found, config=config, weights=empty, golden=empty)
+    return model
 
 
 def _check_fit(
@@ -265,38 +259,29 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a package of this config's model says under ``architecture``."""
     args = describe.inference(json.loads(json.dumps(cfg["model"])))
     type_ = args.pop("type")
-    return {"type": type_, "version": _version(resolve(type_, "model")), "args": args}
-
-
-def _version(cls: Any) -> int:
-    """Return a pipeline's version, raised when old weights no longer fit it."""
-    return int(getattr(cls, "version", 1))
+    return {"type": type_, "version": resolve(type_, "model").version, "args": args}
 
 
 def construct(
-    architecture: Mapping[str, Any],
-    overrides: Mapping[str, Any] | None,
-    name: str,
-    origins: Sequence[Mapping[str, str]] = (),
+    architecture: Mapping[str, Any], name: str, origins: Sequence[Mapping[str, str]] = ()
 ) -> Any:
     """Build what ``architecture`` of a config.json says, with fresh weights.
 
     Args:
         architecture: type, version and args.
-        overrides: dotted argument -> value.
         name: of the entry, for messages.
         origins: where its plugins' components come from, as it claims.
 
     Raises:
         ZooError: a component is unknown, or the arguments do not make a model.
     """
-    args = overridden(architecture, overrides or {})["args"]
+    args = architecture["args"]
     if "type" in args:
         raise IntegrityError(f"'{name}': 'type' stands among the arguments of its architecture.")
     node = {**args, "type": architecture["type"]}
     for type_ in describe.types_in(node):
         _check_component(type_, name, origins)
-    own = _version(resolve(node["type"], "architecture"))
+    own = resolve(node["type"], "architecture").version
     if architecture["version"] != own:
         raise WeightsMismatchError(
             f"'{name}' was made with version {architecture['version']} of {node['type']}, this is "
@@ -342,7 +327,9 @@ def _advice(type_: str, origins: Sequence[Mapping[str, str]]) -> str:
     return ""
 
 
-def overridden(architecture: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def overridden(
+    architecture: Mapping[str, Any], overrides: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return an architecture with some arguments changed.
 
     Args:
@@ -353,7 +340,7 @@ def overridden(architecture: Mapping[str, Any], overrides: Mapping[str, Any]) ->
         UnknownEntryError: there is no such argument.
     """
     args = json.loads(json.dumps(architecture["args"]))
-    for dotted, value in overrides.items():
+    for dotted, value in (overrides or {}).items():
         *parents, last = dotted.split(".")
         node = args
         for key in parents:
@@ -364,19 +351,11 @@ def overridden(architecture: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     return {**architecture, "args": args}
 
 
-def _attach(model: Any, cfg: Mapping[str, Any], device: str | None) -> None:
+def _attach(model: Any, cfg: Mapping[str, Any], device: str) -> None:
     """Give a model of a training config what a package would tell about it."""
-    stated = describe.preprocess_of(cfg, model.frames)
-    count = count_landmarks(model, stated["image_size"])
-    model.keypoints = describe.keypoints_of(model, cfg, count)
-    model.preprocess = _preprocess(stated, device or "cpu")
+    preprocess, model.keypoints = describe.images_and_keypoints(model, cfg)
+    model.preprocess = _preprocess(preprocess, device)
     model.entry = model.package = None
-
-
-def _attach_package(model: Any, found: Package) -> None:
-    model.keypoints = found.config["keypoints"]
-    model.preprocess = _preprocess(found.config["preprocess"], "cpu")
-    model.package = dataclasses.replace(found, weights=bytearray())
 
 
 def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:
@@ -384,11 +363,6 @@ def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:
         return None
     crop = tuple(stated["crop"]) if stated.get("crop") else None
     return Preprocess(stated["image_size"], stated["fit"], crop, device)
-
-
-def count_landmarks(model: Any, image_size: int | None) -> int:
-    """Return how many landmarks a model finds."""
-    return int(landmarks_of(model, image_size).xy.shape[1])
 
 
 def architectures() -> list[str]:

@@ -20,28 +20,9 @@ from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import (
-    IncompleteEntryError,
-    IntegrityError,
-    PublishRefusedError,
-    UnknownEntryError,
-    UnsafeWeightsError,
-    ZooError,
-)
+from zoo import errors, schema
+from zoo.errors import IncompleteEntryError, IntegrityError, PublishRefusedError, ZooError
 from zoo.folder import beside, state_of
-from zoo.schema import (
-    CONFIG,
-    MANIFEST,
-    canonical,
-    check_config,
-    check_evaluation,
-    check_license,
-    check_version,
-    conform,
-    licence_of,
-    parse_json,
-    read_json,
-)
 from zoo.tensors import DTYPES, Buffer, Stored, read_header
 
 REQUIRED = (
@@ -56,23 +37,16 @@ PIECE = 8 << 20  # bytes read at a time
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A checked package.
+    """A checked package."""
 
-    Attributes:
-        root: its folder.
-        config, evaluation, manifest: the files of those names.
-        digest: sha256 of the manifest, which stands for the whole content.
-        tensors: name -> what ``model.safetensors`` stores, in the order of their bytes.
-        weights, golden: the bytes of the two files of tensors that were checked; empty if not
-            asked for.
-    """
-
-    root: Path
-    config: dict[str, Any]
+    root: Path  # its folder
+    config: dict[str, Any]  # the files of these names
     evaluation: dict[str, Any]
     manifest: dict[str, Any]
-    digest: str
+    digest: str  # sha256 of the manifest, which stands for the whole content
+    # name -> what model.safetensors stores, in the order of its bytes
     tensors: dict[str, Stored] = field(default_factory=dict)
+    # the bytes of the two files of tensors that were checked; empty if not asked for
     weights: Buffer = field(default_factory=bytearray, repr=False)
     golden: Buffer = field(default_factory=bytearray, repr=False)
 
@@ -118,10 +92,10 @@ def _open(
     manifest_file = root / "manifest.json"
     if not manifest_file.is_file():
         _refuse_without_manifest(root, where)
-    manifest = read_json(_unlinked(manifest_file, links, where), where)
-    check_version(manifest, where)
-    conform(manifest, MANIFEST, f"{where}: manifest.json")
-    if canonical(manifest) != manifest_file.read_bytes():
+    manifest = schema.read_json(_unlinked(manifest_file, links, where), where)
+    schema.check_version(manifest, where)
+    schema.conform(manifest, schema.MANIFEST, f"{where}: manifest.json")
+    if schema.canonical(manifest) != manifest_file.read_bytes():
         raise IntegrityError(f"manifest.json of {where} is damaged or was altered. Fetch it again.")
     _check_names(manifest["files"], where)
     _check_presence(root, manifest["files"], where, links, weights)
@@ -129,17 +103,17 @@ def _open(
     for path, stated in sorted(manifest["files"].items()):
         if path != edited and (weights or path != "model.safetensors"):
             found[path] = _read_checked(root / path, stated, where)
-    config = parse_json(bytes(found["config.json"]), f"{where}: config.json")
-    check_version(config, where)
-    conform(config, CONFIG, f"{where}: config.json")
-    check_config(config, where)
+    config = schema.parse_json(bytes(found["config.json"]), f"{where}: config.json")
+    schema.check_version(config, where)
+    schema.conform(config, schema.CONFIG, f"{where}: config.json")
+    schema.check_config(config, where)
     if config["name"] != manifest["name"]:
         raise IntegrityError(
             f"{where}: manifest.json is of '{manifest['name']}', config.json of '{config['name']}'."
         )
-    evaluation = parse_json(bytes(found["evaluation.json"]), f"{where}: evaluation.json")
-    check_evaluation(evaluation, where)
-    digest = hashlib.sha256(canonical(manifest)).hexdigest()
+    evaluation = schema.parse_json(bytes(found["evaluation.json"]), f"{where}: evaluation.json")
+    schema.check_evaluation(evaluation, where)
+    digest = hashlib.sha256(schema.canonical(manifest)).hexdigest()
     if not weights:
         return Package(root, config, evaluation, manifest, digest)
     data, golden = found["model.safetensors"], found["golden.safetensors"]
@@ -151,7 +125,16 @@ def _open(
             f"{where}: config.json does not belong to these weights (they were made for config "
             f"{str(metadata.get('config_sha256'))[:8]}, found {own[:8]})."
         )
-    _check_counts(tensors, config["weights"]["model.safetensors"], where)
+    stated, numbers = (
+        config["weights"]["model.safetensors"],
+        [math.prod(one.shape) for one in tensors.values()],
+    )
+    # which of them are learned, the model alone can tell
+    if len(tensors) != stated["tensors"] or sum(numbers) < stated["parameters"]:
+        raise IntegrityError(
+            f"{where}: model.safetensors has {len(tensors)} tensors of {sum(numbers)} numbers, "
+            f"config.json says {stated['tensors']} of {stated['parameters']}."
+        )
     return Package(root, config, evaluation, manifest, digest, tensors, data, golden)
 
 
@@ -161,24 +144,24 @@ def _present(root: Path) -> Path:
         return root
     if aside := beside(root, "old"):
         return aside[0]
-    raise UnknownEntryError(f"no folder '{root}'. Give dir:PATH the folder of a package.")
+    raise errors.UnknownEntryError(f"no folder '{root}'. Give dir:PATH the folder of a package.")
 
 
 def _refuse_without_manifest(root: Path, where: str) -> None:
     files = [path.name for path in root.iterdir()]
     if "config.json" in files and {"last.pth", "best.pth"} & set(files):
-        raise UnsafeWeightsError(
+        raise errors.UnsafeWeightsError(
             f"{where}: {root} is the folder of a training run, not a package. Make one: "
             f"tools/publish.py {root} --license L. Predictions work from the run itself: "
             f"keypoint-zoo predict {root} INPUT --out DIR."
         )
     if any(fnmatchcase(name, pattern) for name in files for pattern in PICKLES):
-        raise UnsafeWeightsError(
+        raise errors.UnsafeWeightsError(
             f"{where}: {root} has only pickled weights; these are never loaded. Their owner can "
             "convert them offline: keypoint-zoo convert SOURCE FILE --out DIR."
         )
     raise IncompleteEntryError(
-        f"{where}: {root} has no manifest.json, so it is no package, or one that was not "
+        f"{where}: {root} has no manifest.json, so it is not a package, or one not "
         "completely copied. Copy it again."
     )
 
@@ -187,25 +170,18 @@ def _check_names(files: Mapping[str, Any], where: str) -> None:
     if len(files) > MAX_FILES:
         raise IntegrityError(f"{where}: {len(files)} files; a package has at most {MAX_FILES}.")
     for path in files:
-        if not any(fnmatchcase(path, pattern) for pattern in PATTERNS) or not _plain(path):
+        plain = re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?", path) and ".." not in path
+        if not plain or not any(fnmatchcase(path, pattern) for pattern in PATTERNS):
             raise IntegrityError(f"{where}: {path!r} is not a file of a package.")
-    missing = [path for path in REQUIRED if path not in files]
-    if missing:
+    if missing := [path for path in REQUIRED if path not in files]:
         raise IncompleteEntryError(f"{where}: the manifest lists no {', '.join(missing)}.")
-
-
-def _plain(path: str) -> bool:
-    return (
-        re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?", path) is not None and ".." not in path
-    )
 
 
 def _check_presence(
     root: Path, files: Mapping[str, Any], where: str, links: Path | None, weights: bool
 ) -> None:
     needed = [path for path in files if weights or path != "model.safetensors"]
-    missing = [path for path in needed if not os.path.lexists(root / path)]
-    if missing:
+    if missing := [path for path in needed if not os.path.lexists(root / path)]:
         raise IncompleteEntryError(
             f"{where}: {len(missing)} of {len(files) + 1} files missing ({', '.join(missing[:3])}"
             f"{', ...' if len(missing) > 3 else ''}) in {root}; a download or copy was probably "
@@ -229,8 +205,7 @@ def _check_presence(
 
 def _unlinked(file: Path, links: Path | None, where: str) -> Path:
     """Return a file that is no link, or one into ``links``."""
-    real = file.resolve()
-    expected = file.parent.resolve() / file.name
+    real, expected = file.resolve(), file.parent.resolve() / file.name
     if file.parent.is_symlink() or (real != expected and not (links and real.parent == links)):
         raise IntegrityError(f"{where}: '{file}' is a link. Packages hold plain files only.")
     if not real.is_file():
@@ -253,31 +228,19 @@ def _hashed(file: Path, size: int) -> tuple[Buffer, str]:
 
 
 def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> Buffer:
-    size, expected = stated["size"], stated["sha256"]
-    actual = file.stat().st_size
-    if actual == size:
-        data, found = _hashed(file, size)
+    expected, actual = stated["sha256"], file.stat().st_size
+    state = f"it has {actual} bytes, expected {stated['size']}"
+    if actual == stated["size"]:
+        data, found = _hashed(file, actual)
         if found == expected:
             return data
         state = f"sha256 is {found[:8]}..., expected {expected[:8]}... (size equal)"
-    else:
-        state = f"it has {actual} bytes, expected {size}"
     if file.name == "README.md":
         state += "; if you edited its notes: keypoint-zoo card DIR --write"
     raise IntegrityError(
         f"{file.name} of {where} is damaged or was altered: {state}. File: {file}. Remove it and "
         "fetch it again; if this repeats, do not use the file, and tell its publisher."
     )
-
-
-def _check_counts(tensors: Mapping[str, Stored], stated: Mapping[str, Any], where: str) -> None:
-    parameters = sum(math.prod(one.shape) for one in tensors.values())
-    # which of them are learned, the model alone can tell
-    if len(tensors) != stated["tensors"] or parameters < stated["parameters"]:
-        raise IntegrityError(
-            f"{where}: model.safetensors has {len(tensors)} tensors of {parameters} numbers, "
-            f"config.json says {stated['tensors']} of {stated['parameters']}."
-        )
 
 
 SECRET = re.compile(rb"hf_[A-Za-z0-9]{30,}")
@@ -296,7 +259,7 @@ def check_publishable(package: Package) -> None:
         if path not in package.manifest["files"] and path != "manifest.json" and file.is_file():
             raise PublishRefusedError(f"{name}: '{path}' is left over. Remove it first.")
     card = (package.root / "README.md").read_text(errors="replace")
-    check_license(licence_of(card), "LICENSE" in package.manifest["files"], name)
+    schema.check_license(schema.licence_of(card), "LICENSE" in package.manifest["files"], name)
     for path in package.manifest["files"]:
         if path.endswith((".md", ".json", "LICENSE")):
             text = (package.root / path).read_bytes()

@@ -23,18 +23,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What was found in one input.
+    """What was found in one input."""
 
-    Attributes:
-        input: image, folder of images, or video.
-        table: CSV with a row per frame: file, width, height, and x, y of each landmark in pixels.
-        drawn: the pictures, or the one video, with the landmarks on them.
-        frames, landmarks: how many.
-    """
-
-    input: Path
-    table: Path
-    drawn: tuple[Path, ...]
+    input: Path  # image, folder of images, or video
+    table: Path  # CSV with a row per frame: file, width, height; x, y of landmarks in pixels
+    drawn: tuple[Path, ...]  # the pictures, or the one video, with the landmarks on them
     frames: int
     landmarks: int
 

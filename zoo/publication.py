@@ -84,25 +84,12 @@ def package_run(
     schema.check_name(name, "name")
     known = index.entries()
     entry = known.get(name) or known.get(work_dir.resolve().name.replace("_", "-"))
-    file = Path(metrics) if metrics else work_dir / "metrics.json"
-    if metrics and not file.is_file():
-        raise ConfigError(f"no scores '{file}'. Write them with tools/evaluate.py --json.")
+    if metrics and not Path(metrics).is_file():
+        raise ConfigError(f"no scores '{metrics}'. Write them with tools/evaluate.py --json.")
     model = load_pipeline(cfg, chosen)
-    steps = int(checkpoint.load(chosen).get("iteration", 0))
-    rows: Sequence[Mapping[str, Any]] = ()
-    date = datetime.now(timezone.utc)
     if dtype is not None:
         _round(model, dtype)
-    if (dtype is not None or chosen != last) and metrics is None and cfg.get("evaluate"):
-        rows = evaluate(model, cfg, selection=chosen.stem)
-    elif file.is_file():
-        if metrics is None and file.stat().st_mtime < chosen.stat().st_mtime:
-            raise ConfigError(
-                f"{file} is older than {chosen}, so it may be of other weights. Evaluate again "
-                "with tools/evaluate.py --json, and give that file as --metrics."
-            )
-        rows = json.loads(file.read_text())
-        date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    rows, date = _scores(model, cfg, chosen, metrics, dtype is not None or chosen != last)
     config = entry.config if entry is not None else None
     overrides = _overrides(cfg, config) if config is not None else None
     dataset = entry.dataset if entry is not None else ""
@@ -111,21 +98,22 @@ def package_run(
     command = _command(f"hf:{repo_id}" if repo_id else name, config, overrides)
     shared = {"library": schema.LIBRARY, "command": command, "date": f"{date:%Y-%m-%d}"}
     try:
-        evaluation = [{**_result(row, cfg, test), **shared, "task": model.task} for row in rows]
+        shared["task"] = model.task
+        evaluation = [{**_result(row, cfg, test), **shared} for row in rows]
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"{file} holds no rows of a metrics.json: {error!r}.") from error
-    init = cfg["train"].get("init", {})
+        raise ConfigError(f"{metrics} holds no rows of a metrics.json: {error!r}.") from error
+    init = cfg["train"].get("init", {}).values()
     training = {
         "dataset": source["id"],
         "split": source["split"],
-        "steps": steps,
+        "steps": int(checkpoint.load(chosen).get("iteration", 0)),
         "selection": chosen.stem,
         "seed": cfg["train"].get("seed", 0),
         "hardware": hardware or _hardware(work_dir / "log.txt"),
         "seconds": _seconds(work_dir / "scalars.jsonl"),
         "config": config.name if config is not None else None,
         "overrides": overrides,
-        "base": ", ".join(sorted({value.partition(":")[0] for value in init.values()})) or None,
+        "base": ", ".join(sorted({origin.partition(":")[0] for origin in init})) or None,
         "commit": commit or _commit(),
     }
     return saving.save(
@@ -155,6 +143,31 @@ def _round(model: Any, dtype: torch.dtype) -> None:
 # ----------------------------------------------------------------------------------- the results
 
 
+def _scores(
+    model: Any, cfg: Mapping[str, Any], chosen: Path, metrics: str | Path | None, changed: bool
+) -> tuple[Sequence[Mapping[str, Any]], datetime]:
+    """Return the rows of a metrics.json of these weights, and when they were measured.
+
+    Args:
+        model, cfg: what is published.
+        chosen: its checkpoint.
+        metrics: file of the scores of just these weights, if there is one.
+        changed: the scores of the run itself are those of other weights.
+    """
+    file = Path(metrics) if metrics else chosen.parent / "metrics.json"
+    if changed and metrics is None and cfg.get("evaluate"):
+        return evaluate(model, cfg, selection=chosen.stem), datetime.now(timezone.utc)
+    if not file.is_file():
+        return (), datetime.now(timezone.utc)
+    if metrics is None and file.stat().st_mtime < chosen.stat().st_mtime:
+        raise ConfigError(
+            f"{file} is older than {chosen}, so it may be of other weights. Evaluate again "
+            "with tools/evaluate.py --json, and give that file as --metrics."
+        )
+    measured = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    return json.loads(file.read_text()), measured
+
+
 def _result(
     row: Mapping[str, Any], cfg: Mapping[str, Any], data: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -162,17 +175,12 @@ def _result(
     node = cfg["evaluate"]["metrics"][row["protocol"]]
     baselines = {key: value if _finite(value) else None for key, value in row["baselines"].items()}
     return {
+        **{key: row[key] for key in ("protocol", "metric", "unit", "value", "n", "crop")},
         "dataset": {"id": data["id"], "name": data["id"], "split": data["split"]},
-        "protocol": row["protocol"],
-        "metric": row["metric"],
-        "unit": row["unit"],
         "higher_is_better": _higher_is_better(node),
         "definition": _definition(node, row.get("extra", {})),
-        "value": row["value"],
         "interval": row["interval"] if all(map(_finite, row["interval"])) else None,
-        "n": row["n"],
         "baselines": baselines,
-        "crop": row["crop"],
         "origin": "ours",
     }
 
@@ -290,16 +298,8 @@ def _commit() -> str | None:
     root = index.HERE.parent
     if not (root / ".git").exists():
         return None
-    words = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    options = ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    words = ["git", "-C", str(root), "describe", *options]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -315,19 +315,19 @@ def _pictures(
 ) -> dict[str, bytes]:
     """Return the card's picture, file name -> PNG."""
     test = cfg["data"].get("test") or cfg["data"].get("train") or {}
-    if picture is not None:
-        with Image.open(picture) as image:
-            return {"preview.png": _small(image.convert("RGB"))}
     panels = sorted((work_dir / "panels").glob("*.png"))
     animation = work_dir / "held_out.gif"
-    if test.get("frame_dataset", test).get("type") not in GENERATED:
+    shown = picture
+    if picture is None:
+        if test.get("frame_dataset", test).get("type") not in GENERATED:
+            return {}
+        if animation.is_file():
+            return {"preview.png": _small(_strip(animation))}
+        shown = panels[-1] if panels else None
+    if shown is None:
         return {}
-    if animation.is_file():
-        return {"preview.png": _small(_strip(animation))}
-    if panels:
-        with Image.open(panels[-1]) as image:
-            return {"preview.png": _small(image.convert("RGB"))}
-    return {}
+    with Image.open(shown) as image:
+        return {"preview.png": _small(image.convert("RGB"))}
 
 
 def _strip(animation: Path, count: int = 3) -> Image.Image:

@@ -16,37 +16,22 @@ FORMS = "a name of the zoo, hf:owner/name for a Hub repository, or dir:path for 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How a package is fetched: the keywords of every function that takes a reference.
+    """How a package is fetched: the keywords of every function that takes a reference."""
 
-    Attributes:
-        revision: branch, tag or commit, if not in the reference.
-        offline: never ask the Hub; None follows HF_HUB_OFFLINE.
-        cache_dir: another cache than the Hub client's.
-        token: of the Hub; None for the one that is logged in.
-        progress: show downloads; None on a terminal only.
-        force: fetch again what is in the cache.
-    """
-
-    revision: str | None = None
-    offline: bool | None = None
-    cache_dir: str | Path | None = None
-    token: str | None = None
-    progress: bool | None = None
-    force: bool = False
+    revision: str | None = None  # branch, tag or commit, if not in the reference
+    offline: bool | None = None  # never ask the Hub; None follows HF_HUB_OFFLINE
+    cache_dir: str | Path | None = None  # another cache than the Hub client's
+    token: str | None = None  # of the Hub; None for the one that is logged in
+    progress: bool | None = None  # show downloads; None on a terminal only
+    force: bool = False  # fetch again what is in the cache
 
 
 class Reference(NamedTuple):
-    """What a reference names.
+    """What a reference names."""
 
-    Attributes:
-        kind: entry of the index, Hub repository, or folder.
-        value: the name, ``owner/name``, or the path.
-        revision: branch, tag or commit; None for the pinned one of an entry, or the main branch.
-    """
-
-    kind: Literal["name", "hub", "dir"]
-    value: str
-    revision: str | None
+    kind: Literal["name", "hub", "dir"]  # entry of the index, Hub repository, or folder
+    value: str  # the name, owner/name, or the path
+    revision: str | None  # None for the pinned one of an entry, or the main branch
 
 
 def parse(ref: str | Path, revision: str | None = None) -> Reference:

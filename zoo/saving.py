@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo import card, describe, folder, package, schema
 from zoo.errors import IntegrityError, PublishRefusedError, WeightsMismatchError
 from zoo.fingerprint import TOLERANCE, compare, fingerprint, read_golden
-from zoo.model import architecture_of, assemble, construct, count_landmarks
+from zoo.model import architecture_of, assemble, construct
 from zoo.tensors import to_bytes
 
 
@@ -66,7 +66,7 @@ def save(
     folder.check_free(dest, overwrite)
     architecture, preprocess, keypoints = _described(model, cfg, name)
     with torch.random.fork_rng(devices=[]):
-        twin = construct(architecture, None, name)
+        twin = construct(architecture, name)
     state = _stored(model.state_dict(), twin.state_dict(), dtype, name)
     floats = {str(v.dtype).removeprefix("torch.") for v in state.values() if v.is_floating_point()}
     twin.load_state_dict(state)
@@ -105,12 +105,7 @@ def save(
     if old.is_file() and not notes:
         notes = card.human_part(old.read_text())
     text = card.render(
-        config,
-        table,
-        license=license,
-        repo_id=repo_id,
-        human=notes,
-        pictures=sorted(assets),
+        config, table, license=license, repo_id=repo_id, human=notes, pictures=sorted(assets)
     )
     digest = hashlib.sha256(written).hexdigest()
     files = {
@@ -163,11 +158,9 @@ def _described(
     model: Any, cfg: Mapping[str, Any] | None, name: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return architecture, preprocess and keypoints."""
-    known = getattr(model, "package", None)
     if cfg is not None:
-        preprocess = describe.preprocess_of(cfg, model.frames)
-        count = count_landmarks(model, preprocess["image_size"])
-        return architecture_of(cfg), preprocess, describe.keypoints_of(model, cfg, count)
+        return architecture_of(cfg), *describe.images_and_keypoints(model, cfg)
+    known = getattr(model, "package", None)
     if known is None:
         raise PublishRefusedError(
             f"'{name}': give cfg=, the resolved config this model was built from; without it no "

@@ -25,75 +25,47 @@ TEXT, NUMBER, NOTHING = str, (int, float), type(None)
 
 # what the one implementation of each can do; another value asks for another library
 PREPROCESS = {
-    "resize": "area then bilinear",
-    "antialias": True,
-    "color": "RGB",
-    "range": [0, 1],
-    "mean": None,
-    "std": None,
-    "layout": "NCHW",
+    **{"resize": "area then bilinear", "antialias": True, "color": "RGB", "range": [0, 1]},
+    **{"mean": None, "std": None, "layout": "NCHW"},
 }
 COORDINATES = {
-    "frame": "normalised",
-    "order": "xy",
-    "pixel_centre": "(2i+1)/S-1",
+    **{"frame": "normalised", "order": "xy", "pixel_centre": "(2i+1)/S-1"},
     "align_corners": False,
 }
 
 # a dict: an object of these keys ("?" may be missing); {"*": s}: any keys; [s]: a list of s
 CONFIG = {
-    "format": TEXT,
+    **dict.fromkeys(("format", "min_library", "name", "task"), TEXT),
     "format_version": int,
-    "min_library": TEXT,
-    "name": TEXT,
-    "task": TEXT,
     "architecture": {"type": TEXT, "version": int, "args": {"*": object}},
     "components": {"*": {"type": TEXT, "prefix": TEXT, "parameters": int}},
     "plugins": [{"component": TEXT, "distribution": TEXT, "requires": TEXT}],
     "preprocess": {
         **dict.fromkeys(PREPROCESS, object),
-        "image_size": (int, NOTHING),
-        "fit": TEXT,
-        "crop?": [int],
-        "frames": int,
+        **{"image_size": (int, NOTHING), "fit": TEXT, "crop?": [int], "frames": int},
     },
     "keypoints": {
-        "count": int,
-        "names": [TEXT],
-        "semantics": TEXT,
-        "groups": {"*": [int]},
-        "edges": [[int]],
-        "flip_pairs": [[int]],
+        **{"count": int, "names": [TEXT], "semantics": TEXT, "groups": {"*": [int]}},
+        **{"edges": [[int]], "flip_pairs": [[int]]},
     },
     "coordinates": {**dict.fromkeys(COORDINATES, object), "extras": [TEXT]},
     "weights": {
         "model.safetensors": {
-            "role": TEXT,
-            "tensors": int,
-            "parameters": int,
-            "dtype": TEXT,
+            **{"role": TEXT, "tensors": int, "parameters": int, "dtype": TEXT},
             "flops": (int, NOTHING),
         }
     },
     "training": {"*": object},
 }
 RESULT = {
+    **dict.fromkeys(("task", "protocol", "metric", "unit", "definition", "crop"), TEXT),
+    **dict.fromkeys(("origin", "date", "library", "command"), TEXT),
     "dataset": {"id": TEXT, "name": TEXT, "split": (str, NOTHING)},
-    "task": TEXT,
-    "protocol": TEXT,
-    "metric": TEXT,
-    "unit": TEXT,
     "higher_is_better": (bool, NOTHING),
-    "definition": TEXT,
     "value": NUMBER,
     "interval": ([NUMBER], NOTHING),
     "n": (int, NOTHING),
     "baselines": {"*": (*NUMBER, NOTHING)},
-    "crop": TEXT,
-    "origin": TEXT,
-    "date": TEXT,
-    "library": TEXT,
-    "command": TEXT,
 }
 EVALUATION = {"format_version": int, "results": [RESULT]}
 MANIFEST = {"format_version": int, "name": TEXT, "files": {"*": {"size": int, "sha256": TEXT}}}
@@ -128,14 +100,10 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
         IntegrityError: it is not such JSON.
     """
 
-    def no_constant(word: str) -> None:
-        raise ValueError(f"{word} is not a JSON number")
-
     def number(text: str) -> float:
-        value = float(text)
-        if not math.isfinite(value):
-            raise ValueError(f"{text} is too large a number")
-        return value
+        if not math.isfinite(float(text)):
+            raise ValueError(f"{text} is not a finite number")
+        return float(text)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys: dict[str, Any] = {}
@@ -147,13 +115,9 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
 
     if len(data) > limit:
         raise IntegrityError(f"{where} is larger than {limit} bytes.")
+    hooks: Any = {"parse_constant": number, "parse_float": number, "object_pairs_hook": unique}
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_constant=no_constant,
-            parse_float=number,
-            object_pairs_hook=unique,
-        )
+        value = json.loads(data.decode("utf-8"), **hooks)
         if _depth(value) > MAX_DEPTH:
             raise ValueError(f"deeper than {MAX_DEPTH}")
     except (ValueError, RecursionError) as error:
@@ -166,12 +130,9 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level:
         depth += 1
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        dicts = (inner for outer in level if isinstance(outer, dict) for inner in outer.values())
+        lists = (inner for outer in level if isinstance(outer, list) for inner in outer)
+        level = [*dicts, *lists]
     return depth
 
 
@@ -181,11 +142,13 @@ def conform(value: Any, schema: Any, where: str) -> None:
     Raises:
         IntegrityError: naming the first place that does not conform.
     """
+    if isinstance(schema, tuple) and isinstance(schema[0], list):
+        schema = object if value is None else schema[0]
     if isinstance(schema, dict):
         if not isinstance(value, dict):
             raise IntegrityError(f"{where} must be an object.")
+        keys = {key.rstrip("?"): key for key in schema}
         if "*" not in schema:
-            keys = {key.rstrip("?"): key for key in schema}
             for key in value:
                 if key not in keys:
                     raise IntegrityError(f"{where}: unknown key {key!r}.")
@@ -193,22 +156,18 @@ def conform(value: Any, schema: Any, where: str) -> None:
                 if key not in value and not written.endswith("?"):
                     raise IntegrityError(f"{where}: no {key!r}.")
         for key, inner in value.items():
-            each = schema.get("*", schema.get(key, schema.get(f"{key}?")))
-            conform(inner, each, f"{where}: {key}")
+            conform(inner, schema[keys.get(key, "*")], f"{where}: {key}")
     elif isinstance(schema, list):
         if not isinstance(value, list):
             raise IntegrityError(f"{where} must be a list.")
         for i, inner in enumerate(value):
             conform(inner, schema[0], f"{where}[{i}]")
-    elif isinstance(schema, tuple) and any(isinstance(kind, list) for kind in schema):
-        if value is not None:
-            conform(value, schema[0], where)
     else:
         kinds = schema if isinstance(schema, tuple) else (schema,)
-        right = isinstance(value, kinds) and (
-            not isinstance(value, bool) or bool in kinds or object in kinds
-        )
-        if not right:
+        # a bool is an int to Python
+        if not isinstance(value, kinds) or (
+            isinstance(value, bool) and bool not in kinds and object not in kinds
+        ):
             words = " or ".join(kind.__name__ for kind in kinds)
             raise IntegrityError(f"{where} must be {words}, not {str(value)[:60]!r}.")
 
@@ -235,16 +194,16 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                     f"knows {value!r} only."
                 )
     preprocess = config["preprocess"]
-    size = preprocess["image_size"]
+    size, crop = preprocess["image_size"], preprocess.get("crop", (0, 0, 1, 1))
     if size is not None and not 1 <= size <= MAX_SIDE:
         raise IntegrityError(f"{where}: preprocess.image_size {size} is not in 1 ... {MAX_SIDE}.")
     if preprocess["fit"] not in ("stretch", "pad", "crop"):
         raise IntegrityError(f"{where}: preprocess.fit is {preprocess['fit']!r}.")
-    if len(preprocess.get("crop", range(4))) != 4:
-        raise IntegrityError(f"{where}: preprocess.crop must be left, top, width, height.")
-    _, _, width, height = preprocess.get("crop", (0, 0, 1, 1))
-    if not (0 < width <= MAX_NUMBER and 0 < height <= MAX_NUMBER):
-        raise IntegrityError(f"{where}: preprocess.crop is not of 1 ... {MAX_NUMBER} pixels.")
+    if len(crop) != 4 or not all(0 < side <= MAX_NUMBER for side in crop[2:]):
+        raise IntegrityError(
+            f"{where}: preprocess.crop must be left, top, width and height, of 1 ... {MAX_NUMBER} "
+            "pixels."
+        )
     check_keypoints(config["keypoints"], where)
 
 

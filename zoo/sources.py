@@ -20,17 +20,11 @@ log = logging.getLogger("keypoint_zoo")
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A package, and how it was found.
+    """A package, and how it was found."""
 
-    Attributes:
-        entry: its row of the index, or what the package says of itself.
-        package: checked.
-        repo_id, commit: on the Hub; None for others.
-    """
-
-    entry: Entry
-    package: Package
-    repo_id: str | None = None
+    entry: Entry  # its row of the index, or what the package says of itself
+    package: Package  # checked
+    repo_id: str | None = None  # on the Hub
     commit: str | None = None
 
 
@@ -138,26 +132,17 @@ def _described(found: Package, weights: Any, repo_id: str | None = None) -> Entr
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What is known about an entry without loading it.
+    """What is known about an entry without loading it."""
 
-    Attributes:
-        entry: the row of the index.
-        config: the package's description; None where no weights are published.
-        files: file -> bytes.
-        parameters, flops: numbers in the weights; multiply-adds times two of one prediction.
-        digest, path, commit: of the package.
-        missing: components it needs that are not installed.
-    """
-
-    entry: Entry
-    config: dict[str, Any] | None = None
-    files: dict[str, int] = dataclasses.field(default_factory=dict)
+    entry: Entry  # its row of the index
+    config: dict[str, Any] | None = None  # config.json; None where no weights are published
+    files: dict[str, int] = dataclasses.field(default_factory=dict)  # file -> bytes
     parameters: int | None = None
-    flops: int | None = None
+    flops: int | None = None  # multiply-adds times two of one prediction
     digest: str | None = None
     path: Path | None = None
     commit: str | None = None
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # components it needs that are not installed
 
 
 def info(ref: str | Path, **access: Any) -> Info:
@@ -206,19 +191,12 @@ def sizes(found: Package) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What :func:`pull` fetched, or would fetch.
+    """What :func:`pull` fetched, or would fetch."""
 
-    Attributes:
-        path: the package's folder; None after a dry run.
-        commit: on the Hub, or None.
-        digest: of the package; None after a dry run.
-        files: file -> bytes.
-    """
-
-    path: Path | None
-    commit: str | None
-    digest: str | None
-    files: dict[str, int]
+    path: Path | None  # the package's folder; None after a dry run
+    commit: str | None  # on the Hub
+    digest: str | None  # of the package; None after a dry run
+    files: dict[str, int]  # file -> bytes
 
 
 def pull(

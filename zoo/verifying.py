@@ -15,21 +15,13 @@ from zoo.refs import Access
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What :func:`verify` found.
+    """What :func:`verify` found."""
 
-    Attributes:
-        ok: no problem.
-        digest: of the package; empty if it could not be opened.
-        problems: one line each.
-        checked: number of files.
-        differences: with ``deep``, stage -> largest difference from the stored output.
-    """
-
-    ok: bool
-    digest: str
-    problems: list[str]
-    checked: int
-    differences: dict[str, float]
+    ok: bool  # no problem
+    digest: str  # of the package; empty if it could not be opened
+    problems: list[str]  # one line each
+    checked: int  # files
+    differences: dict[str, float]  # with ``deep``: stage -> largest difference from what is stored
 
 
 def verify(

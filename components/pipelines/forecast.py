@@ -44,6 +44,7 @@ class Forecast(nn.Module):
     """
 
     task = "forecasting"
+    version = 1
 
     def __init__(
         self,

@@ -36,6 +36,7 @@ class MotionTransfer(nn.Module):
     """
 
     task = "motion-transfer"
+    version = 1
     frames = 1
 
     def __init__(

@@ -20,6 +20,7 @@ class PoseAutoencoder(nn.Module):
     """
 
     task = "pose-regression"
+    version = 1
     frames = 1
 
     def __init__(self, *, rasterizer: nn.Module, bottleneck: nn.Module) -> None:

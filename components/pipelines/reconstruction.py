@@ -49,6 +49,7 @@ class Reconstruction(nn.Module):
     """
 
     task = "keypoint-detection"
+    version = 1
     frames = 1
 
     def __init__(

@@ -52,10 +52,7 @@ SLOT = r".*/Adam(_1)?$"  # of the optimizer
 
 
 def convert(variables: Mapping[str, Tensor]) -> State:
-    """Rename every variable; kernels become (out, in, height, width).
-
-    Args:
-        variables: those below the scope ``model/``, without it.
+    """Rename the variables below the scope ``model/``; kernels become (out, in, height, width).
 
     Raises:
         ConfigError: a variable is another model's.
@@ -66,9 +63,7 @@ def convert(variables: Mapping[str, Tensor]) -> State:
     }
 
 
-def files(path: str | Path) -> dict[str, Path]:
-    """Return the files of a checkpoint; see :func:`tensorflow_checkpoint.files`."""
-    return tensorflow_checkpoint.files(path)
+files = tensorflow_checkpoint.files
 
 
 def load(path: str | Path) -> State:

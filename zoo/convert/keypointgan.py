@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from registry.errors import ConfigError
-from zoo.convert.official import Rules, State, is_state, rename, unpickle
+from zoo.convert.official import Rules, State, is_state, rename_all, unpickle
 
 
 def _stem(prefix: str) -> Rules:
@@ -44,21 +44,14 @@ RULES: dict[str, Rules] = {
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename every entry.
-
-    Args:
-        states: state dicts by official names: ``G_A``, ``G_B``, ``regressor``; ``D_A`` and the
-            frozen ``offline_regressor``. Those that are missing are missing in the result.
+    """Rename every entry of the networks of ``RULES``; those missing are missing in the result.
 
     Raises:
         ConfigError: a network is another model's.
     """
-    ours: State = {}
-    for network, state in states.items():
-        if network not in RULES:
-            raise ConfigError(f"KeypointGAN has no network '{network}'; it has {', '.join(RULES)}.")
-        ours |= rename(state, RULES[network], network)
-    return ours
+    if unknown := [network for network in states if network not in RULES]:
+        raise ConfigError(f"KeypointGAN has no network '{unknown[0]}'; it has {', '.join(RULES)}.")
+    return rename_all(states, RULES, ())
 
 
 def files(path: str | Path) -> dict[str, Path]:

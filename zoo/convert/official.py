@@ -27,22 +27,21 @@ def unpickle(path: str | Path, what: str) -> Any:
     Raises:
         ConfigError: no such file, one that needs pickled code, or another kind of file.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise ConfigError(f"no file '{path}'. Give the official checkpoint.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no more is known"
-        if "weights only" not in str(error).lower():
-            raise ConfigError(
-                f"{path} is not a checkpoint ({type(error).__name__}: {reason}). Download it again."
-            ) from error
-        raise ConfigError(
-            f"{path} is not a file of plain tensors, and code in a file is not run: {reason} "
-            f"If you trust it, read it elsewhere with torch.load(file, weights_only=False), save "
-            f"{what} alone with torch.save, and convert that."
-        ) from error
+        reason = (str(error).splitlines() or ["no more is known"])[0]
+        if "weights only" in str(error).lower():
+            text = (
+                f"is not a file of plain tensors, and code in a file is not run: {reason} If you "
+                "trust it, read it elsewhere with torch.load(file, weights_only=False), save "
+                f"{what} alone with torch.save, and convert that."
+            )
+        else:
+            text = f"is not a checkpoint ({type(error).__name__}: {reason}). Download it again."
+        raise ConfigError(f"{path} {text}") from error
 
 
 def is_state(value: Any) -> bool:
