@@ -14,8 +14,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import huggingface_hub as hf
-from huggingface_hub import constants, utils
+from huggingface_hub import constants
 from huggingface_hub import errors as client
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled as hidden_already
+from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
 from zoo.errors import (
     AccessError,
@@ -154,11 +156,11 @@ def bars(progress: bool | None) -> Iterator[None]:
     """Let the client show bars or not; its environment variable goes before."""
     shown = sys.stderr.isatty() if progress is None else progress
     change = constants.HF_HUB_DISABLE_PROGRESS_BARS is None
-    hidden = change and not shown and not utils.are_progress_bars_disabled()
+    hidden = change and not shown and not hidden_already()
     if hidden:
-        utils.disable_progress_bars()
+        disable_progress_bars()
     try:
         yield
     finally:
         if hidden:
-            utils.enable_progress_bars()
+            enable_progress_bars()

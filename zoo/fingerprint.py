@@ -52,11 +52,16 @@ def _samples(value: Tensor) -> Tensor:
     return flat[:: math.ceil(len(flat) / SAMPLES)].clone()
 
 
+def _poses(model: Any) -> Tensor:
+    """Return poses (1, K, 2), 0.8 at most, for a model that draws them and sees no image."""
+    count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
+    angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
+    return torch.from_numpy(0.8 * np.sin(angles))
+
+
 def _inputs(model: Any, size: int) -> dict[str, Tensor]:
     if not hasattr(model, "predict"):
-        count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
-        angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
-        return {"poses": torch.from_numpy(0.8 * np.sin(angles))}
+        return {"poses": _poses(model)}
     from components.datasets.puppets import Puppets
 
     length = max(model.frames, 2)
@@ -127,15 +132,13 @@ def read_golden(data: Buffer) -> tuple[dict[str, Tensor], float]:
 
 def landmarks_of(model: Any, image_size: int | None) -> Any:
     """Return the landmarks of a grey image; of drawn poses where no image is ever seen."""
-    device = next(model.parameters()).device
-    training = model.training
+    device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
         with torch.no_grad():
-            if hasattr(model, "predict"):
-                size = image_size or 64
-                return model.predict(torch.full((1, 3, size, size), 0.5, device=device)).landmarks
-            count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
-            return model(Batch(poses=torch.zeros(1, count, 2, device=device))).prior_landmarks
+            if not hasattr(model, "predict"):
+                return model(Batch(poses=_poses(model).to(device))).prior_landmarks
+            size = image_size or 64
+            return model.predict(torch.full((1, 3, size, size), 0.5, device=device)).landmarks
     finally:
         model.train(training)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.annotations import VISIBLE, make_annotations, write_csv
+from components.data.annotations import VISIBLE, make_annotations, write_coco, write_csv
 from components.data.video import VideoReader, is_image, natural, read_image, write_video
 from components.drawing import draw_landmarks, write_png
 from registry.errors import ConfigError
@@ -27,6 +27,7 @@ class Predicted:
 
     input: Path  # image, folder of images, or video
     table: Path  # CSV with a row per frame: file, width, height; x, y of landmarks in pixels
+    coco: Path | None  # the same as COCO keypoints, if the model has limbs: its skeleton
     drawn: tuple[Path, ...]  # the pictures, or the one video, with the landmarks on them
     frames: int
     landmarks: int
@@ -106,9 +107,13 @@ def _predict_input(
         numbered = (f"{path.stem}/{i:06d}" for i in range(10**9))
         write_video(written[0], drawn(iter(reader), numbered), reader.fps)
     visible = np.full((len(files), len(names)), VISIBLE)
+    found = make_annotations(names, files, np.stack(points), visible, sizes, edges)
     table = _claim(out / f"{path.stem}_landmarks.csv", taken)
-    write_csv(table, make_annotations(names, files, np.stack(points), visible, sizes, edges))
-    return Predicted(path, table, tuple(written), len(files), len(names))
+    write_csv(table, found)
+    coco = _claim(table.with_suffix(".json"), taken) if edges else None
+    if coco is not None:
+        write_coco(coco, found)
+    return Predicted(path, table, coco, tuple(written), len(files), len(names))
 
 
 def _claim(target: Path, taken: set[Path]) -> Path:

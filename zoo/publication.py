@@ -36,8 +36,6 @@ def package_run(
     work_dir: str | Path,
     dest: str | Path,
     *,
-    license: str,
-    license_text: str | None = None,
     name: str | None = None,
     checkpoint_name: str = "last.pth",
     dtype: torch.dtype | None = None,
@@ -47,6 +45,7 @@ def package_run(
     commit: str | None = None,
     repo_id: str | None = None,
     overwrite: bool = False,
+    **licence: Any,
 ) -> Path:
     """Write a checkpoint of a finished run as a package, with its scores and its history.
 
@@ -54,7 +53,6 @@ def package_run(
         work_dir: folder of a finished run: config.json, last.pth, and if they are there
             metrics.json, scalars.jsonl, log.txt, held_out.gif and panels.
         dest: the package.
-        license, license_text, repo_id, overwrite: as for ``zoo.save``.
         name: of the entry; that of ``repo_id``, else of the folder, hyphens for underscores.
         checkpoint_name: the weights in it: "last.pth", or "best.pth", the validation set's choice.
         dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
@@ -64,6 +62,8 @@ def package_run(
             photographs may not be anyone's to publish.
         hardware: what it was trained on; that of this machine without.
         commit: of this library, that it was trained with; the checkout's own without.
+        repo_id, overwrite: as for ``zoo.save``.
+        **licence: ``license`` and ``license_text`` of ``zoo.save``.
 
     Raises:
         ConfigError: the run is not finished, or the scores are none.
@@ -120,8 +120,6 @@ def package_run(
         model,
         dest,
         name=name,
-        license=license,
-        license_text=license_text,
         cfg=cfg,
         evaluation=evaluation,
         training={key: value for key, value in training.items() if value not in (None, {})},
@@ -129,6 +127,7 @@ def package_run(
         pictures=_pictures(work_dir, picture, cfg),
         repo_id=repo_id,
         overwrite=overwrite,
+        **licence,
     )
 
 

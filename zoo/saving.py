@@ -72,29 +72,29 @@ def save(
     twin.load_state_dict(state)
     twin = twin.eval().to(memory_format=torch.channels_last)
     golden, landmarks, flops = fingerprint(twin, preprocess)
-    _check_same(model, state, golden, name)
+    own = copy.deepcopy(model).cpu().float().eval()
+    own.load_state_dict(state, strict=False)  # rounded, as they are stored
+    other = f"'{name}': built again from its config, the model computes something else (give the "
+    own = own.to(memory_format=torch.channels_last)
+    _require_same(own, golden, TOLERANCE, f"{other}cfg it was built with)")
     learned = {key for key, _ in twin.named_parameters()}
+    stored = {
+        "role": "inference",
+        "tensors": len(state),
+        "parameters": sum(state[key].numel() for key in learned),
+        "dtype": "+".join(sorted(floats)),
+        "flops": flops,
+    }
     config = {
-        "format": schema.FORMAT,
-        "format_version": schema.FORMAT_VERSION,
-        "min_library": schema.LIBRARY,
-        "name": name,
-        "task": model.task,
+        **{"format": schema.FORMAT, "format_version": schema.FORMAT_VERSION},
+        **{"min_library": schema.LIBRARY, "name": name, "task": model.task},
         "architecture": architecture,
         "components": _components(architecture["args"], {key: state[key] for key in learned}),
         "plugins": describe.plugins_in({**architecture["args"], "type": architecture["type"]}),
         "preprocess": preprocess,
         "keypoints": keypoints,
         "coordinates": describe.coordinates_of(landmarks),
-        "weights": {
-            "model.safetensors": {
-                "role": "inference",
-                "tensors": len(state),
-                "parameters": sum(state[key].numel() for key in learned),
-                "dtype": "+".join(sorted(floats)),
-                "flops": flops,
-            }
-        },
+        "weights": {"model.safetensors": stored},
         "training": {**(training or {}), "library": schema.LIBRARY},
     }
     table = {"format_version": schema.FORMAT_VERSION, "results": [dict(row) for row in evaluation]}
@@ -107,51 +107,38 @@ def save(
     text = card.render(
         config, table, license=license, repo_id=repo_id, human=notes, pictures=sorted(assets)
     )
-    digest = hashlib.sha256(written).hexdigest()
+    metadata = {"config_sha256": hashlib.sha256(written).hexdigest()}
     files = {
         "config.json": written,
         "evaluation.json": schema.pretty(table),
         "README.md": text.encode(),
-        "model.safetensors": to_bytes(state, {"config_sha256": digest}),
+        "model.safetensors": to_bytes(state, metadata),
         "golden.safetensors": to_bytes(golden, {"tolerance": str(TOLERANCE)}),
         **assets,
     }
     if license_text:
         files["LICENSE"] = license_text.encode()
-    _prove(files, twin, name)
+    _prove(files, name)
     folder.write_folder(dest, files, overwrite=overwrite)
     return dest
 
 
-def _check_same(
-    model: Any, state: Mapping[str, Tensor], golden: Mapping[str, Tensor], name: str
-) -> None:
-    """Refuse a config that builds another model than the one that is being saved."""
-    own = copy.deepcopy(model).cpu().float().eval()
-    own.load_state_dict(state, strict=False)  # rounded, as they are stored
-    worst = compare(own.to(memory_format=torch.channels_last), golden)
-    if not all(difference <= TOLERANCE for difference in worst.values()):
-        stage = next(key for key, difference in worst.items() if not difference <= TOLERANCE)
-        raise IntegrityError(
-            f"'{name}': built again from its config, the model computes something else: {stage} "
-            f"differs by {worst[stage]:.3g}. Give the cfg it was built with. Nothing was written."
-        )
+def _require_same(model: Any, golden: Mapping[str, Tensor], limit: float, problem: str) -> None:
+    for stage, difference in compare(model, golden).items():
+        if not difference <= limit:
+            raise IntegrityError(
+                f"{problem}: {stage} differs by {difference:.3g}. Nothing written."
+            )
 
 
-def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
+def _prove(files: Mapping[str, bytes], name: str) -> None:
     """Load the package from its files as anyone will, and compare every stage bit for bit."""
     with tempfile.TemporaryDirectory() as there:
         folder.write_folder(Path(there) / name, files)
         found = package.open_package(Path(there) / name)
         package.check_publishable(found)
-        again = assemble(found)
-        worst = compare(again, read_golden(found.golden)[0])
-        if not all(difference <= 0 for difference in worst.values()):
-            stage = next(key for key, difference in worst.items() if not difference <= 0)
-            raise IntegrityError(
-                f"'{name}' does not load back as it was: {stage} differs by {worst[stage]:.3g}. "
-                "Nothing was written."
-            )
+        golden, _ = read_golden(found.golden)
+        _require_same(assemble(found), golden, 0, f"'{name}' does not load back as it was")
 
 
 def _described(
@@ -173,19 +160,17 @@ def _stored(
     own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], dtype: torch.dtype | None, name: str
 ) -> dict[str, Tensor]:
     """Return the tensors of inference, rounded to ``dtype``, each with memory of its own."""
-    wrong = [key for key in wanted if key not in own or own[key].shape != wanted[key].shape]
-    if wrong:
-        raise WeightsMismatchError(f"'{name}': '{wrong[0]}' of the model is not that of its cfg.")
     state = {}
-    for key in wanted:
+    for key, twin in wanted.items():
+        if key not in own or own[key].shape != twin.shape:
+            raise WeightsMismatchError(f"'{name}': '{key}' of the model is not that of its cfg.")
         value = own[key].detach().cpu()
         if value.is_floating_point():
             if not bool(value.isfinite().all()):
                 raise PublishRefusedError(f"'{name}': the weights of '{key}' are not all finite.")
-            if dtype is not None:
-                value = value.to(dtype)
-                if not bool(value.isfinite().all()):
-                    raise PublishRefusedError(f"'{name}': '{key}' is too large for {dtype}.")
+            value = value.to(dtype or value.dtype)
+            if not bool(value.isfinite().all()):
+                raise PublishRefusedError(f"'{name}': '{key}' is too large for {dtype}.")
         state[key] = value.contiguous().clone()
     return state
 

@@ -5,7 +5,7 @@ Whoever has the right to the weights runs this, offline, once; everyone else loa
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +37,8 @@ def convert(
     out: str | Path,
     *,
     license: str,
-    license_text: str | None = None,
     config: str | Path | None = None,
-    overwrite: bool = False,
+    **options: Any,
 ) -> Path:
     """Write the weights of an official checkpoint as a package.
 
@@ -50,9 +49,8 @@ def convert(
         file: what ``SOURCES`` says of it.
         out: the folder to write; for ``colorization-vgg16`` the ``.safetensors`` file.
         license: of these weights, as their owner gives them. Never guessed.
-        license_text: the text itself; needed where ``license`` is ``other``.
         config: a config file or the name of an entry, of the same model.
-        overwrite: replace what is there.
+        **options: ``license_text`` and ``overwrite`` of ``zoo.save``.
 
     Returns:
         ``out``.
@@ -64,25 +62,19 @@ def convert(
     """
     if source not in SOURCES:
         raise ConfigError(f"no converter '{source}'.{did_you_mean(source, SOURCES)}")
-    check_license(license, license_text is not None or source == VGG, source)
+    check_license(license, bool(options.get("license_text")) or source == VGG, source)
     file, out = Path(file), Path(out)
     if source == VGG:
-        return _write(load(source, file), out, license, overwrite)
+        return _write(load(source, file), out, license, options.get("overwrite", False))
     from zoo.saving import save
 
     name, cfg, dataset = _config(source, config)
     model = _filled(load(source, file), cfg, source, file)
-    base = ", ".join(f"{path.name} (sha256 {_sha256(path)})" for path in _files(source, file))
-    return save(
-        model,
-        out,
-        name=name,
-        license=license,
-        license_text=license_text,
-        cfg=cfg,
-        training={"dataset": dataset, "config": name, "base": f"converted from {base}"},
-        overwrite=overwrite,
-    )
+    read = getattr(_module(source), "files", lambda path: {"": path})(file).values()
+    sums = [f"{path.name} (sha256 {sha256(path.read_bytes()).hexdigest()})" for path in read]
+    base = f"converted from {', '.join(sums)}"
+    training = {"dataset": dataset, "config": name, "base": base}
+    return save(model, out, name=name, license=license, cfg=cfg, training=training, **options)
 
 
 def load(source: str, file: str | Path) -> dict[str, Tensor]:
@@ -97,12 +89,6 @@ def load(source: str, file: str | Path) -> dict[str, Tensor]:
 
 def _module(source: str) -> Any:
     return import_module(f"zoo.convert.{source.replace('-', '_')}")
-
-
-def _files(source: str, file: Path) -> list[Path]:
-    """Return the files that were read."""
-    module = _module(source)
-    return list(module.files(file).values()) if hasattr(module, "files") else [file]
 
 
 def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any], str | None]:
@@ -157,11 +143,3 @@ def _write(state: dict[str, Tensor], out: Path, license: str, overwrite: bool) -
     with replacing(out, sync=True) as temporary:
         temporary.write_bytes(to_bytes(state, {"license": license}))
     return out
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while piece := opened.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
