@@ -508,7 +508,7 @@ def test_every_subcommand_has_json(ask, name):
 
 def test_numbers_that_json_lacks_become_null(ask, monkeypatch):
     report = cli.Answer({"a": float("inf"), "b": [float("nan"), 1.5]}, ())
-    monkeypatch.setattr(cli, "_list", lambda args: report)
+    monkeypatch.setattr(cli, "_list", lambda **_: report)
     assert json.loads(ask("list", "--json")[1]) == {"a": None, "b": [None, 1.5]}
 
 
@@ -575,7 +575,7 @@ def test_interrupted():
     code = (
         "import os, signal, sys; from zoo import cli; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job ignores it
-        "cli._list = lambda args: signal.raise_signal(signal.SIGINT); "
+        "cli._list = lambda **_: signal.raise_signal(signal.SIGINT); "
         "sys.exit(cli.main(['list', '--json']))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -129,8 +129,7 @@ def test_round_trip(hub, client, tmp_path):
         *("hf:alice/trip", "apache-2.0", "puppets", "keypoint-detection"),
         first["commit"],
     )
-    assert client("zoo.hub.list_hub", "alice/t*", token=ALICE) == [entry]
-    assert client("zoo.hub.list_hub", "x*", token=ALICE) == client("zoo.hub.list_hub") == []
+    assert client("zoo.hub.list_hub") == []
     assert client("verify_remote", "alice/trip", first["commit"], old, ALICE) == []
     differences = client("verify_remote", "alice/trip", first["commit"], new, ALICE)
     assert differences[0] == f"assets/a.png: only in alice/trip at {first['commit'][:8]}"
@@ -189,7 +188,7 @@ def test_push_is_refused_where_it_would_surprise(hub, client, tmp_path):
         (
             {"create_pr": True, "tag": "v2"},
             "PublishRefusedError",
-            "a tag names a published commit; a pull request is none yet.",
+            "a tag names a published commit, a pull request does not.",
         ),
     ]:
         error = client.fail(PUSH, old, "alice/careful", token=ALICE, **options)
@@ -446,7 +445,7 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
         ("eve/out", "../../x"),
         ("x", None),
     ]:
-        error = client.fail("fetch", repo_id, revision, offline=True)
+        error = client.fail("fetch", repo_id, revision=revision, offline=True)
         assert error.kind == "UnknownEntryError"
 
     # beside a package, pickles are not fetched
@@ -564,8 +563,7 @@ def test_the_lowest_client_that_is_allowed(hub, tmp_path):
         assert error.kind == "PublishConflictError"
         hub.fault("preupload", before=lambda: published(hub, "alice/low", value=7.0))
         assert client.fail(PUSH, old, "alice/low", token=ALICE).kind == "PublishConflictError"
-        (entry,) = client("zoo.hub.list_hub", "*/low", token=ALICE)
-        assert entry["repo_id"] == "alice/low"
+        (entry,) = [e for e in client("zoo.hub.list_hub", token=ALICE) if e["repo_id"] == "alice/low"]
         hub.fault("GET", times=9, status=503)
         error = client.fail(PULL, "hf:alice/low", token=ALICE)
         assert error.kind == "HubUnreachableError"

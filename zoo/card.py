@@ -54,6 +54,15 @@ drawn = model.rasterizer(Landmarks(xy=torch.zeros(1, {count}, 2)))  # yours: (x,
 model.bottleneck(drawn).xy  # read back from the drawing: (1, {count}, 2)
 """,
 }
+INTEGRITY = """\
+`manifest.json` lists size and sha256 of every other file; its own sha256 stands for the whole. \
+Each loading checks all of them, that the weights were made for this `config.json`, and that \
+every tensor fits. Nothing is unpickled or executed.
+
+```python
+# deep: also compares the outputs with golden.safetensors
+zoo.verify({reference}, deep=True)
+```"""
 IMPORTS = {"pose-regression": "import torch\n\nimport zoo\nfrom registry.contract import Landmarks"}
 
 
@@ -94,25 +103,28 @@ def render(
         raise PublishRefusedError(f"the notes hold {BEGIN} or {END}; these lines frame them.")
     reference = f"hf:{repo_id}" if repo_id else name
     about = _about(config)
+    weights = _text(licence.get("license_name") or license)
+    weights += ", see `LICENSE`." if license == "other" else "."
+    data = f" The training data: {_text(about['data_licence'])}" if about["data_licence"] else ""
     sections = [
         f"# {_text(name)}",
         *(_picture(file) for file in pictures),
         _text(summary or about["summary"]),
         _description(config),
         "## Use\n\n" + _usage(config, reference),
-        f"<!-- Kept when this card is made again: the lines between the next two. -->\n\n"
+        "<!-- Kept when this card is made again: the lines between the next two. -->",
         f"{BEGIN}\n{human.strip()}\n{END}",
         "## Results\n\n" + _results(results),
         "## Training\n\n" + _training(config),
         "## Landmarks\n\n" + _landmarks(config["keypoints"]),
         "## Images and coordinates\n\n" + _coordinates(config),
         "## Limits\n\n" + _limits(config, results),
-        "## Licence\n\n" + _licence_text(licence, about["data_licence"]),
-        "## Integrity\n\n" + _integrity(reference),
+        f"## Licence\n\nThe weights: {weights}{data}",
+        "## Integrity\n\n" + INTEGRITY.format(reference=_python(reference)),
     ]
     if about["paper"]:
         sections.append(
-            "## Citation\n\nThe method, which please cite:\n\n> " + _text(about["paper"])
+            f"## Citation\n\nThe method, which please cite:\n\n> {_text(about['paper'])}"
         )
     body = "\n\n".join(section for section in sections if section)
     return f"---\n{_front_matter(config, results, licence)}---\n\n{body}\n"
@@ -145,9 +157,6 @@ def _about(config: Mapping[str, Any]) -> dict[str, str]:
     trained = str(config["training"].get("config") or "").replace("_", "-")
     entry = known.get(str(config["name"])) or known.get(trained.removesuffix(".py"))
     return {key: getattr(entry, key, "") or "" for key in ("summary", "paper", "data_licence")}
-
-
-# ------------------------------------------------------------------------------- front matter
 
 
 def _front_matter(
@@ -204,9 +213,6 @@ def _yaml(value: Any) -> str:
 
     Dumper.add_representer(str, text)
     return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, width=math.inf))
-
-
-# --------------------------------------------------------------------------------------- text
 
 
 def _text(value: Any) -> str:
@@ -380,19 +386,3 @@ def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> 
         lines.append("Images are stretched to a square; very wide or tall ones suffer.")
     lines.append("Every image gets all landmarks, also one that shows nothing of the kind.")
     return "\n".join(f"- {line}" for line in lines if line)
-
-
-def _licence_text(licence: Mapping[str, str], data: str) -> str:
-    name = _text(licence.get("license_name") or licence["license"])
-    text = f"The weights: {name}, see `LICENSE`." if len(licence) > 1 else f"The weights: {name}."
-    return text + (f" The training data: {_text(data)}" if data else "")
-
-
-def _integrity(reference: str) -> str:
-    call = f"zoo.verify({_python(reference)}, deep=True)"
-    return (
-        "`manifest.json` lists size and sha256 of every other file; its own sha256 stands for the "
-        "whole. Each loading checks all of them, that the weights were made for this "
-        "`config.json`, and that every tensor fits. Nothing is unpickled or executed.\n\n"
-        f"```python\n# deep: also compares the outputs with golden.safetensors\n{call}\n```"
-    )

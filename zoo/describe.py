@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -116,6 +116,9 @@ def keypoints_of(model: Any, cfg: Mapping[str, Any], count: int) -> dict[str, An
     compositor = getattr(getattr(model, "image_pipeline", model), "compositor", None)
     masked = compositor is not None and "mask" in compositor.fills
     groups = {"foreground": list(range(count))} if masked and not stated else {}
+    metrics = cfg.get("evaluate", {}).get("metrics", {}).values()
+    told = [cfg["model"].get("flip_pairs"), *(metric.get("flip_pairs") for metric in metrics)]
+    flips = next((pairs for pairs in told if pairs), getattr(prior, "flip_pairs", ()))
     if len(names) != count:
         names = tuple(f"{'fg' if groups else 'kp'}{k:02d}" for k in range(count))
     return {
@@ -124,11 +127,5 @@ def keypoints_of(model: Any, cfg: Mapping[str, Any], count: int) -> dict[str, An
         "semantics": "annotated" if stated else "discovered",
         "groups": groups,
         "edges": [list(edge) for edge in model.limbs()],
-        "flip_pairs": [list(pair) for pair in _flip_pairs(cfg, prior)],
+        "flip_pairs": [list(pair) for pair in flips],
     }
-
-
-def _flip_pairs(cfg: Mapping[str, Any], prior: Any) -> Sequence[Sequence[int]]:
-    metrics = cfg.get("evaluate", {}).get("metrics", {}).values()
-    stated = [cfg["model"].get("flip_pairs"), *(metric.get("flip_pairs") for metric in metrics)]
-    return next((pairs for pairs in stated if pairs), getattr(prior, "flip_pairs", ()))

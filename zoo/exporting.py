@@ -180,6 +180,11 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
     for name in names or ():
         if name not in known:
             raise ExportError(f"the encoder has no module '{name}'.{did_you_mean(name, known)}")
+    wanted = [] if names is None else list(names)
+    for name, module in encoder.named_children() if names is None else ():
+        listed = isinstance(module, (nn.ModuleList, nn.Sequential))
+        inner = [f"{name}.{key}" for key, _ in module.named_children()]
+        wanted += inner if listed else [name]
     maps: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
 
@@ -193,7 +198,7 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
 
     hooks = [
         known[name].register_forward_hook(lambda _, args, output, name=name: keep(name, output))
-        for name in dict.fromkeys(_direct(encoder) if names is None else names)
+        for name in dict.fromkeys(wanted)
     ]
     try:
         found = encoder(images)
@@ -202,14 +207,6 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
             handle.remove()
     maps["pose"] = found.pose if isinstance(found, Encoding) else found
     return maps
-
-
-def _direct(encoder: nn.Module) -> list[str]:
-    names = []
-    for name, part in encoder.named_children():
-        listed = isinstance(part, (nn.ModuleList, nn.Sequential))
-        names += [f"{name}.{key}" for key, _ in part.named_children()] if listed else [name]
-    return names
 
 
 def _net(model: Any, part: str, pictures: Tensor) -> Any:

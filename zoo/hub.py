@@ -37,13 +37,7 @@ def is_offline(offline: bool | None = None) -> bool:
 def resolve(repo_id: str, access: Access) -> str:
     """Ask the Hub, once, which commit a revision is; a full commit needs no request.
 
-    Args:
-        repo_id: ``owner/name``.
-        access: revision (the main branch without) and token; in its cache, an older commit is
-            looked for to name if the Hub does not answer.
-
-    Returns:
-        40 hexadecimal digits.
+    If the Hub does not answer, an older commit that is in the cache is named.
 
     Raises:
         UnknownEntryError: no such repository or revision.
@@ -72,15 +66,12 @@ def _checked(repo_id: str, commit: str | None) -> str:
 
 
 def fetch(repo_id: str, access: Access, *, weights: bool = True) -> tuple[Path, str]:
-    """Return the folder of a package in the Hub client's cache; what is missing is downloaded.
+    """Return a package's folder in the Hub client's cache, whose content is not yet checked.
 
-    Args:
-        repo_id: ``owner/name``.
-        access: which revision, and how.
-        weights: also the weights, not only the files that describe them.
+    What is missing is downloaded: with ``weights`` all files, else those that describe them.
 
     Returns:
-        The folder, whose content is not yet checked, and its commit.
+        The folder, and its commit.
 
     Raises:
         ZooError: it is unavailable; see the classes in ``zoo.errors``.
@@ -163,34 +154,28 @@ def verify_remote(
     return sorted(problems)
 
 
-def list_hub(pattern: str = "*", *, token: str | None = None) -> list[Entry]:
-    """Ask the Hub for its repositories with our tag.
-
-    Args:
-        pattern: of ``owner/name``, or of the name alone.
-        token: instead of the stored one.
-    """
+def list_hub(token: str | None = None) -> list[Entry]:
+    """Ask the Hub for its repositories with our tag; ``token`` instead of the stored one."""
     with asking("the list of models", None, token):
         infos = list(hf.list_models(filter=LIBRARY_TAG, limit=1000, full=True, token=token))
     entries = []
     for info in infos:
-        if any(fnmatchcase(name, pattern) for name in (info.id, info.id.split("/")[-1])):
-            tags = [tag.partition(":") for tag in info.tags or ()]
-            said = {key: value for key, _, value in reversed(tags) if value}
-            entry = Entry(
-                name=f"hf:{info.id}",
-                task=info.pipeline_tag or "",
-                architecture="",
-                dataset=said.get("dataset", ""),
-                summary="",
-                license=said.get("license"),
-                weights="hub",
-                how=f"zoo.load('hf:{info.id}')",
-                provider="the Hub",
-                repo_id=info.id,
-                commit=info.sha,
-            )
-            entries.append(entry)
+        tags = [tag.partition(":") for tag in info.tags or ()]
+        said = {key: value for key, _, value in reversed(tags) if value}
+        entry = Entry(
+            name=f"hf:{info.id}",
+            task=info.pipeline_tag or "",
+            architecture="",
+            dataset=said.get("dataset", ""),
+            summary="",
+            license=said.get("license"),
+            weights="hub",
+            how=f"zoo.load('hf:{info.id}')",
+            provider="the Hub",
+            repo_id=info.id,
+            commit=info.sha,
+        )
+        entries.append(entry)
     return entries
 
 

@@ -113,9 +113,6 @@ class Index(NamedTuple):
 _registered: dict[Path, Index] = {}
 
 
-# ------------------------------------------------------------------------------------ questions
-
-
 def entries() -> dict[str, Entry]:
     """Return all entries by name: ours, then those of plugins, then registered ones."""
     found: dict[str, Entry] = {}
@@ -174,8 +171,10 @@ def no_weights_text(entry: Entry) -> str:
         command = f"keypoint-zoo convert {entry.converter} FILE --config {entry.name}"
         ways.insert(0, f"convert the official checkpoint: {command} --license L --out DIR")
     if entry.config is not None:
+        changed = [f"{key}={value}" for key, value in entry.options.items()]
+        words = " ".join([entry.config.name, *(["--cfg-options", *changed] if changed else [])])
         where = f"`keypoint-zoo info {entry.name}` shows where that file is"
-        ways.insert(0, f"train it: tools/train.py configs/{_words(entry)} ({where})")
+        ways.insert(0, f"train it: tools/train.py configs/{words} ({where})")
     elif entry.how:
         ways.insert(0, entry.how.rstrip("."))
     text = "; ".join(ways)
@@ -183,20 +182,10 @@ def no_weights_text(entry: Entry) -> str:
     return f"No weights of '{entry.name}' are published.{data} {text[0].upper()}{text[1:]}"
 
 
-def _words(entry: Entry) -> str:
-    """Return the config's file name and options, as words of a command."""
-    options = [f"{key}={value}" for key, value in entry.options.items()]
-    name = entry.config.name if entry.config else ""
-    return " ".join([name, *(["--cfg-options"] if options else []), *options])
-
-
 def problems() -> list[str]:
     """Return what is wrong with the indices of installed plugins."""
     _, broken, hidden = _plugins()
     return broken + hidden
-
-
-# -------------------------------------------------------------------------------------- indices
 
 
 def register_index(source: str | Path) -> None:
@@ -236,7 +225,7 @@ def _plugins() -> tuple[list[Index], list[str], list[str]]:
     broken: list[str] = []
     hidden: list[str] = []
     try:
-        points = sorted({(_provider(point), point.value) for point in _entry_points()})
+        points = sorted({(_dist(point), point.value) for point in _entry_points()})
     except Exception as error:  # one distribution's metadata; ours still work
         points = []
         broken.append(f"The plugins cannot be listed: {type(error).__name__}: {error}.")
@@ -274,7 +263,7 @@ def _entry_points() -> Iterable[EntryPoint]:
     return ()
 
 
-def _provider(point: EntryPoint) -> str:
+def _dist(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
 
 
@@ -358,15 +347,11 @@ def _config(name: str, folder: Path) -> tuple[Path | None, str]:
 
 def _measured(folder: Path) -> tuple[dict[str, Any], ...]:
     """Return our results in a package; none if they cannot be read, which loading will report."""
-    try:
+    with suppress(OSError, ZooError):
         evaluation = read_json(folder / "evaluation.json", folder.name)
         check_evaluation(evaluation, folder.name)
-    except (OSError, ZooError):
-        return ()
-    return tuple(result for result in evaluation["results"] if result["origin"] == "ours")
-
-
-# ----------------------------------------------------------------------------------------- words
+        return tuple(row for row in evaluation["results"] if row["origin"] == "ours")
+    return ()
 
 
 def _reason(error: Exception) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,16 +84,13 @@ def load(
         model.entry = found.entry
     model = model.to(device=device, dtype=dtype or torch.float32).train(train)
     if model.preprocess is not None:
-        first = next(model.parameters())
-        model.preprocess = dataclasses.replace(
-            model.preprocess, device=str(first.device), dtype=first.dtype
-        )
+        at = next(model.parameters())
+        model.preprocess = replace(model.preprocess, device=str(at.device), dtype=at.dtype)
     if components is None:
         return model
     known = dict(model.named_children())
-    for part in components:
-        if part not in known:
-            raise UnknownEntryError(f"{ref} has no component '{part}'. It has {', '.join(known)}.")
+    if lost := [part for part in components if part not in known]:
+        raise UnknownEntryError(f"{ref} has no component '{lost[0]}'. It has {', '.join(known)}.")
     return nn.ModuleDict({part: known[part] for part in components})
 
 
@@ -182,7 +179,7 @@ def _constructed(found: Package, overrides: Mapping[str, Any] | None) -> Any:
     model.keypoints = config["keypoints"]
     model.preprocess = _preprocess(config["preprocess"], "cpu")
     empty = bytearray()
-    model.package = dataclasses.replace(found, config=config, weights=empty, golden=empty)
+    model.package = replace(found, config=config, weights=empty, golden=empty)
     return model
 
 
@@ -195,19 +192,14 @@ def _check_fit(
 ) -> None:
     """Compare names, shapes and kinds of a model's tensors with those of the file."""
     both = {key: (state[key], value) for key, value in wanted.items() if key in state}
+    shapes = {k: (a.shape, b.shape) for k, (a, b) in both.items() if a.shape != b.shape}
+    floats = {k: (a.is_floating_point(), b.is_floating_point()) for k, (a, b) in both.items()}
+    kinds = {k: both[k] for k, (a, b) in floats.items() if a != b}
     problems = {
         "missing": [key for key in wanted if key not in state],
         "unexpected": [key for key in state if key not in wanted],
-        "shapes": [
-            f"{key}: file {_times(file.shape)}, model {_times(own.shape)}"
-            for key, (file, own) in both.items()
-            if file.shape != own.shape
-        ],
-        "kinds": [
-            f"{key}: file {file.dtype}, model {own.dtype}"
-            for key, (file, own) in both.items()
-            if file.is_floating_point() != own.is_floating_point()
-        ],
+        "shapes": [f"{k}: file {_times(a)}, model {_times(b)}" for k, (a, b) in shapes.items()],
+        "kinds": [f"{k}: file {a.dtype}, model {b.dtype}" for k, (a, b) in kinds.items()],
     }
     counts = [
         f"{len(some)} {word} ({'; '.join(some[:3])}{f'; + {len(some) - 3} more' * (len(some) > 3)})"
@@ -306,23 +298,22 @@ def _check_component(type_: Any, name: str, origins: Sequence[Mapping[str, str]]
     except ConfigError as error:
         if plugins.plugin_of(type_):
             raise PluginError(f"{error}") from error
-        known = f"Available: {', '.join(ROLE_TABLES[role].names())}."
         raise MissingArchitectureError(
             f"Entry '{name}' needs '{type_[:80]}', which is not installed."
-            f"{_advice(type_, origins)} Nothing was installed. {known}"
+            f"{_advice(type_, origins)} Nothing was installed. Available: "
+            f"{', '.join(ROLE_TABLES[role].names())}."
         ) from error
 
 
 def _advice(type_: str, origins: Sequence[Mapping[str, str]]) -> str:
     """Return where an entry claims that a component comes from; only plain requirements."""
     for origin in origins:
-        requires, distribution = origin["requires"], origin["distribution"]
-        if origin["component"] == type_ and re.fullmatch(
-            rf"{PLAIN_NAME}((>=|==|~=)[0-9][0-9A-Za-z.]*)?", requires
-        ):
+        requires = origin["requires"]
+        plain = re.fullmatch(rf"{PLAIN_NAME}((>=|==|~=)[0-9][0-9A-Za-z.]*)?", requires)
+        if origin["component"] == type_ and plain:
             return (
-                f" The entry claims that it comes from the distribution '{distribution[:80]}'"
-                f". If you trust it: pip install '{requires}'."
+                " The entry claims that it comes from the distribution "
+                f"'{origin['distribution'][:80]}'. If you trust it: pip install '{requires}'."
             )
     return ""
 

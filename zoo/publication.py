@@ -11,6 +11,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,9 @@ def package_run(
     if metrics and not Path(metrics).is_file():
         raise ConfigError(f"no scores '{metrics}'. Write them with tools/evaluate.py --json.")
     model = load_pipeline(cfg, chosen)
-    if dtype is not None:
-        _round(model, dtype)
+    for value in model.state_dict().values():
+        if dtype is not None and value.is_floating_point():  # the numbers that a package stores
+            value.copy_(value.to(dtype))
     rows, date = _scores(model, cfg, chosen, metrics, dtype is not None or chosen != last)
     config = entry.config if entry is not None else None
     overrides = _overrides(cfg, config) if config is not None else None
@@ -99,7 +101,8 @@ def package_run(
     shared = {"library": schema.LIBRARY, "command": command, "date": f"{date:%Y-%m-%d}"}
     try:
         shared["task"] = model.task
-        evaluation = [{**_result(row, cfg, test), **shared} for row in rows]
+        nodes = [cfg["evaluate"]["metrics"][row["protocol"]] for row in rows]
+        evaluation = [{**_result(row, node, test), **shared} for row, node in zip(rows, nodes)]
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{metrics} holds no rows of a metrics.json: {error!r}.") from error
     init = cfg["train"].get("init", {}).values()
@@ -131,17 +134,6 @@ def package_run(
     )
 
 
-def _round(model: Any, dtype: torch.dtype) -> None:
-    """Give a model the numbers that a package stores."""
-    with torch.no_grad():
-        for value in model.state_dict().values():
-            if value.is_floating_point():
-                value.copy_(value.to(dtype))
-
-
-# ----------------------------------------------------------------------------------- the results
-
-
 def _scores(
     model: Any, cfg: Mapping[str, Any], chosen: Path, metrics: str | Path | None, changed: bool
 ) -> tuple[Sequence[Mapping[str, Any]], datetime]:
@@ -167,11 +159,8 @@ def _scores(
     return json.loads(file.read_text()), measured
 
 
-def _result(
-    row: Mapping[str, Any], cfg: Mapping[str, Any], data: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Turn a row of metrics.json into one of evaluation.json."""
-    node = cfg["evaluate"]["metrics"][row["protocol"]]
+def _result(row: Mapping[str, Any], node: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a row of metrics.json, of a metric of the config, into one of evaluation.json."""
     baselines = {key: value if _finite(value) else None for key, value in row["baselines"].items()}
     return {
         **{key: row[key] for key in ("protocol", "metric", "unit", "value", "n", "crop")},
@@ -215,25 +204,15 @@ def _command(name: str, config: Path | None, overrides: Mapping[str, Any] | None
     """Return what evaluates the published model."""
     words = ["tools/evaluate.py", f"configs/{config.name}" if config else "CONFIG"]
     words += ["--checkpoint", name]
-    changed = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in (overrides or {}).items()
-        if not key.startswith(("train.", "losses."))
-    ]
+    told = {k: v for k, v in (overrides or {}).items() if not k.startswith(("train.", "losses."))}
+    changed = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in told.items()]
     return shlex.join([*words, *(["--cfg-options", *changed] if changed else [])])
-
-
-# ----------------------------------------------------------------------------------- the history
 
 
 def _overrides(cfg: Mapping[str, Any], config: Path) -> dict[str, Any]:
     """Return what differs from the entry's config, as options that would make it so."""
-    base = load_config(config)
-    plain = {
-        key: cfg[key]
-        for key, value in base.items()
-        if not isinstance(value, dict) and key in cfg and cfg[key] != value
-    }
+    base = {k: v for k, v in load_config(config).items() if not isinstance(v, dict)}
+    plain = {key: cfg[key] for key, value in base.items() if cfg.get(key, value) != value}
     there = dict(_leaves(load_config(config, plain)))
     here = dict(_leaves(cfg))
     keys = [key for key in {**there, **here} if here.get(key) != there.get(key)]
@@ -254,9 +233,8 @@ def _public(value: Any) -> Any:
         return [_public(inner) for inner in value]
     if isinstance(value, Mapping):
         return {key: _public(inner) for key, inner in value.items()}
-    name = isinstance(value, str) and value.split("/")[0] in ROLES
-    path = isinstance(value, str) and not name and ("/" in value or "\\" in value)
-    return "PATH" if path else value
+    text = value if isinstance(value, str) and value.split("/")[0] not in ROLES else ""
+    return "PATH" if "/" in text or "\\" in text else value
 
 
 def _data(
@@ -281,10 +259,8 @@ def _hardware(log: Path) -> str:
 
 def _seconds(scalars: Path) -> int | None:
     """Return how long the iterations took, if the run recorded all of them."""
-    if not scalars.is_file():
-        return None
     total, before = 0.0, 0
-    for line in scalars.read_text().splitlines():
+    for line in scalars.read_text().splitlines() if scalars.is_file() else ():
         record = json.loads(line)
         if "seconds_per_iteration" in record:
             total += record["seconds_per_iteration"] * (record["iteration"] - before)
@@ -294,19 +270,13 @@ def _seconds(scalars: Path) -> int | None:
 
 def _commit() -> str | None:
     """Return the commit of the checkout this library is in, if it is in one."""
-    root = index.HERE.parent
-    if not (root / ".git").exists():
-        return None
-    options = ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    words = ["git", "-C", str(root), "describe", *options]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None  # no git, or a checkout of somebody else
-    return done.stdout.strip()
-
-
-# ---------------------------------------------------------------------------------- the picture
+    root, options = index.HERE.parent, ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with suppress(OSError, subprocess.CalledProcessError):  # no git, or a checkout of somebody else
+        if (root / ".git").exists():
+            words = ["git", "-C", str(root), "describe", *options]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+    return None
 
 
 def _pictures(
@@ -314,19 +284,15 @@ def _pictures(
 ) -> dict[str, bytes]:
     """Return the card's picture, file name -> PNG."""
     test = cfg["data"].get("test") or cfg["data"].get("train") or {}
-    panels = sorted((work_dir / "panels").glob("*.png"))
-    animation = work_dir / "held_out.gif"
-    shown = picture
-    if picture is None:
-        if test.get("frame_dataset", test).get("type") not in GENERATED:
-            return {}
-        if animation.is_file():
-            return {"preview.png": _small(_strip(animation))}
-        shown = panels[-1] if panels else None
-    if shown is None:
-        return {}
-    with Image.open(shown) as image:
-        return {"preview.png": _small(image.convert("RGB"))}
+    shown: list[str | Path] = [picture] if picture is not None else []
+    if picture is None and test.get("frame_dataset", test).get("type") in GENERATED:
+        if (work_dir / "held_out.gif").is_file():
+            return {"preview.png": _small(_strip(work_dir / "held_out.gif"))}
+        shown += sorted((work_dir / "panels").glob("*.png"))[-1:]
+    for file in shown:
+        with Image.open(file) as image:
+            return {"preview.png": _small(image.convert("RGB"))}
+    return {}
 
 
 def _strip(animation: Path, count: int = 3) -> Image.Image:

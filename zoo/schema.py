@@ -69,6 +69,7 @@ RESULT = {
 }
 EVALUATION = {"format_version": int, "results": [RESULT]}
 MANIFEST = {"format_version": int, "name": TEXT, "files": {"*": {"size": int, "sha256": TEXT}}}
+FITS, SEMANTICS = ("stretch", "pad", "crop"), ("discovered", "annotated")
 ORIGINS = ("ours", "reported-by-paper", "third-party")
 
 
@@ -195,16 +196,21 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 )
     preprocess = config["preprocess"]
     size, crop = preprocess["image_size"], preprocess.get("crop", (0, 0, 1, 1))
-    if size is not None and not 1 <= size <= MAX_SIDE:
-        raise IntegrityError(f"{where}: preprocess.image_size {size} is not in 1 ... {MAX_SIDE}.")
-    if preprocess["fit"] not in ("stretch", "pad", "crop"):
-        raise IntegrityError(f"{where}: preprocess.fit is {preprocess['fit']!r}.")
-    if len(crop) != 4 or not all(0 < side <= MAX_NUMBER for side in crop[2:]):
-        raise IntegrityError(
-            f"{where}: preprocess.crop must be left, top, width and height, of 1 ... {MAX_NUMBER} "
-            "pixels."
-        )
+    whole = len(crop) == 4 and all(0 < side <= MAX_NUMBER for side in crop[2:])
+    fine = {
+        f"image_size {size} is not in 1 ... {MAX_SIDE}": size is None or 1 <= size <= MAX_SIDE,
+        f"fit is {preprocess['fit']!r}": preprocess["fit"] in FITS,
+        f"crop must be left, top, width and height, of 1 ... {MAX_NUMBER} pixels": whole,
+    }
+    _require(f"{where}: preprocess", fine)
     check_keypoints(config["keypoints"], where)
+
+
+def _require(where: str, fine: Mapping[str, bool]) -> None:
+    """Refuse with the first text whose condition does not hold."""
+    for text, holds in fine.items():
+        if not holds:
+            raise IntegrityError(f"{where}: {text}.")
 
 
 def check_name(name: str, where: str) -> None:
@@ -267,24 +273,23 @@ def check_license(license: Any, has_text: bool, where: str) -> None:
 
 def check_keypoints(keypoints: Mapping[str, Any], where: str) -> None:
     """Check names, groups, edges and flips against the number of keypoints."""
-    count, names = keypoints["count"], keypoints["names"]
-    if not 0 < count <= MAX_KEYPOINTS:
-        raise IntegrityError(f"{where}: keypoints.count {count} is not in 1 ... {MAX_KEYPOINTS}.")
-    if len(names) != count or len(set(names)) != count:
-        raise IntegrityError(f"{where}: keypoints.names must be {count} different names.")
-    if any(not name or len(name) > 64 or not name.isprintable() for name in names):
-        raise IntegrityError(f"{where}: keypoints.names must be printable, of 1 to 64 characters.")
-    if keypoints["semantics"] not in ("discovered", "annotated"):
-        raise IntegrityError(f"{where}: keypoints.semantics is {keypoints['semantics']!r}.")
-    pairs = [*keypoints["edges"], *keypoints["flip_pairs"]]
-    if any(len(pair) != 2 or pair[0] == pair[1] for pair in pairs):
-        raise IntegrityError(f"{where}: edges and flip_pairs must be pairs of two keypoints.")
-    groups = list(keypoints["groups"].values())
-    if any(not 0 <= k < count for part in (*pairs, *groups) for k in part):
-        raise IntegrityError(f"{where}: edges, flip_pairs and groups must name 0 ... {count - 1}.")
-    flipped = [k for pair in keypoints["flip_pairs"] for k in pair]
-    if len(flipped) != len(set(flipped)):
-        raise IntegrityError(f"{where}: a keypoint is in two flip_pairs.")
+    count, names, flips = (keypoints[key] for key in ("count", "names", "flip_pairs"))
+    pairs, flipped = [*keypoints["edges"], *flips], [k for pair in flips for k in pair]
+    members = [k for part in (*pairs, *keypoints["groups"].values()) for k in part]
+    printable = all(0 < len(name) <= 64 and name.isprintable() for name in names)
+    distinct = all(len(pair) == 2 and pair[0] != pair[1] for pair in pairs)
+    fine = {
+        f"count {count} is not in 1 ... {MAX_KEYPOINTS}": 0 < count <= MAX_KEYPOINTS,
+        f"names must be {count} different names": len(names) == count == len(set(names)),
+        "names must be printable, of 1 to 64 characters": printable,
+        f"semantics is {keypoints['semantics']!r}": keypoints["semantics"] in SEMANTICS,
+        "edges and flip_pairs must be pairs of two keypoints": distinct,
+        f"edges, flip_pairs and groups must name 0 ... {count - 1}": all(
+            0 <= k < count for k in members
+        ),
+        "a keypoint is in two flip_pairs": len(flipped) == len(set(flipped)),
+    }
+    _require(f"{where}: keypoints", fine)
 
 
 def check_evaluation(evaluation: Any, where: str) -> None:

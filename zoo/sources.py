@@ -160,19 +160,11 @@ def info(ref: str | Path, **access: Any) -> Info:
     if entry is not None and entry.weights == "none":
         return Info(entry)
     found = locate(ref, how, weights=False)
-    config = found.package.config
+    package, config = found.package, found.package.config
     stated = config["weights"]["model.safetensors"]
-    return Info(
-        entry=found.entry,
-        config=config,
-        files=sizes(found.package),
-        parameters=stated["parameters"],
-        flops=stated["flops"],
-        digest=found.package.digest,
-        path=found.package.root,
-        commit=found.commit,
-        missing=missing(config),
-    )
+    counts = sizes(package), stated["parameters"], stated["flops"]
+    where = package.digest, package.root, found.commit
+    return Info(found.entry, config, *counts, *where, missing(config))
 
 
 def missing(config: dict[str, Any]) -> tuple[str, ...]:

@@ -138,8 +138,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     """Return the number that begins at this byte, and where it ends; at most 64 bits."""
     value = 0
     for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
+        byte, at = data[at], at + 1
         value |= (byte & 127) << shift
         if byte < 128:
             return value, at
@@ -162,15 +161,12 @@ def _fields(data: bytes) -> dict[int, list[int | bytes]]:
         if tag & 7 == 0:
             value, at = _varint(data, at)
         else:
-            length = {1: 8, 5: 4}.get(tag & 7, 0)
-            if tag & 7 == 2:
-                length, at = _varint(data, at)
-            elif not length:
+            if tag & 7 not in (1, 2, 5):
                 raise ValueError("a field is of no known kind")
+            length, at = _varint(data, at) if tag & 7 == 2 else ({1: 8, 5: 4}[tag & 7], at)
             if at + length > len(data):
                 raise ValueError("a field lies beyond its end")
-            value = data[at : at + length]
-            at += length
+            value, at = data[at : at + length], at + length
         found.setdefault(tag >> 3, []).append(value)
     return found
 
@@ -182,11 +178,9 @@ def _number(fields: dict[int, list[int | bytes]], key: int) -> int:
 
 
 def _shards(header: bytes | None) -> int:
-    if header is None:
-        raise ValueError("it has no header")
-    fields = _fields(header)
-    if _number(fields, 2):
-        raise ValueError("its numbers are big-endian")
+    fields = _fields(header or b"")
+    if header is None or _number(fields, 2):
+        raise ValueError("its numbers are big-endian" if header else "it has no header")
     return _number(fields, 1)
 
 
@@ -197,8 +191,10 @@ def _tensor(entry: dict[int, list[int | bytes]], file: Path) -> NDArray[np.float
         raise ValueError("it is stored in slices")
     shape: list[int] = []
     for message in entry.get(2, []):
-        for dimension in _fields(_bytes(message)).get(2, []):
-            shape.append(_number(_fields(_bytes(dimension)), 1))
+        for size in _fields(message).get(2, []) if isinstance(message, bytes) else [0]:
+            if not isinstance(size, bytes):
+                raise ValueError("a shape is of no known kind")
+            shape.append(_number(_fields(size), 1))
     offset, size = _number(entry, 4), _number(entry, 5)
     if len(shape) > MAX_RANK or size != 4 * math.prod(shape):
         raise ValueError(f"its shape {tuple(shape)} is not that of {size} bytes")
@@ -210,12 +206,6 @@ def _tensor(entry: dict[int, list[int | bytes]], file: Path) -> NDArray[np.float
     if masked_crc32c(data) != _number(entry, 6):
         raise ValueError("its checksum is wrong")
     return np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)
-
-
-def _bytes(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise ValueError("a shape is of no known kind")
-    return value
 
 
 def masked_crc32c(data: bytes) -> int:
