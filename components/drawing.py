@@ -58,11 +58,6 @@ def to_uint8(image: Tensor) -> np.ndarray:
     )
 
 
-def limbs(cfg: Any) -> Sequence[Sequence[int]]:
-    """Return the limbs between a config's landmarks: those its rasterizer draws, if it has one."""
-    return cfg["model"].get("rasterizer", {}).get("edges", ())
-
-
 def enlarge(image: Tensor, scale: int) -> np.ndarray:
     """Turn one image (3 or 1, H, W) in [0, 1] into uint8 RGB, every pixel a square of ``scale``."""
     return to_uint8(image).repeat(scale, axis=0).repeat(scale, axis=1)
@@ -79,19 +74,21 @@ def overlay(
     )
 
 
-def panel(batch: Any, outputs: Any, edges: Sequence[Sequence[int]]) -> np.ndarray:
+def panel(
+    batch: Any, outputs: Any, edges: Sequence[Sequence[int]], blank: float = 0.0
+) -> np.ndarray:
     """Return rows of source, driving, landmarks, what the model made on the way, and the render.
 
     Args:
         batch: source, driving.
         outputs: of ``pipeline.infer(batch)``; what it lacks is left out.
         edges: limbs drawn over the image.
+        blank: value of ``outputs.drawn`` where nothing is drawn.
     """
     scale = max(1, 160 // batch.driving.shape[-1])
     later = []
     if (drawn := outputs.drawn) is not None:
-        # one picture in [-1, 1], or one map in (0, 1] per landmark
-        later.append((drawn + 1) / 2 if drawn.shape[1] == 1 else drawn.amax(dim=1, keepdim=True))
+        later.append((drawn.amax(dim=1, keepdim=True) - blank) / (1 - blank))
     if outputs.motion is not None:
         later += [outputs.motion.visibility, outputs.deformed]
     if outputs.pose_image is not None:

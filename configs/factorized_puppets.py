@@ -13,20 +13,20 @@ factorized_puppets_binary.py adds a loss that makes the mask more binary.
 # fmt: off
 image_size = 64
 num_landmarks = 16
-width = 12
+width = 16
 
 model = dict(
     type="pipelines/reconstruction",
-    encoder=dict(type="encoders/unet", num_landmarks=num_landmarks, first=4, widths=(64, 64, 48)),
+    encoder=dict(type="encoders/unet", num_landmarks=num_landmarks, first=6, widths=(128, 128, 64)),
     bottleneck=dict(type="bottlenecks/gaussian", covariance="fixed", variance=0.01),
     rasterizer=dict(type="rasterizers/gaussian", image_size=image_size),
     appearance_encoder=dict(
-        type="encoders/part_appearance", num_landmarks=num_landmarks, features=16, first=16,
+        type="encoders/part_appearance", num_landmarks=num_landmarks, features=24, first=16,
         out_channels=32, reduction="sum"),
-    decoder=dict(type="decoders/spade", num_landmarks=num_landmarks, width=width, hidden=24,
+    decoder=dict(type="decoders/spade", num_landmarks=num_landmarks, width=width, hidden=32,
                  tanh=True),
     compositor=dict(
-        type="compositors/mask_blend", num_landmarks=num_landmarks, first=5,
+        type="compositors/mask_blend", num_landmarks=num_landmarks, first=8,
         mask_widths=(32, 16, 16), background_widths=(32, 32, 16), mask_bias=-1.0,
         residual=True),
 )
@@ -43,8 +43,8 @@ data = dict(
     transforms=[dict(type="transforms/color_jitter")],
 )
 train = dict(
-    iterations=1100, batch_size=8, lr=1e-3, amp=True, ema=0.99, clip=1.0,
-    lr_factors=((750, 1.0), (1100, 0.02)), panels_every=250, checkpoint_every=250,
+    iterations=1600, batch_size=8, lr=1e-3, amp=True, ema=0.99, clip=1.0,
+    lr_factors=((1100, 1.0), (1600, 0.02)), panels_every=250, checkpoint_every=250,
 )
 evaluate = dict(
     metrics=dict(

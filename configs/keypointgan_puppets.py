@@ -8,7 +8,7 @@ pose. The published size is keypointgan_h36m.py.
 # fmt: off
 image_size = 64
 num_landmarks = 15
-width = 12
+width = 16
 regressor_width = 8
 critic_width = 32
 edges = ((0, 1), (1, 2), (1, 3), (3, 5), (5, 7), (1, 4), (4, 6), (6, 8), (0, 9), (9, 11), (11, 13),
@@ -49,8 +49,8 @@ data = dict(
     test=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size),
 )
 train = dict(
-    iterations=1600, batch_size=8, lr=3e-4, betas=(0.5, 0.999), clip=1.0, amp=True, ema=0.99,
-    lr_factors=((1080, 1.0), (1600, 0.02)), init=dict(bottleneck="keypointgan_puppets_regressor"),
+    iterations=2400, batch_size=8, lr=3e-4, betas=(0.5, 0.999), clip=1.0, amp=True, ema=0.99,
+    lr_factors=((1650, 1.0), (2400, 0.02)), init=dict(bottleneck="keypointgan_puppets_regressor"),
     panels_every=300, checkpoint_every=250, evaluate_every=300
 )
 evaluate = dict(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from registry.errors import ConfigError, did_you_mean
-from registry.roles import ROLES, slot_role
+from registry.roles import ROLES, Role
 
 
-def build(cfg: Any, path: str = "model", role: str | None = None) -> Any:
+def build(cfg: Any, path: str = "model", slot: Any = None) -> Any:
     """Build what a config node describes.
 
     A dict with a ``type`` becomes an object of that registered class, its other entries built first
@@ -20,48 +21,142 @@ def build(cfg: Any, path: str = "model", role: str | None = None) -> Any:
     Args:
         cfg: a config node: dict, list, number, string ...
         path: where the node stands in the config, for error messages.
-        role: the role that the node must have; None allows any.
+        slot: what is wanted there: the name of a role, a protocol of :mod:`registry.protocols`, or
+            the annotation of an argument; None allows any.
 
     Raises:
         ConfigError: unknown name, wrong role, unknown or missing argument, failing constructor.
     """
     if isinstance(cfg, Mapping) and "type" in cfg:
-        cls = resolve(cfg["type"], path, role)
+        cls = resolve(cfg["type"], path, slot)
         given = {key: value for key, value in cfg.items() if key != "type"}
         check_arguments(cls, given, path, cfg["type"])
-        built = {key: build(value, f"{path}.{key}", slot_role(key)) for key, value in given.items()}
+        slots = slots_of(cls)
+        built = {
+            key: build(value, f"{path}.{key}", slots.get(key, Free)) for key, value in given.items()
+        }
         try:
             return cls(**built)
         except Exception as error:
             kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
             raise ConfigError(f"{path}: {cfg['type']}: {kind}{error}") from error
     if isinstance(cfg, Mapping):
-        return {key: build(value, f"{path}.{key}", role) for key, value in cfg.items()}
+        return {key: build(value, f"{path}.{key}", slot) for key, value in cfg.items()}
     if isinstance(cfg, (list, tuple)):
-        return type(cfg)(build(value, f"{path}[{i}]", role) for i, value in enumerate(cfg))
+        return type(cfg)(build(value, f"{path}[{i}]", slot) for i, value in enumerate(cfg))
     return cfg
 
 
-def resolve(name: Any, path: str, role: str | None = None) -> Any:
+class Free:
+    """The slot of an argument that takes no part."""
+
+
+def slots_of(cls: Any) -> dict[str, tuple[type, ...]]:
+    """Return the protocols that each argument of ``cls`` takes, as its annotation says.
+
+    ``Encoder | None``, ``Sequence[Transform]`` and ``Mapping[str, Loss]`` name theirs.
+    """
+    found = {key: tuple(_protocols(hint)) for key, hint in hints_of(cls).items()}
+    return {key: protocols for key, protocols in found.items() if protocols}
+
+
+def _protocols(hint: Any) -> list[type]:
+    from registry.protocols import role_of
+
+    if role_of(hint):
+        return [hint]
+    if get_origin(hint) is Literal:
+        return []
+    return [found for part in get_args(hint) for found in _protocols(part)]
+
+
+@cache
+def hints_of(cls: Any) -> dict[str, Any]:
+    """Return the annotations of the constructor of ``cls``; none that only type checkers know."""
+    try:
+        return get_type_hints(cls.__init__)
+    except NameError:
+        return {}
+
+
+def resolve(name: Any, path: str, slot: Any = None) -> Any:
     """Return the class registered as ``name``; only registered names are ever looked up.
 
+    Args:
+        name: ``role/name``.
+        path: where it stands in a config, for error messages.
+        slot: as of :func:`build`.
+
     Raises:
-        ConfigError: not a ``role/name`` string, an unknown role or name, or not of ``role``.
+        ConfigError: not a ``role/name`` string, an unknown name, or not what ``slot`` takes.
     """
+    if slot is Free:
+        raise ConfigError(
+            f"{path}: no part belongs here. A class takes a part by annotating its argument with a "
+            "protocol of registry.protocols, as in 'encoder: Encoder'."
+        )
+    wanted = _wanted(slot)
     if not isinstance(name, str) or "/" not in name:
         raise ConfigError(
             f"{path}: type {name!r} is not a registered name. Names look like "
-            f"'{role or 'encoders'}/...'; import paths are never called."
+            f"'{wanted[0][0] if wanted else 'encoders'}/...'; import paths are never called."
         )
     own = name.split("/")[0]
     if own not in ROLES:
         raise ConfigError(f"{path}: unknown role '{own}' in '{name}'.{did_you_mean(own, ROLES)}")
-    if role and own != role:
-        raise ConfigError(f"{path}: needs one of {role}, but '{name}' is one of {own}.")
+    roles = list(dict.fromkeys(role for role, _ in wanted))
+    if roles and own not in roles:
+        raise ConfigError(f"{path}: needs one of {' or '.join(roles)}, but '{name}' is of {own}.")
     try:
-        return ROLES[own].get(name)
+        cls = ROLES[own].get(name)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
+    protocols = [protocol for _, protocol in wanted if protocol is not None]
+    faults = [fault(cls, protocol) for protocol in protocols]
+    if protocols and all(faults):
+        names = " or ".join(protocol.__name__ for protocol in protocols)
+        raise ConfigError(f"{path}: needs {names}, which '{name}' is not: {faults[0]}.")
+    return cls
+
+
+def _wanted(slot: Any) -> list[tuple[str, Any]]:
+    """Return the roles that a slot takes, each with its protocol if it names one."""
+    if slot is None:
+        return []
+    if isinstance(slot, str):
+        return [(slot, None)]
+    from registry.protocols import role_of
+
+    protocols = slot if isinstance(slot, tuple) else (slot,)
+    return [(str(role_of(protocol)), protocol) for protocol in protocols]
+
+
+def fault(cls: Any, protocol: Any) -> str:
+    """Return in what ``cls`` is not what ``protocol`` asks for; '' if it is.
+
+    It must have the protocol's methods, with arguments of the same names in the same order; further
+    arguments need a default.
+    """
+    from torch import nn
+
+    from registry.protocols import methods_of
+
+    for name, method in methods_of(protocol).items():
+        # a network is called by way of its forward
+        own_name = "forward" if name == "__call__" and issubclass(cls, nn.Module) else name
+        own = getattr(cls, own_name, None)
+        wanted = list(inspect.signature(method).parameters)[1:]
+        shown = f"{own_name}({', '.join(wanted)})"
+        if own is None:
+            return f"it has no {shown}"
+        if name in ("__len__",):
+            continue
+        parameters = list(inspect.signature(own).parameters.values())[1:]
+        given = [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+        extra = [p.name for p in parameters[len(wanted) :] if p.default is p.empty and p.kind < 2]
+        if given[: len(wanted)] != wanted or extra:
+            return f"its {own_name}({', '.join(given)}) must be {shown}"
+    return ""
 
 
 def arguments_of(cls: Any) -> dict[str, inspect.Parameter] | None:
@@ -74,11 +169,8 @@ def arguments_of(cls: Any) -> dict[str, inspect.Parameter] | None:
 
 def literals_of(cls: Any) -> dict[str, tuple[Any, ...]]:
     """Return the arguments of ``cls`` that are annotated ``Literal``, with the values they take."""
-    try:
-        hints = get_type_hints(cls.__init__)
-    except NameError:  # a name only type checkers import
-        return {}
-    return {key: get_args(hint) for key, hint in hints.items() if get_origin(hint) is Literal}
+    found = hints_of(cls).items()
+    return {key: get_args(hint) for key, hint in found if get_origin(hint) is Literal}
 
 
 def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) -> None:
@@ -104,3 +196,11 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) ->
     missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
     if missing:
         raise ConfigError(f"{path}: {name} needs {', '.join(repr(key) for key in missing)}.")
+
+
+def _build_registered(cfg: dict[str, Any], *, registry: Role, path: str | None = None) -> Any:
+    return build(cfg, path or registry.singular, registry.name)
+
+
+for _role in ROLES.values():
+    _role.build_func = _build_registered

@@ -310,7 +310,7 @@ def _unfetched(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     copy = {key: _unfetched(value) for key, value in node.items()}
-    if "type" in copy and getattr(resolve(copy["type"], "model"), "fetches_weights", False):
+    if "type" in copy and resolve(copy["type"], "model").fetches_weights:
         copy["weights"] = "random"
     return copy
 

@@ -1,265 +1,294 @@
 """What flows between components: frozen dataclasses whose shapes are checked once, at construction.
 
 Letters, here and in every docstring: B batch, T time, K landmarks, J annotated keypoints, D
-appearance channels, C feature channels, H W image size, h w map size, E edges.
+appearance channels, C feature channels, H W image size, h w map size.
 
 Images are (B, 3, H, W) RGB in [0, 1]. Points are (x, y) in [-1, 1]; the centre of pixel i of a side
 with S pixels is at (2 i + 1) / S - 1 (``align_corners=False``).
+
+Each field is written once: its shape, its meaning and who produces it are its metadata, from which
+the docstrings of the classes and the errors are made. ``extra`` holds named tensors of plugins.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
+DATA = "the data set (data.train, data.test)"
+WARPED = "transforms/second_view"
+PRIOR = "a pipeline given data.prior"
+FORECAST = "pipelines/forecast"
 
 
 class MissingFieldError(AttributeError):
     """A component asked for something that nothing upstream produced."""
 
 
-def _check(obj: Any, shapes: dict[str, str]) -> None:
+def tensor(shape: str, about: str, by: str = "", *, required: bool = False) -> Any:
+    """Declare a field of a contract class.
+
+    Args:
+        shape: letters of its dimensions; equal letters of one object have equal sizes, digits are
+            sizes themselves.
+        about: what it is.
+        by: who produces it, for errors.
+        required: the field has no default.
+    """
+    metadata = {"shape": shape, "about": about, "by": by}
+    return field(metadata=metadata) if required else field(default=None, metadata=metadata)
+
+
+def extras(about: str) -> Any:
+    """Declare ``extra``: name -> tensor, whatever plugins hand on to each other."""
+    return field(default_factory=dict, metadata={"about": about})
+
+
+def _documented(cls: type[T]) -> type[T]:
+    """Append the fields to the docstring."""
+    lines = []
+    for each in fields(cls):  # type: ignore[arg-type]
+        shape, about = each.metadata.get("shape"), each.metadata.get("about", "")
+        shown = f"({', '.join(shape.split())}) " if shape else ""
+        lines.append(f"    {each.name}: {shown}{about}")
+    cls.__doc__ = f"{cls.__doc__}\n\nAttributes:\n" + "\n".join(lines)
+    return cls
+
+
+def _check(obj: Any) -> None:
     """Check the ranks and the shared letters of the tensor fields of ``obj``."""
     sizes: dict[str, int] = {}
-    for name, letters in shapes.items():
-        value = getattr(obj, name)
-        if value is None:
+    for each in fields(obj):
+        value, letters = getattr(obj, each.name), each.metadata.get("shape")
+        if value is None or letters is None:
             continue
         dims = letters.split()
+        wanted = f"{type(obj).__name__}.{each.name} must be ({', '.join(dims)})"
         if value.ndim != len(dims):
-            raise ValueError(
-                f"{type(obj).__name__}.{name} must be ({', '.join(dims)}), "
-                f"got {tuple(value.shape)}."
-            )
+            raise ValueError(f"{wanted}, got {tuple(value.shape)}.")
         for letter, size in zip(dims, value.shape):
-            wanted = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
-            if size != wanted:
-                known = "" if letter.isdigit() else f" with {letter} = {wanted}"
-                raise ValueError(
-                    f"{type(obj).__name__}.{name} must be ({', '.join(dims)}){known}, "
-                    f"got {tuple(value.shape)}."
-                )
+            right = int(letter) if letter.isdigit() else sizes.setdefault(letter, size)
+            if size != right:
+                known = "" if letter.isdigit() else f" with {letter} = {right}"
+                raise ValueError(f"{wanted}{known}, got {tuple(value.shape)}.")
 
 
-def need(obj: Any, name: str, produced_by: str) -> Any:
+def need(obj: Any, name: str, produced_by: str = "") -> Any:
     """Return ``obj.name``.
 
     Args:
         obj: one of the dataclasses below, or None where even that is missing.
-        name: its field.
-        produced_by: who fills that field, for the message.
+        name: its field, or ``extra.<name>``.
+        produced_by: who fills that field, where more is known than its metadata says.
 
     Raises:
         MissingFieldError: the field is None.
     """
-    value = None if obj is None else getattr(obj, name)
+    own, _, key = name.partition(".")
+    value = None if obj is None else getattr(obj, own)
+    if key:
+        value = (value or {}).get(key)
     if value is None:
         place = "" if obj is None else f"{type(obj).__name__}."
+        by = produced_by or producer(type(obj), own) or "a part of the pipeline"
         raise MissingFieldError(
-            f"{place}{name} is missing; it is produced by {produced_by}. "
+            f"{place}{name} is missing; it is produced by {by}. "
             "Add that part to the config, or remove what asks for it."
         )
     return value
 
 
+def producer(cls: Any, name: str) -> str:
+    """Return who produces a field of a contract class, as its metadata says; '' if nobody does."""
+    found = {each.name: each.metadata.get("by", "") for each in fields(cls)}
+    return str(found.get(name, ""))
+
+
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One batch of data.
+    """One batch of data."""
 
-    Attributes:
-        source: (B, 3, H, W) image that gives appearance.
-        driving: (B, 3, H, W) image that gives pose.
-        target: (B, 3, H, W) pixels to reproduce; ``driving`` itself unless driving was perturbed.
-        warped: (B, 3, H, W) another view of ``driving``: the image under a known warp.
-        warp: that warp: called with points (B, P, 2) of ``warped`` it returns where they come from
-            in ``driving``; ``components.ops.tps.Spline`` has its grid and its slope.
-        weight: (B, 1, H, W) of each pixel of ``target`` in the reconstruction; None: all count.
-        frames: (B, T, 3, H, W) a clip instead of single images.
-        states: (B, T, K, S) landmarks of a clip as S numbers each: 5, mean and Cholesky factor
-            (l11, l21, l22) of the covariance; or 6, mean and affine map (or covariance) row by row.
-        poses: (B, K, 2) unpaired sample of the pose prior.
-        keypoints: (B, J, 2) annotation of ``driving``, NaN where missing; never used in training.
-        visible: (B, J) 1 where ``keypoints`` is annotated and visible.
-        mask: (B, 1, H, W) 1 = foreground of ``driving``.
-        flow: (B, 2, h, w) from each pixel of ``driving`` to where that point is in ``source``, as
-            the difference (x, y) of contract coordinates.
-        size: (B, 2) width and height, in original pixels, of the crop that ``driving`` shows.
-        name: B names ``<clip>/<frame>``.
-    """
-
-    source: Tensor | None = None
-    driving: Tensor | None = None
-    target: Tensor | None = None
-    warped: Tensor | None = None
-    warp: Any = None
-    weight: Tensor | None = None
-    frames: Tensor | None = None
-    states: Tensor | None = None
-    poses: Tensor | None = None
-    keypoints: Tensor | None = None
-    visible: Tensor | None = None
-    mask: Tensor | None = None
-    flow: Tensor | None = None
-    size: Tensor | None = None
-    name: tuple[str, ...] | None = None
+    source: Tensor | None = tensor("B 3 H W", "image that gives appearance.", DATA)
+    driving: Tensor | None = tensor("B 3 H W", "image that gives pose.", DATA)
+    target: Tensor | None = tensor(
+        "B 3 H W", "pixels to reproduce; ``driving`` itself unless driving was perturbed.", DATA
+    )
+    warped: Tensor | None = tensor(
+        "B 3 H W", "another view of ``driving``: the image under a known warp.", WARPED
+    )
+    warp: Any = field(
+        default=None,
+        metadata={
+            "about": "that warp: called with points (B, P, 2) of ``warped`` it returns where they "
+            "come from in ``driving``; ``components.ops.tps.Spline`` has its grid and its slope.",
+            "by": WARPED,
+        },
+    )
+    weight: Tensor | None = tensor(
+        "B 1 H W", "of each pixel of ``target`` in the reconstruction; None: all count.", DATA
+    )
+    frames: Tensor | None = tensor(
+        "B T 3 H W", "a clip instead of single images.", "a data set of clips (data.train)"
+    )
+    states: Tensor | None = tensor(
+        "B T K S",
+        "landmarks of a clip as S numbers each: 5, mean and Cholesky factor (l11, l21, l22) of the "
+        "covariance; or 6, mean and affine map (or covariance) row by row.",
+        FORECAST,
+    )
+    poses: Tensor | None = tensor(
+        "B K 2", "unpaired sample of the pose prior.", "the pose prior (data.prior)"
+    )
+    keypoints: Tensor | None = tensor(
+        "B J 2",
+        "annotation of ``driving``, NaN where missing; never used in training.",
+        "a data set with annotation",
+    )
+    visible: Tensor | None = tensor(
+        "B J", "1 where ``keypoints`` is annotated and visible.", "a data set with annotation"
+    )
+    mask: Tensor | None = tensor(
+        "B 1 H W", "1 = foreground of ``driving``.", "a data set with foreground masks (data.test)"
+    )
+    flow: Tensor | None = tensor(
+        "B 2 h w",
+        "from each pixel of ``driving`` to where that point is in ``source``, as the difference "
+        "(x, y) of contract coordinates.",
+        "datasets/flow_pairs (data.train)",
+    )
+    size: Tensor | None = tensor(
+        "B 2", "width and height, in original pixels, of the crop that ``driving`` shows.", DATA
+    )
+    name: tuple[str, ...] | None = field(
+        default=None, metadata={"about": "B names ``<clip>/<frame>``.", "by": DATA}
+    )
+    extra: Mapping[str, Tensor] = extras("what else a data set or a transform hands on.")
 
     def __post_init__(self) -> None:
-        image = "B 3 H W"
-        _check(
-            self,
-            {
-                "source": image,
-                "driving": image,
-                "target": image,
-                "warped": image,
-                "weight": "B 1 H W",
-                "frames": "B T 3 H W",
-                "states": "B T K S",
-                "poses": "B K 2",
-                "keypoints": "B J 2",
-                "visible": "B J",
-                "mask": "B 1 H W",
-                "flow": "B 2 h w",
-                "size": "B 2",
-            },
-        )
+        _check(self)
 
 
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landmarks:
-    """Discovered or predicted points.
+    """Discovered or predicted points."""
 
-    Attributes:
-        xy: (B, K, 2) positions.
-        cov: (B, K, 2, 2) covariances, (x, y) order.
-        affine: (B, K, 2, 2) local affine maps.
-        score: (B, K) confidence in [0, 1].
-        prob: (B, K, h, w) the maps they were read from, each summing to 1.
-    """
-
-    xy: Tensor
-    cov: Tensor | None = None
-    affine: Tensor | None = None
-    score: Tensor | None = None
-    prob: Tensor | None = None
+    xy: Tensor = tensor("B K 2", "positions.", required=True)
+    cov: Tensor | None = tensor(
+        "B K 2 2", "covariances, (x, y) order.", "bottlenecks/gaussian or bottlenecks/monkeynet"
+    )
+    affine: Tensor | None = tensor(
+        "B K 2 2", "local affine maps.", "a bottleneck that reads local maps, as bottlenecks/affine"
+    )
+    score: Tensor | None = tensor("B K", "confidence in [0, 1].", "a bottleneck with scores")
+    prob: Tensor | None = tensor(
+        "B K h w",
+        "the maps they were read from, each summing to 1.",
+        "a bottleneck that reads probability maps",
+    )
+    extra: Mapping[str, Tensor] = extras("what else a bottleneck hands on, batch first.")
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            {
-                "xy": "B K 2",
-                "cov": "B K 2 2",
-                "affine": "B K 2 2",
-                "score": "B K",
-                "prob": "B K h w",
-            },
-        )
+        _check(self)
 
 
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """What an encoder read from an image; an encoder that has only the first may return the tensor.
+    """What an encoder read from an image; it says in ``fills`` which of the fields it has."""
 
-    Attributes:
-        pose: (B, C, h, w) logits of landmarks, or a pose image.
-        features: (B, D, h, w) features for the appearance encoder.
-    """
-
-    pose: Tensor
-    features: Tensor | None = None
+    maps: Tensor | None = tensor(
+        "B C h w", "logits of landmarks, a pose image, or an appearance.", "an encoder of maps"
+    )
+    features: Tensor | None = tensor(
+        "B D i j",
+        "features for the appearance encoder.",
+        "encoders/unet, encoders/residual_hourglass or encoders/timm_features",
+    )
+    codes: Tensor | None = tensor("B K D", "one appearance vector per part.", "an encoder of parts")
 
     def __post_init__(self) -> None:
-        _check(self, {"pose": "B C h w", "features": "B D i j"})
+        _check(self)
 
 
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pose:
-    """The pose of one image in all its forms.
+    """The pose of one image in all its forms."""
 
-    Attributes:
-        encoding: of the encoder.
-        landmarks: of the bottleneck.
-        drawn: (B, C, h, w) of the rasterizer.
-    """
-
-    encoding: Encoding
-    landmarks: Landmarks
-    drawn: Tensor
+    encoding: Encoding = field(metadata={"about": "of the encoder."})
+    landmarks: Landmarks = field(metadata={"about": "of the bottleneck."})
+    drawn: Tensor = tensor("B C H W", "of the rasterizer.", required=True)
 
     def __post_init__(self) -> None:
-        _check(self, {"drawn": "B C H W"})
+        _check(self)
 
 
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Appearance:
-    """What the source looks like.
+    """What the source looks like."""
 
-    Attributes:
-        codes: (B, K, D) one vector per part.
-        image: (B, D, h, w) one map.
-    """
-
-    codes: Tensor | None = None
-    image: Tensor | None = None
+    codes: Tensor | None = tensor("B K D", "one vector per part.", "an encoder of parts")
+    image: Tensor | None = tensor("B D h w", "one map.", "an encoder of maps")
 
     def __post_init__(self) -> None:
-        _check(self, {"codes": "B K D", "image": "B D h w"})
+        _check(self)
 
 
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
-    """The parts of a composed image.
+    """The parts of a composed image."""
 
-    Attributes:
-        foreground, background: (B, 3, H, W).
-        mask: (B, 1, H, W), 1 = foreground.
-    """
-
-    foreground: Tensor
-    background: Tensor
-    mask: Tensor | None = None
+    foreground: Tensor = tensor("B 3 H W", "what was decoded.", required=True)
+    background: Tensor = tensor("B 3 H W", "what lies behind it.", required=True)
+    mask: Tensor | None = tensor("B 1 H W", "1 = foreground.", "compositors/mask_blend")
 
     def __post_init__(self) -> None:
-        _check(self, {"foreground": "B 3 H W", "background": "B 3 H W", "mask": "B 1 H W"})
+        _check(self)
 
 
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Motion:
-    """How the source moves to look like the driving image.
+    """How the source moves to look like the driving image."""
 
-    Attributes:
-        grid: (B, h, w, 2) where each pixel of the driving image comes from in the source.
-        weights: (B, K + 1, h, w) share of each landmark's motion, the background's first; their sum
-            is 1.
-        visibility: (B, 1, h, w) 1 where the source shows it, 0 where it must be painted.
-        drawn: (B, K, h, w) maps of the driving landmarks minus those of the source's.
-    """
-
-    grid: Tensor
-    weights: Tensor | None = None
-    visibility: Tensor | None = None
-    drawn: Tensor | None = None
+    grid: Tensor = tensor(
+        "B h w 2", "where each pixel of the driving image comes from in the source.", required=True
+    )
+    weights: Tensor | None = tensor(
+        "B M h w",
+        "share of each landmark's motion, M = K + 1, the background's first; their sum is 1.",
+        "motions/dense_motion",
+    )
+    visibility: Tensor | None = tensor(
+        "B 1 h w",
+        "1 where the source shows it, 0 where it must be painted.",
+        "motions/dense_motion with occlusion=True",
+    )
+    drawn: Tensor | None = tensor(
+        "B K h w",
+        "maps of the driving landmarks minus those of the source's.",
+        "motions/monkeynet or motions/dense_motion",
+    )
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            {
-                "grid": "B h w 2",
-                "weights": "B M h w",
-                "visibility": "B 1 h w",
-                "drawn": "B K h w",
-            },
-        )
+        _check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What a critic saw; a critic without features may return the tuple of scores.
+    """What a critic saw.
 
     Attributes:
         scores: one tensor per scale.
-        features: what its layers gave on the way, in their order.
+        features: what its layers gave on the way, in their order; empty if it does not show them.
     """
 
     scores: tuple[Tensor, ...]
@@ -285,64 +314,98 @@ class CriticScores:
     real_features: tuple[Tensor, ...] = ()
 
 
+@_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outputs:
-    """What a pipeline computed; losses and metrics read from it.
+    """What a pipeline computed; losses and metrics read from it."""
 
-    Attributes:
-        landmarks: of ``driving``.
-        source_landmarks: of ``source``, where its pose is needed.
-        warped_landmarks: of ``warped``.
-        layers: foreground, background and mask of the render.
-        pose_image: (B, 1, H, W) the encoder's picture of the pose, range [-1, 1].
-        drawn: (B, C, h, w) what the rasterizer drew from ``landmarks``, mostly at image size.
-        render: (B, 3, H, W) the reconstruction of ``target``, in [0, 1] up to overshoot.
-        motion: from the source to the driving image.
-        deformed: (B, 3, H, W) the source moved by ``motion``, nothing painted.
-        prior_landmarks: bottleneck's reading of the drawn prior poses.
-        prior_drawn: (B, C, h, w) what the rasterizer drew from the prior poses.
-        redrawn: (B, C, h, w) drawn from landmarks that only the bottleneck's own weights receive
-            gradients through.
-        prior_cycle: (B, 1, H, W) the pose image read back from a render of the prior poses.
-        pose_critic: scores of ``pose_image`` against the drawn prior poses.
-        image_critic: scores of rendered against real images.
-        states: (B, T, K, S) predicted landmarks, as ``Batch.states``.
-        true_states: (B, T, K, S) the same, read from the true frames.
-        frames: (B, T, 3, H, W) predicted frames.
-    """
-
-    landmarks: Landmarks | None = None
-    source_landmarks: Landmarks | None = None
-    warped_landmarks: Landmarks | None = None
-    layers: Layers | None = None
-    pose_image: Tensor | None = None
-    drawn: Tensor | None = None
-    render: Tensor | None = None
-    motion: Motion | None = None
-    deformed: Tensor | None = None
-    prior_landmarks: Landmarks | None = None
-    prior_drawn: Tensor | None = None
-    redrawn: Tensor | None = None
-    prior_cycle: Tensor | None = None
-    pose_critic: CriticScores | None = None
-    image_critic: CriticScores | None = None
-    states: Tensor | None = None
-    true_states: Tensor | None = None
-    frames: Tensor | None = None
+    landmarks: Landmarks | None = field(
+        default=None, metadata={"about": "of ``driving``.", "by": "a pipeline with a bottleneck"}
+    )
+    source_landmarks: Landmarks | None = field(
+        default=None,
+        metadata={
+            "about": "of ``source``, where its pose is needed.",
+            "by": "pipelines/motion_transfer, or a reconstruction that reads the source's pose",
+        },
+    )
+    warped_landmarks: Landmarks | None = field(
+        default=None, metadata={"about": "of ``warped``.", "by": WARPED}
+    )
+    layers: Layers | None = field(
+        default=None,
+        metadata={
+            "about": "foreground, background and mask of the render.",
+            "by": "a pipeline with a compositor",
+        },
+    )
+    pose_image: Tensor | None = tensor(
+        "B 1 H W",
+        "the encoder's picture of the pose, range [-1, 1].",
+        "a pipeline whose encoder gives one map, as encoders/image_to_skeleton",
+    )
+    drawn: Tensor | None = tensor(
+        "B C h w",
+        "what the rasterizer drew from ``landmarks``, mostly at image size.",
+        "a pipeline with a rasterizer",
+    )
+    edges: Tensor | None = tensor(
+        "N N",
+        "strength of the limb between two landmarks, at least 0; of a learned skeleton, too.",
+        "a rasterizer with edges, as rasterizers/skeleton",
+    )
+    render: Tensor | None = tensor(
+        "B 3 H W",
+        "the reconstruction of ``target``, in [0, 1] up to overshoot.",
+        "a pipeline with a decoder",
+    )
+    motion: Motion | None = field(
+        default=None,
+        metadata={
+            "about": "from the source to the driving image.",
+            "by": "pipelines/motion_transfer",
+        },
+    )
+    deformed: Tensor | None = tensor(
+        "B 3 H W",
+        "the source moved by ``motion``, nothing painted.",
+        "pipelines/motion_transfer",
+    )
+    prior_landmarks: Landmarks | None = field(
+        default=None,
+        metadata={"about": "bottleneck's reading of the drawn prior poses.", "by": PRIOR},
+    )
+    prior_drawn: Tensor | None = tensor(
+        "B C h w", "what the rasterizer drew from the prior poses.", PRIOR
+    )
+    redrawn: Tensor | None = tensor(
+        "B C h w",
+        "drawn from landmarks that only the bottleneck's own weights receive gradients through.",
+        "a reconstruction pipeline with bottleneck_apart=True",
+    )
+    prior_cycle: Tensor | None = tensor(
+        "B 1 H W",
+        "the pose image read back from a render of the prior poses.",
+        "a reconstruction pipeline with prior_cycle=True",
+    )
+    pose_critic: CriticScores | None = field(
+        default=None,
+        metadata={
+            "about": "scores of ``pose_image`` against the drawn prior poses.",
+            "by": "a pipeline with a prior, given data.prior",
+        },
+    )
+    image_critic: CriticScores | None = field(
+        default=None,
+        metadata={
+            "about": "scores of rendered against real images.",
+            "by": "a pipeline with an image critic",
+        },
+    )
+    states: Tensor | None = tensor("B T K S", "predicted landmarks, as ``Batch.states``.", FORECAST)
+    true_states: Tensor | None = tensor("B T K S", "the same, read from the true frames.", FORECAST)
+    frames: Tensor | None = tensor("B T 3 H W", "predicted frames.", FORECAST)
+    extra: Mapping[str, Tensor] = extras("what else a pipeline hands to losses and metrics.")
 
     def __post_init__(self) -> None:
-        _check(
-            self,
-            {
-                "states": "B T K S",
-                "true_states": "B T K S",
-                "frames": "B T 3 H W",
-                "pose_image": "B 1 H W",
-                "drawn": "B C h w",
-                "render": "B 3 H W",
-                "deformed": "B 3 H W",
-                "prior_drawn": "B C h w",
-                "redrawn": "B C h w",
-                "prior_cycle": "B 1 H W",
-            },
-        )
+        _check(self)

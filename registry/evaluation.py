@@ -103,7 +103,7 @@ def predictor(pipeline: Any, cfg: Mapping[str, Any]) -> Player:
     """Return what a pipeline, set to evaluation mode, predicts: images too if a metric asks."""
     pipeline.eval()
     asked = [getattr(metric, "needs_render", False) for metric in build_metrics(cfg).values()]
-    if any(asked) or hasattr(pipeline, "baselines"):
+    if any(asked) or "frames" in pipeline.infers:
         return pipeline.infer  # type: ignore[no-any-return]
     return lambda batch: pipeline.predict(batch.driving)
 
@@ -131,7 +131,7 @@ def evaluate(
     device = next(pipeline.parameters()).device
     torch.manual_seed(section(cfg, "train").seed + 1)
     untrained = build_model(cfg).to(device)
-    own = hasattr(pipeline, "baselines")
+    own = pipeline.baselines(untrained)
     mean, origin = (None, "nothing") if own else mean_pose(datasets)
 
     def predict_mean(batch: Batch) -> Outputs:
@@ -141,7 +141,7 @@ def evaluate(
         return Outputs(landmarks=Landmarks(xy=xy))
 
     trained, rival = predictor(pipeline, cfg), predictor(untrained, cfg)
-    baselines = pipeline.baselines(untrained) if own else {"mean": predict_mean, "untrained": rival}
+    baselines = own or {"mean": predict_mean, "untrained": rival}
     players = {"trained": trained, **baselines}
     found = score(players, datasets, "test", cfg, device, {"mean": origin})
     rows = []

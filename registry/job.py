@@ -21,6 +21,7 @@ from registry.evaluation import build_metrics, require_fit
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
+from registry.wiring import check_losses, training_fields
 
 FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
 FREE = (
@@ -90,6 +91,8 @@ class Job:
         if resume is None:
             self._initialise(pipeline)
         transforms = build(list(self.data.transforms), "data.transforms", "transforms")
+        fields = training_fields(self.datasets("train"), transforms, self.datasets("prior"))
+        check_losses(pipeline, losses, fields)
         self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
         self.ema: AveragedModel | None = None
 

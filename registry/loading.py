@@ -7,8 +7,10 @@ random generator. Results therefore do not depend on workers, ranks or on where 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,24 @@ from registry.build import build
 from registry.config import Data
 from registry.contract import Batch
 from registry.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where a run keeps what takes long to make.
+
+    Attributes:
+        folder: of the run.
+        source: what the data and the model are; decides whether kept files still hold.
+        workers: loader processes.
+        say: told about the progress, as text and as a share of 1.
+    """
+
+    folder: Path
+    source: str
+    workers: int
+    say: Callable[[str, float], None]
+
 
 ANNOTATION = ("keypoints", "visible", "mask")
 
@@ -121,7 +141,8 @@ def to_batch(
 
     Args:
         arrays: from :func:`collate`: images (B, H, W, 3) and frames (B, T, H, W, 3) uint8, mask
-            (B, H, W), flow (B, h, w, 2), points (B, J, 2), states (B, T, K, S).
+            (B, H, W), flow (B, h, w, 2), points (B, J, 2), states (B, T, K, S); other names go
+            into ``extra``.
         device: where the batch goes.
         transforms: applied in order, each (Batch, per-item seeds (B,)) -> Batch.
     """
@@ -142,7 +163,9 @@ def to_batch(
         values[key] = value
     seeds = values.pop("seed", None)
     values.setdefault("driving", values.get("target"))
-    batch = Batch(**values)
+    known = Batch.__dataclass_fields__
+    extra = {key: values.pop(key) for key in list(values) if key not in known}
+    batch = Batch(**values, extra=extra)
     for transform in transforms:
         batch = transform(batch, seeds)
     return batch
@@ -158,6 +181,10 @@ class Datasets:
     def __init__(self, data: Data) -> None:
         self.data = data
         self.built: dict[str, Any] = {}
+
+    def replace(self, name: str, dataset: Any) -> None:
+        """Let a data set take the place of the one of the config."""
+        self.built[name] = dataset
 
     def __call__(self, name: str) -> Any:
         """Return a dataset of the section by its key; None where the config has none."""

@@ -27,8 +27,9 @@ class Role(Registry):  # type: ignore[misc]
     """
 
     def __init__(self, folder: str) -> None:
-        # a fixed scope keeps mmengine's scope machinery out of every look-up
-        super().__init__(folder, build_func=_build, scope="mmengine")
+        # a fixed scope keeps mmengine's scope machinery out of every look-up; registry/build.py
+        # puts the builder in
+        super().__init__(folder, build_func=_unbuilt, scope="mmengine")
 
     def names(self) -> list[str]:
         """Return every known name, sorted, without importing any component."""
@@ -62,16 +63,23 @@ class Role(Registry):  # type: ignore[misc]
             )
         return self.module_dict[key]
 
+    def _register_module(self, module: Any, *args: Any, **kwargs: Any) -> None:
+        """Register a class, and give it the optional attributes of its role that it lacks."""
+        from registry.protocols import defaults_of
+
+        super()._register_module(module, *args, **kwargs)
+        for name, value in defaults_of(self.name).items():
+            if not hasattr(module, name):
+                setattr(module, name, value)
+
     @property
     def singular(self) -> str:
         """The role's name for one thing: ``encoder``."""
         return "loss" if self.name == "losses" else str(self.name).removesuffix("s")
 
 
-def _build(cfg: dict[str, Any], *, registry: Role, path: str | None = None) -> Any:
-    from registry.build import build
-
-    return build(cfg, path=path or registry.singular, role=registry.name)
+def _unbuilt(cfg: Any, *, registry: Role) -> Any:
+    raise RuntimeError("import registry first; registry/build.py builds.")
 
 
 ENCODERS = Role("encoders")
@@ -98,12 +106,3 @@ ROLES: dict[str, Role] = {
         *(CRITICS, PREDICTORS, PIPELINES, DATASETS, TRANSFORMS, WARPS, METRICS, HOOKS),
     )
 }
-
-
-def slot_role(key: str) -> str | None:
-    """Return the role that a constructor argument of this name takes, or None if it is free.
-
-    ``encoder`` and ``pose_encoder`` take encoders, ``losses`` takes losses.
-    """
-    word = key.rsplit("_", 1)[-1]
-    return next((role.name for role in ROLES.values() if word in (role.name, role.singular)), None)

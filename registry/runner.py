@@ -31,7 +31,7 @@ from registry.config import Train
 from registry.errors import ConfigError
 from registry.job import Job, save_config
 from registry.launch import join_processes
-from registry.loading import train_loader
+from registry.loading import Cache, train_loader
 from registry.trainee import Stepper
 
 
@@ -169,9 +169,10 @@ def train(
         job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=average)
     if settings.compile:
         job.trainee.pipeline.compile()
-    job.progress = build({"type": "hooks/progress", "every": settings.log_every}, "train")
-    if hasattr(job.trainee.pipeline, "prepare"):
-        prepare(job, rank, ranks)
+    job.progress = build(
+        {"type": "hooks/progress", "every": settings.log_every, "folder": str(work_dir)}, "train"
+    )
+    prepare(job, rank, ranks)
     loader = train_loader(
         job.datasets,
         iterations=settings.iterations,
@@ -183,7 +184,6 @@ def train(
     if rank == 0:
         save_config(cfg, work_dir)
         if settings.sync_batch_norm and ranks > 1 and not cuda:
-            job.progress.job = job
             job.progress.say("train.sync_batch_norm needs GPUs: each process keeps its own here.")
     hooks = [
         job.progress,
@@ -198,23 +198,15 @@ def train(
 def prepare(job: Job, rank: int, ranks: int) -> None:
     """Let the pipeline turn ``data.train`` into what it trains on, kept in the run's folder."""
     pipeline = job.trainee.pipeline
-    job.work_dir.mkdir(parents=True, exist_ok=True)
-    job.progress.job = job
     if job.resume is not None:  # the loop restores all of it later; this needs the weights now
         state = checkpoint.load(job.resume)
         checkpoint.load_part(pipeline, state, "pipeline", str(job.resume))
     # the model, too: how maps become landmarks is not among its weights
     source = json.dumps([job.data.train, job.cfg["model"]], sort_keys=True)
-    workers = job.data.workers
+    cache = Cache(job.work_dir, source, job.data.workers, job.progress.say)
     for turn in range(min(ranks, 2)):  # the first process writes the file, the others read it
         if turn == min(rank, 1):
-            job.datasets.built["train"] = pipeline.prepare(
-                job.datasets("train"),
-                job.work_dir / "states.safetensors",
-                source,
-                workers,
-                job.progress.say,
-            )
+            job.datasets.replace("train", pipeline.prepare(job.datasets("train"), cache))
         if ranks > 1:
             dist.barrier()
 

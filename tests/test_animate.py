@@ -131,12 +131,12 @@ def test_poses_are_compared_wherever_and_however_large_they_are():
 
 def test_repeated_reaches_into_everything_without_copying():
     one, none = torch.rand(1, 2, 3, 4), Landmarks(xy=torch.rand(1, 5, 2))
-    pose = Pose(encoding=Encoding(pose=one), landmarks=none, drawn=one)
+    pose = Pose(encoding=Encoding(maps=one), landmarks=none, drawn=one)
     found, [same], nothing = repeated((pose, [one], None), 3)
     assert found.drawn.shape == same.shape == (3, 2, 3, 4)
     assert found.landmarks.xy.shape == (3, 5, 2)
     assert nothing is found.landmarks.cov is None
-    assert found.encoding.pose.data_ptr() == one.data_ptr()
+    assert found.encoding.maps.data_ptr() == one.data_ptr()
 
 
 # pipelines

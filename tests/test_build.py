@@ -11,7 +11,6 @@ from components.encoders.stem import Stem
 from registry import BOTTLENECKS, ENCODERS, ROLES, ConfigError, build, load_config
 from registry.config import build_model
 from registry.errors import did_you_mean
-from registry.roles import slot_role
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
@@ -53,7 +52,7 @@ def test_a_registry_builds_as_users_of_mmengine_expect():
     with pytest.raises(ConfigError) as caught:
         BOTTLENECKS.build(STEM)
     assert str(caught.value) == (
-        "bottleneck: needs one of bottlenecks, but 'encoders/stem' is one of encoders."
+        "bottleneck: needs one of bottlenecks, but 'encoders/stem' is of encoders."
     )
 
 
@@ -103,37 +102,19 @@ def test_missing_arguments():
     )
 
 
-@pytest.mark.parametrize(
-    ("key", "role"),
-    [
-        ("encoder", "encoders"),
-        ("pose_encoder", "encoders"),
-        ("losses", "losses"),
-        ("loss", "losses"),
-        ("source_warp", "warps"),
-        ("prior", "priors"),
-        ("prior_image_critic", "critics"),
-        ("width", None),
-        ("encoder_width", None),
-    ],
-)
-def test_the_name_of_an_argument_decides_its_role(key, role):
-    assert slot_role(key) == role
-
-
 def test_wrong_role_in_a_slot():
     cfg = {
         "type": "bottlenecks/skeleton_regressor",
         "encoder": {"type": "rasterizers/skeleton", "edges": [[0, 1]], "image_size": 8},
     }
     assert error_of(cfg) == (
-        "model.encoder: needs one of encoders, but 'rasterizers/skeleton' is one of rasterizers."
+        "model.encoder: needs one of encoders, but 'rasterizers/skeleton' is of rasterizers."
     )
     assert error_of(STEM, "model", "pipelines") == (
-        "model: needs one of pipelines, but 'encoders/stem' is one of encoders."
+        "model: needs one of pipelines, but 'encoders/stem' is of encoders."
     )
     assert error_of([STEM], "data.transforms", "transforms") == (
-        "data.transforms[0]: needs one of transforms, but 'encoders/stem' is one of encoders."
+        "data.transforms[0]: needs one of transforms, but 'encoders/stem' is of encoders."
     )
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import registry
 from registry import ROLES, ConfigError
+from registry.contract import Encoding
 from tests.test_bbc_pose import bbc_pose
 from tests.test_celeba import celeba
 from tests.test_deepfashion import deepfashion
@@ -255,7 +256,7 @@ class Fault(nn.Module):
         self.conv = nn.Conv2d(3, width, 3, 2, 1)
 
     def forward(self, image):
-        return self.conv(image)
+        return Encoding(maps=self.conv(image))
 
 
 class Sound(Fault):
@@ -279,12 +280,12 @@ class AnyKeyword(Fault):
 
 class InPlace(Fault):
     def forward(self, image):
-        return self.conv(image.detach().mul_(2))
+        return Encoding(maps=self.conv(image.detach().mul_(2)))
 
 
 class NoInputGradient(Fault):
     def forward(self, image):
-        return self.conv(image.detach())
+        return Encoding(maps=self.conv(image.detach()))
 
 
 class UnusedParameter(Fault):
@@ -295,27 +296,28 @@ class UnusedParameter(Fault):
 
 class InfiniteGradient(Fault):
     def forward(self, image):
-        return self.conv(image) + (image * 0).sqrt().sum()
+        return Encoding(maps=self.conv(image) + (image * 0).sqrt().sum())
 
 
 class NotFinite(Fault):
     def forward(self, image):
-        return self.conv(image) / 0
+        return Encoding(maps=self.conv(image) / 0)
 
 
 class OneImage(Fault):
     def forward(self, image):
-        return self.conv(image)[:1]
+        return Encoding(maps=self.conv(image)[:1])
 
 
 class NoMap(Fault):
     def forward(self, image):
-        return self.conv(image).flatten(1)
+        return self.conv(image)
 
 
 class Square(Fault):
     def forward(self, image):
-        return self.conv(image) + image.mean(1, keepdim=True)[..., ::2, : image.shape[-2] : 2]
+        small = image.mean(1, keepdim=True)[..., ::2, : image.shape[-2] : 2]
+        return Encoding(maps=self.conv(image) + small)
 
 
 class Forgets(Fault):
@@ -324,26 +326,27 @@ class Forgets(Fault):
         self.scale = torch.rand(())
 
     def forward(self, image):
-        return self.conv(image) * self.scale
+        return Encoding(maps=self.conv(image) * self.scale)
 
 
 class OnlySingle(Fault):
     def forward(self, image):
-        return self.conv(image) + self.conv(image.float())
+        return Encoding(maps=self.conv(image) + self.conv(image.float()))
 
 
 class ForcesSingle(Fault):
     def forward(self, image):
-        return self.conv(image).float()
+        return Encoding(maps=self.conv(image).float())
 
 
 class OverflowsInHalf(Fault):
     def forward(self, image):
         found = self.conv(image)
-        return found / (found.dtype == torch.float32 or found.dtype == torch.float64)
+        fine = found.dtype == torch.float32 or found.dtype == torch.float64
+        return Encoding(maps=found / fine)
 
 
-PROMISE = "a (B, C, h, w) map (or Encoding, Appearance)"
+PROMISE = "Encoding with what 'fills' names"
 FAULTS = {
     ConfigInside: "argument 'head: dict = ()' is a config; take finished parts and numbers.",
     Positional: "argument 'width: int = 4' must be keyword-only and named; put a * before it.",
@@ -353,8 +356,8 @@ FAULTS = {
     UnusedParameter: "backward: no gradient reaches 'spare.weight'.",
     InfiniteGradient: "backward: a gradient of the inputs is not finite.",
     NotFinite: "forward: the output is not finite.",
-    OneImage: f"forward: it must return {PROMISE} of 3, not Tensor of [(1, 4, 32, 48)].",
-    NoMap: f"forward: it must return {PROMISE} of 3, not Tensor of [(3, 6144)].",
+    OneImage: f"forward: it must return {PROMISE} of 3, not Encoding of [(1, 4, 32, 48)].",
+    NoMap: f"forward: it must return {PROMISE} of 3, not Tensor of [(3, 4, 32, 48)].",
     Square: "forward: RuntimeError: The size of tensor a (48) must match the size of tensor b (32)",
     Forgets: "saving and loading: a saved and loaded copy gives another output.",
     OnlySingle: "float64: RuntimeError: ",
@@ -449,7 +452,8 @@ def registered(monkeypatch):
     def register(cls, doc=DOC, last=None, role="encoders"):
         name = f"{role}/test/{last or cls.__name__.lower()}"
         monkeypatch.setattr(cls, "__doc__", doc)
-        monkeypatch.setitem(ROLES[role].module_dict, name, cls)
+        monkeypatch.setitem(ROLES[role].module_dict, name, cls)  # undone at the end
+        ROLES[role].register_module(name, force=True)(cls)
         return name
 
     return register
@@ -488,15 +492,13 @@ class Opaque(nn.Module):
 def test_a_compositor_must_return_its_layers(registered):
     name = registered(Opaque, role="compositors")
     assert fault_of(name) == (
-        f"{name}: forward: it must return (B, 3, H, W) images and Layers, or Motion of 3, not "
+        f"{name}: forward: it must return (B, 3, H, W) images and Layers of 3, not "
         "Tensor of [(3, 3, 64, 96)]."
     )
 
 
 class OnlyForward(nn.Module):
     """A decoder of motion that cannot be taken apart."""
-
-    takes = "motion"
 
     def __init__(self) -> None:
         super().__init__()
@@ -508,7 +510,10 @@ class OnlyForward(nn.Module):
 
 def test_a_decoder_of_motion_must_have_its_three_steps(registered):
     name = registered(OnlyForward, role="decoders")
-    assert fault_of(name).startswith(f"{name}: encode, decode and deform: AttributeError: ")
+    assert fault_of(name) == (
+        f"{name}: its forward(source, motion) must be forward(drawn, appearance); see "
+        "registry/protocols.py."
+    )
 
 
 def test_a_sound_data_set_passes(registered):

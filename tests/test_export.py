@@ -21,7 +21,7 @@ from torch import nn
 from components.datasets.puppets import Puppets
 from registry import load_config
 from registry.config import build_model
-from registry.contract import Batch, Encoding, Landmarks, Outputs
+from registry.contract import Batch, Landmarks, Outputs
 from zoo import exporting as module
 from zoo.errors import INCOMPATIBLE, IntegrityError
 from zoo.exporting import ExportError, export, features
@@ -299,7 +299,7 @@ def test_features_are_what_the_encoder_computes_on_its_way(name, some, tmp_path)
         assert some.items() <= {key: value.shape[-1] for key, value in maps.items()}.items()
         assert list(maps)[-1] == "pose"
         found = encoder(images)
-        pose = found.pose if isinstance(found, Encoding) else found
+        pose = found.maps
         assert torch.equal(maps["pose"], pose)
         assert torch.equal(model.predict(images).landmarks.xy, read(model, maps["pose"]))
         for key in some:

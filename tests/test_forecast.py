@@ -16,13 +16,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from components.data.states import StateClips, load_states, save_states
+from components.data.state_cache import load_states, save_states
+from components.data.states import StateClips
 from components.ops.states import constant_velocity, from_states, to_states
 from registry import ConfigError, build, load_config
 from registry.contract import Batch, Outputs
 from registry.evaluation import evaluate, table
 from registry.job import Job, load_pipeline
-from registry.loading import Draws, collate, frames_of, to_batch
+from registry.loading import Cache, Draws, collate, frames_of, to_batch
 from registry.runner import prepare, train
 from tests.runs import ROOT, train_command, write_config
 
@@ -334,7 +335,7 @@ def test_landmarks_without_covariance_are_refused(tmp_path):
 
     pipeline.image_pipeline.bottleneck.forward = lambda x: replace(gaussian(x), cov=None)
     pipeline.image_pipeline.predict = lambda images: Outputs(
-        landmarks=pipeline.image_pipeline.bottleneck(pipeline.image_pipeline.encoder(images).pose)
+        landmarks=pipeline.image_pipeline.bottleneck(pipeline.image_pipeline.encoder(images).maps)
     )
     with pytest.raises(ValueError, match="its bottleneck must be bottlenecks/gaussian"):
         pipeline.read(torch.rand(1, 2, 3, 32, 32))
@@ -404,11 +405,12 @@ class Counting:
 
 def test_cached_states_are_those_of_the_frames_and_are_read_once(tmp_path):
     cfg, pipeline = tiny(tmp_path)
-    clips, file, said = clips_of(cfg), tmp_path / "run/states.safetensors", []
+    clips, folder, said = clips_of(cfg), tmp_path / "run", []
     counting = Counting(clips)
 
     def prepared(source="puppets"):
-        return pipeline.prepare(counting, file, source, 0, lambda *words: said.append(words))
+        cache = Cache(folder, source, 0, lambda *words: said.append(words))
+        return pipeline.prepare(counting, cache)
 
     cached = prepared()
     assert counting.shown == 21
@@ -456,7 +458,7 @@ def test_an_interrupted_write_leaves_the_old_states(tmp_path, monkeypatch):
         Path(path).write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("components.data.states.save_file", half)
+    monkeypatch.setattr("components.data.state_cache.save_file", half)
     with pytest.raises(KeyboardInterrupt):
         save_states(file, 2 * states, "new")
     np.testing.assert_array_equal(load_states(file, "old"), states)

@@ -9,6 +9,7 @@ import torch
 from components.layers.history import History
 from components.steps.adversarial import critic_scores, frozen_call
 from registry import build
+from registry.contract import Judgement
 
 STEPS = 20
 
@@ -74,14 +75,14 @@ def joint() -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 class LambdaCritic(torch.nn.Module):
-    """Make a tuple of one scale, as critics return it."""
+    """Judge at one scale, as critics do."""
 
     def __init__(self, critic: torch.nn.Module) -> None:
         super().__init__()
         self.critic = critic
 
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (self.critic(image),)
+    def forward(self, image: torch.Tensor) -> Judgement:
+        return Judgement(scores=(self.critic(image),))
 
 
 def test_joint_step_equals_the_alternating_loop_to_the_last_bit():

@@ -169,7 +169,7 @@ def test_every_stage(forward):
     for side, encoding, drawn, landmarks in zip(
         *("ab", found["encoder"], found["drawn"], (out.landmarks, out.source_landmarks))
     ):
-        golden.check(f"pose_{side}/logits", encoding.pose)
+        golden.check(f"pose_{side}/logits", encoding.maps)
         golden.check(f"softmax_{side}", landmarks.prob)
         golden.check(f"mean_x_{side}", landmarks.xy[..., 0])
         golden.check(f"mean_y_{side}", landmarks.xy[..., 1])
@@ -259,7 +259,7 @@ def test_published_widths():
     batch = Batch(driving=golden.image("jittered"), source=golden.image("warped"))
     with torch.no_grad(), outputs_of(**parts) as found:
         out = pipeline(batch)
-    golden.check("pose_a/logits", found["encoder"][0].pose[:, :3])
+    golden.check("pose_a/logits", found["encoder"][0].maps[:, :3])
     golden.check("rendered_a", out.drawn[:, :2])
     golden.check("rendered_b", found["drawn"][1][:, :1])
     for side, landmarks in (("a", out.landmarks), ("b", out.source_landmarks)):

@@ -141,9 +141,9 @@ def test_every_stage(name, align_corners):
         values = {
             "detector/downsampled_source": reduce(source, encoder.stride),
             "detector/hourglass_source": found["hourglass"][1],
-            "detector/logits_source": found["maps"][1][:, :k],
-            "detector/jacobian_maps_source": found["maps"][1][:, k : k + 8],
-            "detector/logits_driving": found["maps"][0][:, :k],
+            "detector/logits_source": found["maps"][1].maps[:, :k],
+            "detector/jacobian_maps_source": found["maps"][1].maps[:, k : k + 8],
+            "detector/logits_driving": found["maps"][0].maps[:, :k],
             "keypoints_source/value": out.source_landmarks.xy,
             "keypoints_source/jacobian": out.source_landmarks.affine,
             "keypoints_driving/value": out.landmarks.xy,

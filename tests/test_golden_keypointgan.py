@@ -112,9 +112,9 @@ def test_every_stage_of_the_forward_pass(name, width):
         maps = pipeline.bottleneck.encoder
         if width == 4:
             golden.check("prior_skeleton", out.prior_drawn)
-            golden.check("regressor_maps_prior", maps(out.prior_drawn))
+            golden.check("regressor_maps_prior", maps(out.prior_drawn).maps)
         golden.check("fake_skeleton", out.pose_image)
-        golden.check("regressor_maps_fake", maps(out.pose_image))
+        golden.check("regressor_maps_fake", maps(out.pose_image).maps)
         golden.check("prior_points_regressed", out.prior_landmarks.xy)
         golden.check("points", out.landmarks.xy)
         golden.check("rendered_skeleton", out.drawn)
@@ -154,10 +154,10 @@ def test_inner_feature_maps(forward):
         forward.check("image_to_skeleton/encoder_level3", neck)
         climbed = pipeline.encoder.up(pipeline.encoder.climb[0](neck))
         forward.check("image_to_skeleton/decoder_level0", climbed)
-        drawn = pipeline.rasterizer(pipeline.bottleneck(pipeline.encoder(target)))
-        forward.check("reconstructor/pose_features", pipeline.decoder.pose_encoder(drawn))
-        forward.check("reconstructor/image_features", pipeline.appearance_encoder(source))
-        forward.check("offline_regressor_maps", pipeline.reference_bottleneck.encoder(drawn))
+        drawn = pipeline.rasterizer(pipeline.bottleneck(pipeline.encoder(target).maps))
+        forward.check("reconstructor/pose_features", pipeline.decoder.pose_encoder(drawn).maps)
+        forward.check("reconstructor/image_features", pipeline.appearance_encoder(source).maps)
+        forward.check("offline_regressor_maps", pipeline.reference_bottleneck.encoder(drawn).maps)
         taps = perceptual.features(target)
         for i in (3, 4, 5):
             forward.check(f"perceptual_features/target_tap{i}", taps[i])

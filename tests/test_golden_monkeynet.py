@@ -89,11 +89,11 @@ def run(pipeline: nn.Module, source: Tensor, video: Tensor) -> tuple[Outputs, di
 
     motion, decoder = pipeline.motion, pipeline.decoder
     hooks = [
-        *(keep("logits", pipeline.encoder), keep("embedding", motion.groups, inputs=True)),
+        *(keep("logits", pipeline.encoder.head), keep("embedding", motion.groups, inputs=True)),
         *(keep("groups", motion.groups), keep("head", motion.head)),
         keep("decoder", decoder.refine, inputs=True),
     ]
-    found = pipeline.bottleneck(pipeline.encoder(torch.cat((source, video))))
+    found = pipeline.bottleneck(pipeline.encoder(torch.cat((source, video))).maps)
     own, landmarks = (
         Landmarks(xy=found.xy[part], cov=found.cov[part]) for part in (slice(0, 1), slice(1, None))
     )

@@ -119,10 +119,10 @@ def test_the_encoder_reads_0_to_255():
     encoder = part("encoders/imm", num_landmarks=2, width=4).eval()
     seen = []
     encoder.layers[0].register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
-    logits = encoder(torch.full((1, 3, 16, 16), 0.5))
+    logits = encoder(torch.full((1, 3, 16, 16), 0.5)).maps
     assert torch.equal(seen[0], torch.full((1, 3, 16, 16), 127.5))
     assert logits.shape == (1, 2, 2, 2)
-    assert part("encoders/imm", width=4)(torch.rand(2, 3, 16, 16)).min() >= 0  # features
+    assert part("encoders/imm", width=4)(torch.rand(2, 3, 16, 16)).maps.min() >= 0  # features
 
 
 @pytest.mark.parametrize(("grid", "x"), [("corners", 0.5), ("half_pixel", 0.25)])

@@ -63,7 +63,7 @@ def test_nothing_imports_to_the_right(file):
 
 
 def test_components_of_one_role_do_not_import_another_role():
-    # parts are put together by configs; what several need lies in ops, layers, steps, data or drawing
+    # parts are put together by configs; what several need lies in these
     shared = {"ops", "layers", "steps", "data", "drawing"}
     for file, tree in FILES.items():
         parts = file.split("/")

@@ -74,7 +74,7 @@ def test_decoder_has_the_parameters_of_the_paper():
 def test_maps_have_64_pixels(stride, side):
     node = dict(type="encoders/residual_hourglass", num_landmarks=5, stride=stride, width=8)
     found = build(node, "e").eval()(torch.rand(1, 3, side, side))
-    assert found.pose.shape == (1, 5, 64, 64)
+    assert found.maps.shape == (1, 5, 64, 64)
     assert found.features.shape == (1, 8, 64, 64)
 
 
@@ -103,7 +103,7 @@ def test_a_part_is_pooled_from_where_its_map_is():
     prob[0, 0, 1, 2] = prob[0, 1, 6, 5] = 1
     trunk = torch.rand(1, 4, 8, 8)
     pose = Pose(
-        encoding=Encoding(pose=prob, features=trunk),
+        encoding=Encoding(maps=prob, features=trunk),
         landmarks=Landmarks(xy=torch.zeros(1, 2, 2), prob=prob),
         drawn=prob,
     )

@@ -46,7 +46,7 @@ def test_the_critic_of_the_official_code():
     """facts.md section 1.2: number of parameters, and the sizes of all layers."""
     with torch.device("meta"):
         critic = build(dict(type="critics/pix2pix"))
-        found = critic(torch.empty(1, 3, 128, 128))
+        found = critic(torch.empty(1, 3, 128, 128)).scores
         x, sides = torch.empty(1, 3, 128, 128), []
         for layer in critic.scales[0]:
             x = layer(x)

@@ -31,7 +31,7 @@ import numpy as np
 from torch import nn
 
 from registry import BOTTLENECKS, DATASETS, ENCODERS
-from registry.contract import Landmarks
+from registry.contract import Encoding, Landmarks
 
 
 @ENCODERS.register_module("encoders/acme/tiny_net")
@@ -39,7 +39,7 @@ class TinyNet(nn.Module):
     """One convolution of stride 8.
 
     Shapes:
-        (B, 3, H, W) -> (B, out_channels, H/8, W/8)
+        (B, 3, H, W) -> Encoding with maps (B, out_channels, H/8, W/8)
     """
 
     def __init__(self, *, out_channels: int) -> None:
@@ -47,7 +47,7 @@ class TinyNet(nn.Module):
         self.conv = nn.Conv2d(3, out_channels, 8, 8)
 
     def forward(self, image):
-        return self.conv(image)
+        return Encoding(maps=self.conv(image))
 
 
 @BOTTLENECKS.register_module("bottlenecks/acme/mean")
@@ -58,14 +58,15 @@ class Mean(nn.Module):
         (B, 1, H, W) -> Landmarks with xy (B, num_landmarks, 2)
     """
 
-    takes = "pose_image"
-
     def __init__(self, *, num_landmarks: int) -> None:
         super().__init__()
         self.linear = nn.Linear(16, 2 * num_landmarks)
 
-    def forward(self, drawn):
-        cells = nn.functional.adaptive_avg_pool2d(drawn, 4).flatten(1)
+    def example(self, make):
+        return (make.pose_image(),)
+
+    def forward(self, maps):
+        cells = nn.functional.adaptive_avg_pool2d(maps, 4).flatten(1)
         return Landmarks(xy=self.linear(cells).unflatten(1, (-1, 2)).tanh())
 
 

@@ -84,9 +84,9 @@ def test_any_architecture_gives_maps_at_half_the_size(name, size):
     torch.manual_seed(0)
     height, width = (64, 64) if size else (64, 96)
     out = encoder(name, image_size=size)(torch.rand(2, 3, height, width))
-    assert out.pose.shape == (2, 3, height // 2, width // 2)
+    assert out.maps.shape == (2, 3, height // 2, width // 2)
     assert out.features.shape == (2, 8, height // 2, width // 2)
-    assert out.pose.isfinite().all()
+    assert out.maps.isfinite().all()
 
 
 def three_steps(model):
@@ -97,7 +97,7 @@ def three_steps(model):
     for _ in range(3):
         adam.zero_grad()
         out = model(torch.rand(2, 3, 64, 64))
-        (out.pose.square().mean() + out.features.mean()).backward()
+        (out.maps.square().mean() + out.features.mean()).backward()
         adam.step()
     return before, model.state_dict()
 
@@ -128,7 +128,7 @@ def test_another_backbone_learns():
 def test_gradients_pass_through_a_frozen_backbone():
     """The encoder may read a rendered image."""
     image = torch.rand(1, 3, 32, 32, requires_grad=True)
-    encoder(frozen=True).eval()(image).pose.square().sum().backward()
+    encoder(frozen=True).eval()(image).maps.square().sum().backward()
     assert image.grad.abs().sum() > 0
 
 

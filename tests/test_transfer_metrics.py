@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from registry import ROLES, ConfigError, build, checkpoint
 from registry.config import build_model
-from registry.contract import Appearance, Batch, Encoding, Landmarks, MissingFieldError, Outputs
+from registry.contract import Batch, Encoding, Landmarks, MissingFieldError, Outputs
 from registry.evaluation import evaluate, table
 
 NAN = float("nan")
@@ -63,21 +63,24 @@ class Points(nn.Module):
         3: ([[0.9, 0.9], [0.9, 0.9]], [False, False]),
     }
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        found = [self.KNOWN[round(4 * float(level))] for level in images.mean(dim=(1, 2, 3))]
-        return tuple(torch.tensor(part) for part in zip(*found))
+    def forward(self, maps: Tensor) -> Landmarks:
+        found = [self.KNOWN[round(4 * float(level))] for level in maps.mean(dim=(1, 2, 3))]
+        xy, score = (torch.tensor(part) for part in zip(*found))
+        return Landmarks(xy=xy, score=score.float())
 
 
 @pytest.fixture(autouse=True)
 def judges(monkeypatch):
-    monkeypatch.setitem(ROLES["encoders"].module_dict, "encoders/test/points", Points)
-    monkeypatch.setitem(ROLES["encoders"].module_dict, "encoders/test/vectors", Vectors)
+    for name, cls in (("bottlenecks/test/points", Points), ("encoders/test/vectors", Vectors)):
+        role = ROLES[name.split("/")[0]]
+        monkeypatch.setitem(role.module_dict, name, cls)  # undone at the end
+        role.register_module(name, force=True)(cls)
 
 
 def distances(renders, targets, sources=(), mean_of=None):
     renders, targets = (grey(*(n / 4 for n in numbers)) for numbers in (renders, targets))
     sources = grey(*(n / 4 for n in sources)) if sources else renders
-    m = metric("keypoint_distance", detector=dict(type="encoders/test/points"))
+    m = metric("keypoint_distance", detector=dict(type="bottlenecks/test/points"))
     m.update(Outputs(render=renders), pair(sources, targets, "abcd"[: len(targets)]), mean_of)
     return m.compute()
 
@@ -134,7 +137,7 @@ def test_a_trained_pipeline_is_a_judge(tmp_path):
     m = metric("keypoint_distance", encoder=encoder, bottleneck=bottleneck, weights=str(path))
     m.update(Outputs(render=images[:2]), pair(images[:2], images[2:]))
     with torch.no_grad():
-        xy = [parts[1](parts[0](two).pose).xy for two in (images[:2], images[2:])]
+        xy = [parts[1](parts[0](two).maps).xy for two in (images[:2], images[2:])]
     assert m.compute()["value"] == pytest.approx(float((xy[0] - xy[1]).abs().mean()) * 16, rel=1e-4)
     assert m.compute()["extra"]["missing rate"] == 0
 
@@ -143,7 +146,7 @@ def test_a_trained_pipeline_is_a_judge(tmp_path):
     other = {**encoder, "num_landmarks": 4}
     with pytest.raises(ConfigError, match=r"last[.]pth: the weights do not fit the model"):
         metric("keypoint_distance", encoder=other, bottleneck=bottleneck, weights=str(path))
-    detector = dict(type="encoders/test/points")
+    detector = dict(type="bottlenecks/test/points")
     for wrong in ({}, dict(encoder=encoder), dict(detector=detector, weights=str(path))):
         with pytest.raises(ConfigError, match="give a detector, or encoder, bottleneck and"):
             metric("keypoint_distance", **wrong)
@@ -155,24 +158,22 @@ def test_a_trained_pipeline_is_a_judge(tmp_path):
 class Vectors(nn.Module):
     """The grey level in the form that is asked for."""
 
-    def __init__(self, *, form: str = "vector") -> None:
+    def __init__(self, *, form: str = "codes") -> None:
         super().__init__()
         self.form = form
 
-    def forward(self, images: Tensor):
-        level = images.mean(dim=(1, 2, 3))
+    def forward(self, image: Tensor):
+        level = image.mean(dim=(1, 2, 3))
         vector = torch.stack((3 * level, 4 * level, 0 * level), dim=1)
         maps = vector[..., None, None].expand(-1, -1, 2, 5)
         return {
-            "vector": vector,
-            "map": maps,
-            "encoding": Encoding(pose=-maps, features=maps),
-            "codes": Appearance(codes=vector[:, None], image=-maps),
-            "image": Appearance(image=maps),
+            "maps": Encoding(maps=maps),
+            "features": Encoding(maps=-maps, features=maps),
+            "codes": Encoding(codes=vector[:, None], maps=-maps),
         }[self.form]
 
 
-@pytest.mark.parametrize("form", ["vector", "map", "encoding", "codes", "image"])
+@pytest.mark.parametrize("form", ["maps", "features", "codes"])
 def test_embedding_distance_by_hand(form):
     """Grey levels 0.2 and 0.4 apart: 5 times as far in space, squared 1 and 4."""
     judge = dict(type="encoders/test/vectors", form=form)
@@ -199,14 +200,14 @@ def test_the_appearance_encoder_of_a_run_is_a_judge(tmp_path):
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     m.update(Outputs(render=images[:2]), pair(images[:2], images[2:]))
     with torch.no_grad():
-        a, b = trained(images).mean(dim=(2, 3)).chunk(2)
+        a, b = trained(images).maps.mean(dim=(2, 3)).chunk(2)
     assert m.compute()["value"] == pytest.approx(float((a - b).square().sum(1).mean()), rel=1e-4)
     with pytest.raises(ConfigError, match="weights do not fit"):
         metric("embedding_distance", **options)
     poses = dict(
         type="encoders/part_appearance", num_landmarks=3, features=6, out_channels=5, widths=(4,)
     )
-    with pytest.raises(ConfigError, match="reads the pose, too"):
+    with pytest.raises(ConfigError, match=r"must be forward\(image\)"):
         metric("embedding_distance", encoder=poses, weights="own")
 
 

@@ -135,7 +135,7 @@ def held_out(job: object, frames: int = 48) -> Iterator:
     """
     import numpy as np
 
-    from components.drawing import enlarge, forecast_pictures, limbs, overlay
+    from components.drawing import enlarge, forecast_pictures, overlay
     from registry.loading import frames_of, to_batch
 
     dataset, pipeline = job.datasets("test"), job.evaluated()
@@ -152,7 +152,7 @@ def held_out(job: object, frames: int = 48) -> Iterator:
         images = to_batch(arrays, device).driving
         points = pipeline.predict(images).landmarks.xy
         scale = max(1, 256 // images.shape[-1])
-        pictures = [overlay(*two, limbs(job.cfg), scale) for two in zip(images, points)]
+        pictures = [overlay(*two, pipeline.limbs(), scale) for two in zip(images, points)]
         if move is not None:
             others = [enlarge(image, scale) for image in move(images)]
             still = enlarge(last.source[0], scale)

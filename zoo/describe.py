@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from registry.build import arguments_of, build, resolve
+from registry.build import arguments_of, build, resolve, slots_of
 from registry.errors import ConfigError
 from registry.plugins import plugin_of
-from registry.roles import slot_role
 from registry.sizes import image_size
 from zoo.fingerprint import landmarks_of
 from zoo.schema import COORDINATES, PREPROCESS
 
-TRAINING_ONLY = ("critics", "priors")  # roles that no finished model runs
+TRAINING_ONLY = {"critics", "priors"}  # roles that no finished model runs
 
 
 def inference(model: Any) -> Any:
@@ -34,12 +33,18 @@ def inference(model: Any) -> Any:
     defaults = {k: p.default for k, p in arguments.items() if p.default is not p.empty}
     # the config's own order, in which parts draw their first weights
     kept = {**model, **{k: v for k, v in defaults.items() if k not in model}}
-    if getattr(cls, "fetches_weights", False):
+    if cls.fetches_weights:
         kept["weights"] = "random"
-    for key in kept:
-        if slot_role(key) in TRAINING_ONLY:
-            kept[key] = None
+    kept |= dict.fromkeys(training_only(cls))
     return {key: inference(value) for key, value in kept.items()}
+
+
+def training_only(cls: Any) -> list[str]:
+    """Return the arguments of a class whose parts no finished model runs."""
+    from registry.protocols import role_of
+
+    slots = slots_of(cls).items()
+    return [key for key, parts in slots if {role_of(part) for part in parts} <= TRAINING_ONLY]
 
 
 def plugins_in(model: Any) -> list[dict[str, str]]:

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from registry.contract import Encoding
 from registry.errors import did_you_mean
 from zoo.errors import INCOMPATIBLE, IntegrityError, ZooError
 
@@ -205,7 +204,7 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
     finally:
         for handle in hooks:
             handle.remove()
-    maps["pose"] = found.pose if isinstance(found, Encoding) else found
+    maps["pose"] = found.maps
     return maps
 
 

@@ -54,7 +54,7 @@ def _samples(value: Tensor) -> Tensor:
 
 def _poses(model: Any) -> Tensor:
     """Return poses (1, K, 2), 0.8 at most, for a model that draws them and sees no image."""
-    count = 1 + max(k for edge in model.rasterizer.edges for k in edge)
+    count = len(model.rasterizer.edges())
     angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
     return torch.from_numpy(0.8 * np.sin(angles))
 

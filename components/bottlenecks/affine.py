@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from components.ops.gaussians import moments, spatial_softmax
 from components.ops.grid import Grid, at_least_float32
 from registry.contract import Landmarks
 from registry.roles import BOTTLENECKS
+
+if TYPE_CHECKING:
+    from registry.testing.examples import Example
 
 
 @BOTTLENECKS.register_module("bottlenecks/affine")
@@ -25,7 +30,7 @@ class Affine(nn.Module):
     Source: fomm sec 3.1; fomm sec B
     """
 
-    takes = "affine_maps"
+    fills = ("affine", "prob")
 
     def __init__(
         self, *, num_landmarks: int, temperature: float = 0.1, grid: Grid = "half_pixel"
@@ -42,3 +47,6 @@ class Affine(nn.Module):
         matrices = at_least_float32(entries).unflatten(1, (-1, 2, 2))  # (B, K or 1, 2, 2, h, w)
         affine = (prob[:, :, None, None] * matrices).sum(dim=(-2, -1))
         return Landmarks(xy=xy, affine=affine, prob=prob)
+
+    def example(self, make: Example) -> tuple[Tensor, ...]:
+        return (make.maps(5 * self.num_landmarks),)

@@ -25,13 +25,15 @@ class Gaussian(nn.Module):
         grid: convention of the map's coordinates; ``left_edge`` in the official code.
 
     Shapes:
-        logits (B, K, h, w) -> Landmarks with xy, cov and prob (B, K, h, w)
+        maps (B, K, h, w) of logits -> Landmarks with xy, cov and prob (B, K, h, w)
     Range:
         covariances are positive definite for any input: eigenvalues are at least 1e-6
     Source: factorized sec 3; factorized sec 4.1
     Differs: a stable softmax, and the floor on eigenvalues; the official code overflows and can
         return singular matrices
     """
+
+    fills = ("cov", "prob")
 
     def __init__(
         self,
@@ -45,8 +47,8 @@ class Gaussian(nn.Module):
         self.covariance, self.variance = covariance, variance
         self.temperature, self.grid = temperature, grid
 
-    def forward(self, logits: Tensor) -> Landmarks:
-        prob = spatial_softmax(logits, self.temperature)
+    def forward(self, maps: Tensor) -> Landmarks:
+        prob = spatial_softmax(maps, self.temperature)
         xy, cov = moments(prob, self.grid)
         if self.covariance != "fitted":
             eye = torch.eye(2, dtype=cov.dtype, device=cov.device).expand_as(cov)

@@ -22,12 +22,14 @@ class MonkeyNet(nn.Module):
         grid: convention of the map's coordinates; ``corners`` in the official code.
 
     Shapes:
-        logits (B, K, h, w) -> Landmarks with xy, cov and prob (B, K, h, w)
+        maps (B, K, h, w) of logits -> Landmarks with xy, cov and prob (B, K, h, w)
     Range:
         eigenvalues of covariances are at least ``floor``
     Source: monkeynet eq 1; monkeynet sec 3.1
     Differs: as the official code, 1e-7 is added to the maps
     """
+
+    fills = ("cov", "prob")
 
     def __init__(
         self, *, temperature: float = 0.1, floor: float = 0.001, grid: Grid = "half_pixel"
@@ -35,8 +37,8 @@ class MonkeyNet(nn.Module):
         super().__init__()
         self.temperature, self.floor, self.grid = temperature, floor, grid
 
-    def forward(self, logits: Tensor) -> Landmarks:
-        prob = spatial_softmax(logits, self.temperature)
+    def forward(self, maps: Tensor) -> Landmarks:
+        prob = spatial_softmax(maps, self.temperature)
         xy, cov = moments(prob + LIFT, self.grid)
         # moments takes the mean's square off once, as if the sum were 1
         excess = LIFT * prob.shape[-2] * prob.shape[-1]

@@ -18,7 +18,7 @@ class Separable(nn.Module):
         grid: convention of the map's coordinates; ``corners`` in the official code.
 
     Shapes:
-        logits (B, K, h, w) -> Landmarks with xy (B, K, 2)
+        maps (B, K, h, w) of logits -> Landmarks with xy (B, K, 2)
     Range:
         inside the map's outermost pixel centres
     Source: imm eq 3
@@ -29,5 +29,5 @@ class Separable(nn.Module):
         super().__init__()
         self.grid = grid
 
-    def forward(self, logits: Tensor) -> Landmarks:
-        return Landmarks(xy=separable_soft_argmax(logits, self.grid))
+    def forward(self, maps: Tensor) -> Landmarks:
+        return Landmarks(xy=separable_soft_argmax(maps, self.grid))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from components.ops.grid import Grid
 from components.ops.soft_argmax import separable_soft_argmax
 from registry.contract import Landmarks
+from registry.protocols import Encoder
 from registry.roles import BOTTLENECKS
+
+if TYPE_CHECKING:
+    from registry.testing.examples import Example
 
 
 @BOTTLENECKS.register_module("bottlenecks/skeleton_regressor")
@@ -19,7 +25,7 @@ class SkeletonRegressor(nn.Module):
         grid: convention of the map's coordinates; ``corners`` in the official code.
 
     Shapes:
-        (B, 1, H, W) -> Landmarks with xy (B, K, 2)
+        maps (B, 1, H, W), a pose image -> Landmarks with xy (B, K, 2)
     Range:
         input about [-1, 1]; output inside the map's outermost pixel centres
     Source: keypointgan eq 3; keypointgan fig 19; keypointgan sec F.2
@@ -27,10 +33,18 @@ class SkeletonRegressor(nn.Module):
         batch norm); both are arguments of the encoder
     """
 
-    def __init__(self, *, encoder: nn.Module, grid: Grid = "half_pixel") -> None:
+    def __init__(self, *, encoder: Encoder, grid: Grid = "half_pixel") -> None:
         super().__init__()
+        if encoder.in_channels != 1:
+            raise ValueError(
+                "the encoder must read a pose image of one channel; give encoders/stem "
+                "takes='pose_image'."
+            )
         self.encoder = encoder
         self.grid = grid
 
-    def forward(self, pose_image: Tensor) -> Landmarks:
-        return Landmarks(xy=separable_soft_argmax(self.encoder(pose_image), self.grid))
+    def forward(self, maps: Tensor) -> Landmarks:
+        return Landmarks(xy=separable_soft_argmax(self.encoder(maps).maps, self.grid))
+
+    def example(self, make: Example) -> tuple[Tensor, ...]:
+        return (make.maps(1, stride=1),)

@@ -29,8 +29,6 @@ class Add(nn.Module):
     Differs: the paper's No Mask row; the official code has no path for it
     """
 
-    fills = ()
-
     def __init__(
         self, *, first: int = 32, background_widths: Sequence[int] = (32, 64, 128)
     ) -> None:

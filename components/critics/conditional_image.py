@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from components.layers.blocks import init_normal
+from registry.contract import Judgement
 from registry.roles import CRITICS
 
 
@@ -19,7 +20,7 @@ class ConditionalImage(nn.Module):
         conditional: look at the condition; False omits the second branch.
 
     Shapes:
-        image (B, 3, H, W), condition (B, 3, H, W) -> one (B, 1, 1, 1)
+        image (B, 3, H, W), condition (B, 3, H, W) -> Judgement with one score (B, 1, 1, 1)
     Range:
         input [0, 1], mapped to [-1, 1] inside; output linear (least squares)
     Source: keypointgan sec F.3; keypointgan fig 21
@@ -47,7 +48,7 @@ class ConditionalImage(nn.Module):
         self.conditional = conditional
         init_normal(self)
 
-    def forward(self, image: Tensor, condition: Tensor | None = None) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Judgement:
         x = self.branch(2 * image - 1)
         if self.conditional:
             if condition is None:
@@ -55,7 +56,7 @@ class ConditionalImage(nn.Module):
                     "a conditional critic needs the condition image; pass conditional=False."
                 )
             x = torch.cat((x, self.branch(2 * condition - 1)), dim=1)
-        return (self.joint(x),)
+        return Judgement(scores=(self.joint(x),))
 
 
 def _block(inputs: int, outputs: int, kernel: int = 3) -> list[nn.Module]:

@@ -25,7 +25,7 @@ class FeaturePatch(nn.Module):
         spectral: spectral normalisation of all convolutions.
 
     Shapes:
-        image (B, 3, H, W), drawn (B, K, H, W) if K > 0
+        image (B, 3, H, W), condition: drawn landmarks (B, K, H, W), if K > 0
         -> Judgement with one score (B, 1, h, w), features: one (B, width, i, j) per block;
         256 -> 126, 61, 29, 26 with four blocks
     Range:
@@ -33,6 +33,8 @@ class FeaturePatch(nn.Module):
     Source: fomm sec B; monkeynet sec 3
     Differs: as both official codes, no norm in the first block
     """
+
+    fills = ("features",)
 
     def __init__(
         self,
@@ -50,16 +52,16 @@ class FeaturePatch(nn.Module):
         self.norms = nn.ModuleList([nn.Identity(), *norms])
         self.last = spectral_norm(last) if spectral else last
         self.pools = len(widths) if pool_last else len(widths) - 1
-        self.num_landmarks = num_landmarks
+        self.num_landmarks, self.conditional = num_landmarks, num_landmarks > 0
 
-    def forward(self, image: Tensor, drawn: Tensor | None = None) -> Judgement:
-        given = 0 if drawn is None else drawn.shape[1]
+    def forward(self, image: Tensor, condition: Tensor | None = None) -> Judgement:
+        given = 0 if condition is None else condition.shape[1]
         if given != self.num_landmarks:
             raise ValueError(
                 f"critics/feature_patch: {given} drawn landmarks, but num_landmarks is "
                 f"{self.num_landmarks}. The pipeline's rasterizer draws them: give both or neither."
             )
-        x = image if drawn is None else torch.cat((image, drawn), dim=1)
+        x = image if condition is None else torch.cat((image, condition), dim=1)
         features = []
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms)):
             x = F.leaky_relu(norm(conv(x)), 0.2)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.layers.blocks import init_normal
+from registry.contract import Judgement
 from registry.roles import CRITICS
 
 
@@ -20,7 +21,7 @@ class MultiscalePatch(nn.Module):
             an error.
 
     Shapes:
-        (B, in_channels, H, W) -> one (B, 1, h, w) per scale; 128 -> 14, 6, 2
+        (B, in_channels, H, W) -> Judgement with one score (B, 1, h, w) per scale; 128 -> 14, 6, 2
     Range:
         input [-1, 1]; output linear (least squares)
     Source: keypointgan eq 5; keypointgan fig 20
@@ -32,7 +33,7 @@ class MultiscalePatch(nn.Module):
         self.scales = nn.ModuleList(_patch_critic(in_channels, width) for _ in range(scales))
         init_normal(self)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor) -> Judgement:
         smallest = min(image.shape[-2:]) // 2 ** (len(self.scales) - 1)
         if smallest < 24:
             raise ValueError(
@@ -47,7 +48,7 @@ class MultiscalePatch(nn.Module):
                 else F.interpolate(image, scale_factor=0.5**i, mode="bilinear", align_corners=False)
             )
             scores.append(critic(small))
-        return tuple(scores)
+        return Judgement(scores=tuple(scores))
 
 
 def _patch_critic(inputs: int, width: int) -> nn.Sequential:

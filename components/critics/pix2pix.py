@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.layers.blocks import init_xavier
+from registry.contract import Judgement
 from registry.roles import CRITICS
 
 
@@ -17,7 +18,7 @@ class Pix2Pix(nn.Module):
         scales: number of scales 1, 1/2, 1/4 ...
 
     Shapes:
-        (B, 3, H, W) -> one (B, 1, h, w) per scale; 128 -> 19, 11
+        (B, 3, H, W) -> Judgement with one score (B, 1, h, w) per scale; 128 -> 19, 11
     Range:
         input [0, 1], mapped to [-1, 1] inside; output linear (least squares)
     Source: factorized sec D
@@ -31,12 +32,12 @@ class Pix2Pix(nn.Module):
         self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         init_xavier(self)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, image: Tensor) -> Judgement:
         image, scores = 2 * image - 1, []
         for critic in self.scales:
             scores.append(critic(image))
             image = self.halve(image)
-        return tuple(scores)
+        return Judgement(scores=tuple(scores))
 
 
 def _patch_critic(width: int) -> nn.Sequential:

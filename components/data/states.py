@@ -1,17 +1,12 @@
-"""Landmark states of whole clips: kept in memory, and in a file that says what they came from."""
+"""Landmark states of whole clips, in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
-
-from registry.atomic import replacing
 
 Array = NDArray[np.float32]
 
@@ -46,20 +41,3 @@ class StateClips:
         name, states = self.clips[index]
         part = window(len(states), self.length, rng)
         return {"states": states[part].copy(), "name": f"{name}/{part.start:06d}"}
-
-
-def save_states(path: Path, states: Array, fingerprint: str) -> None:
-    """Write states (F, K, S) of what `fingerprint` stands for: all of the file or none of it."""
-    with replacing(path) as temporary:
-        save_file({"states": states}, temporary, metadata={"fingerprint": fingerprint})
-
-
-def load_states(path: Path, fingerprint: str) -> Array | None:
-    """Return the states (F, K, S) of a file; None if it is missing, broken, or of other origin."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            if (file.metadata() or {}).get("fingerprint") != fingerprint:
-                return None
-            return file.get_tensor("states")  # type: ignore[no-any-return]
-    except (OSError, SafetensorError):
-        return None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from components.data.states import window
+from registry.protocols import ClipDataset
 from registry.roles import DATASETS
 
 
@@ -25,7 +26,7 @@ class Clips:
 
     keypoint_names = edges = flip_pairs = ()
 
-    def __init__(self, *, frame_dataset: Any, length: int) -> None:
+    def __init__(self, *, frame_dataset: ClipDataset, length: int) -> None:
         clips = frame_dataset.clip_ranges()
         self.frame_dataset, self.length = frame_dataset, length
         self.clips = [(name, frames) for name, frames in clips if len(frames) >= length]

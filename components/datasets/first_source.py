@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from registry.protocols import ClipDataset
 from registry.roles import DATASETS
 
 
@@ -24,7 +25,7 @@ class FirstSource:
     Source: fomm sec 4; monkeynet sec 4
     """
 
-    def __init__(self, *, frame_dataset: Any) -> None:
+    def __init__(self, *, frame_dataset: ClipDataset) -> None:
         self.frame_dataset = frame_dataset
         self.keypoint_names = frame_dataset.keypoint_names
         self.edges, self.flip_pairs = frame_dataset.edges, frame_dataset.flip_pairs
@@ -38,9 +39,9 @@ class FirstSource:
         """Return the name of each clip and the numbers of its frames, for `image`."""
         return self.frame_dataset.clip_ranges()  # type: ignore[no-any-return]
 
-    def image(self, number: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> NDArray[np.uint8]:
         """Return one frame (H, W, 3)."""
-        return self.frame_dataset.image(number)  # type: ignore[no-any-return]
+        return self.frame_dataset.image(index)  # type: ignore[no-any-return]
 
     def keypoints(self, index: int) -> NDArray[np.float32] | None:
         """Return the target's keypoints (J, 2), or None."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.data.flow import FlowCache, description, dis, partner, shrink
+from registry.protocols import ClipDataset
 from registry.roles import DATASETS
 
 
@@ -38,7 +39,7 @@ class FlowPairs:
     def __init__(
         self,
         *,
-        frame_dataset: Any,
+        frame_dataset: ClipDataset,
         gaps: tuple[int, ...] = (1, 2, 4),
         flow: str = "exact",
         stride: int = 1,

@@ -216,18 +216,18 @@ class Frames:
             found.append((clip.name, range(int(start) + first, int(start) + last)))
         return found
 
-    def image(self, frame: int) -> Array:
+    def image(self, index: int) -> Array:
         """Return one frame (image_size, image_size, 3), uint8 RGB."""
-        if self._cache and (kept := self._cache[frame]) is not None:
+        if self._cache and (kept := self._cache[index]) is not None:
             return kept.copy()
-        clip, t, _ = self._locate(frame)
+        clip, t, _ = self._locate(index)
         if clip.reader:
             self._recent = [r for r in self._recent if r is not clip.reader] + [clip.reader]
             if len(self._recent) > OPEN_VIDEOS:
                 self._recent.pop(0).close()
         image = self._fitted(clip.read(t))
         if self._cache:
-            self._cache[frame] = image.copy()
+            self._cache[index] = image.copy()
         return image
 
     def _labelled(self, frame: int) -> tuple[Array, Array]:

@@ -192,9 +192,9 @@ class VideoFolder:
         ends = self._video_ends.tolist()
         return [(n, range(a, b)) for n, a, b in zip(self.names, [0, *ends], ends)]
 
-    def image(self, number: int) -> Array:
+    def image(self, index: int) -> Array:
         """Return one frame (image_size, image_size, 3), uint8 RGB."""
-        return self._frame(*_place(self._video_ends, number))
+        return self._frame(*_place(self._video_ends, index))
 
     def keypoints(self, index: int) -> None:
         """Return None: there is no annotation."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from components.layers.blocks import conv_norm_relu, init_normal, upsample2
 from registry.contract import Appearance, need
+from registry.protocols import Encoder
 from registry.roles import DECODERS
 
 
@@ -31,11 +32,13 @@ class Conditional(nn.Module):
     def __init__(
         self,
         *,
-        pose_encoder: nn.Module,
+        pose_encoder: Encoder,
         appearance_channels: int = 256,
         width: int = 32,
     ) -> None:
         super().__init__()
+        if pose_encoder.out_channels is None:
+            raise ValueError("the pose_encoder must tell its out_channels, as encoders/stem does.")
         layers: list[nn.Module] = []
         inputs = pose_encoder.out_channels + appearance_channels
         for c in (8 * width, 4 * width, 2 * width):
@@ -47,7 +50,7 @@ class Conditional(nn.Module):
         self.pose_encoder = pose_encoder
 
     def forward(self, drawn: Tensor, appearance: Appearance | None = None) -> Tensor:
-        x = self.pose_encoder(drawn)
+        x = self.pose_encoder(drawn).maps
         if appearance is not None:
             x = torch.cat((x, need(appearance, "image", "an image encoder")), dim=1)
         return (self.climb(x) + 1) / 2

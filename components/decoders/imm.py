@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
 
 from components.layers.tensorflow import TfUpsample2, init_truncated, tf_conv_norm_relu
 from registry.contract import Appearance, need
 from registry.roles import DECODERS
+
+if TYPE_CHECKING:
+    from registry.testing.examples import Example
 
 
 @DECODERS.register_module("decoders/imm")
@@ -30,8 +35,6 @@ class Imm(nn.Module):
         its checkpoints fit
     """
 
-    takes = "maps"
-
     def __init__(
         self,
         *,
@@ -48,10 +51,13 @@ class Imm(nn.Module):
             inputs = c
         layers += [*tf_conv_norm_relu(inputs, width), nn.Conv2d(width, 9, 3, padding=1)]
         self.climb = nn.Sequential(*layers)
-        self.white = white
+        self.white, self.num_landmarks, self.inputs = white, num_landmarks, appearance_channels
         init_truncated(self)
 
     def forward(self, drawn: Tensor, appearance: Appearance | None = None) -> Tensor:
         features = need(appearance, "image", "an image encoder (model.appearance_encoder)")
         x = self.climb(torch.cat((features, drawn.to(features.dtype)), dim=1))
         return x[:, :3] / self.white
+
+    def example(self, make: Example) -> tuple[Any, ...]:
+        return make.maps(self.num_landmarks), Appearance(image=make.maps(self.inputs))

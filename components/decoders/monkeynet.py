@@ -37,8 +37,6 @@ class MonkeyNet(nn.Module):
     Source: monkeynet fig 3; monkeynet sec 3.2
     """
 
-    takes = "motion"
-
     def __init__(
         self,
         *,

@@ -36,8 +36,6 @@ class OcclusionAware(nn.Module):
     Differs: ``blend`` is ours; the official network paints every pixel
     """
 
-    takes = "motion"
-
     def __init__(
         self,
         *,

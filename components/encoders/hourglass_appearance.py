@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from components.layers.hourglass import hourglass_head, init_xavier_normal
 from components.ops.parts import pool_parts
-from registry.contract import Appearance, Pose, need
+from registry.contract import Encoding, Pose, need
 from registry.roles import ENCODERS
 
 
@@ -20,10 +20,11 @@ class HourglassAppearance(nn.Module):
         out_channels: D.
 
     Shapes:
-        source (B, 3, H, W), its Pose -> Appearance with codes (B, K, D)
+        image (B, 3, H, W), its Pose -> Encoding with codes (B, K, D)
     Source: lorenz sec 3; lorenz sec 4
     """
 
+    fills = ("codes",)
     needs_pose = True
 
     def __init__(self, *, num_landmarks: int, features: int = 256, out_channels: int = 64) -> None:
@@ -33,8 +34,8 @@ class HourglassAppearance(nn.Module):
         self.net = nn.Sequential(*hourglass_head(features, depth=1), head)
         init_xavier_normal(self)
 
-    def forward(self, source: Tensor, pose: Pose) -> Appearance:
+    def forward(self, image: Tensor, pose: Pose) -> Encoding:
         prob = need(pose.landmarks, "prob", "a bottleneck that reads maps")
         trunk = need(pose.encoding, "features", "encoders/residual_hourglass")
         found = self.net(trunk + self.merge(prob.to(trunk.dtype)))
-        return Appearance(codes=pool_parts(prob, found, "sum"))
+        return Encoding(codes=pool_parts(prob, found, "sum"))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from components.encoders.stem import stem_levels
 from components.layers.blocks import conv_norm_relu, init_normal, upsample2
+from registry.contract import Encoding
 from registry.roles import ENCODERS
 
 
@@ -18,7 +19,7 @@ class ImageToSkeleton(nn.Module):
         width: channels at full resolution; 32 in the paper.
 
     Shapes:
-        (B, 3, H, W) -> (B, 1, H, W); H and W divisible by 8
+        (B, 3, H, W) -> Encoding with maps (B, 1, H, W); H and W divisible by 8
     Range:
         input [0, 1], mapped to [-1, 1] inside; output linear, trained towards the rasterizer's
         [-1, 1]
@@ -26,6 +27,8 @@ class ImageToSkeleton(nn.Module):
     Differs: as the official code, skips are merged by a 1x1 convolution without norm or bias, and
         the table's second 32-wide convolution at full size is not there
     """
+
+    out_channels = 1
 
     def __init__(self, *, width: int = 32) -> None:
         super().__init__()
@@ -43,7 +46,7 @@ class ImageToSkeleton(nn.Module):
         self.up = upsample2()
         init_normal(self)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Encoding:
         x, skips = 2 * image - 1, []
         for level in self.levels:
             x = level(x)
@@ -51,4 +54,4 @@ class ImageToSkeleton(nn.Module):
         x = self.climb[0](self.neck(skips.pop()))
         for merge, climb in zip(self.merge, self.climb[1:]):
             x = climb(merge(torch.cat((self.up(x), skips.pop()), dim=1)))
-        return x
+        return Encoding(maps=x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.layers.tensorflow import init_truncated, tf_conv_norm_relu
+from registry.contract import Encoding
 from registry.roles import ENCODERS
 
 
@@ -17,7 +18,7 @@ class Imm(nn.Module):
         width: channels of the first level; 32 in the paper.
 
     Shapes:
-        (B, 3, H, W) -> (B, K, H/8, W/8), or (B, 8 width, H/8, W/8)
+        (B, 3, H, W) -> Encoding with maps (B, K, H/8, W/8), or (B, 8 width, H/8, W/8)
     Range:
         input [0, 1], mapped to 0..255 inside; logits linear, features not negative
     Source: imm sec 3
@@ -35,5 +36,5 @@ class Imm(nn.Module):
         self.layers = nn.Sequential(*layers)
         init_truncated(self)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.layers(255 * image)
+    def forward(self, image: Tensor) -> Encoding:
+        return Encoding(maps=self.layers(255 * image))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from components.layers.avgpool_hourglass import AvgpoolHourglass
 from components.ops.antialias import reduce
+from registry.contract import Encoding
 from registry.roles import ENCODERS
 
 
@@ -26,7 +27,7 @@ class KeypointHourglass(nn.Module):
         jacobian: local affine maps for each landmark, a single map for all, or None for none.
 
     Shapes:
-        (B, 3, H, W) -> (B, K + M, H / stride - 6 + 2 padding, W / stride - 6 + 2 padding)
+        (B, 3, H, W) -> Encoding with maps (B, K + M, h, w), h = H / stride - 6 + 2 padding
         with M = 4 K for ``each``, 4 for ``single``, 0 for None
     Range:
         input [0, 1]; output K maps of logits, then the matrices row by row, the identity at first
@@ -55,5 +56,5 @@ class KeypointHourglass(nn.Module):
             self.head.weight[num_landmarks:] = 0
             self.head.bias[num_landmarks:] = torch.eye(2).flatten().repeat(matrices)
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.head(self.hourglass(reduce(image, self.stride)))  # type: ignore[no-any-return]
+    def forward(self, image: Tensor) -> Encoding:
+        return Encoding(maps=self.head(self.hourglass(reduce(image, self.stride))))

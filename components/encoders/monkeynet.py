@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.layers.avgpool_hourglass import AvgpoolHourglass
+from registry.contract import Encoding
 from registry.roles import ENCODERS
 
 
@@ -20,7 +21,7 @@ class MonkeyNet(nn.Module):
         depth: levels of the hourglass.
 
     Shapes:
-        (B, 3, H, W) -> (B, K, H / stride, W / stride)
+        (B, 3, H, W) -> Encoding with maps (B, K, H / stride, W / stride)
     Range:
         input [0, 1]; output logits
     Source: monkeynet sec 3.1
@@ -40,6 +41,6 @@ class MonkeyNet(nn.Module):
         self.hourglass = AvgpoolHourglass(inputs=3, width=width, max_width=max_width, depth=depth)
         self.head = nn.Conv2d(self.hourglass.channels, num_landmarks, 3, padding=1)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Encoding:
         small = image[..., :: self.stride, :: self.stride]
-        return self.head(self.hourglass(small))  # type: ignore[no-any-return]
+        return Encoding(maps=self.head(self.hourglass(small)))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from components.layers.blocks import init_xavier
 from components.layers.unet import AdditiveUNet
 from components.ops.parts import pool_parts
-from registry.contract import Appearance, Pose, need
+from registry.contract import Encoding, Pose, need
 from registry.roles import ENCODERS
 
 
@@ -28,11 +28,12 @@ class PartAppearance(nn.Module):
         reduction: ``mean`` over the map (official code) or ``sum`` (paper).
 
     Shapes:
-        source (B, 3, H, W), its Pose -> Appearance with codes (B, K, D)
+        image (B, 3, H, W), its Pose -> Encoding with codes (B, K, D)
     Source: factorized eq 1; factorized eq 4
     Differs: as the official code, it never sees pixels
     """
 
+    fills = ("codes",)
     needs_pose = True
 
     def __init__(
@@ -53,8 +54,8 @@ class PartAppearance(nn.Module):
         self.reduction = reduction
         init_xavier(self)
 
-    def forward(self, source: Tensor, pose: Pose) -> Appearance:
+    def forward(self, image: Tensor, pose: Pose) -> Encoding:
         prob = need(pose.landmarks, "prob", "a bottleneck that reads maps")
         features = need(pose.encoding, "features", "encoders/unet")
         appearance, _ = self.net(torch.cat((prob.to(features.dtype), features), dim=1))
-        return Appearance(codes=pool_parts(prob, appearance, self.reduction))
+        return Encoding(codes=pool_parts(prob, appearance, self.reduction))

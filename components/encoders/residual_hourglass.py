@@ -21,13 +21,15 @@ class ResidualHourglass(nn.Module):
         width: channels of the hourglass; 256 in the paper.
 
     Shapes:
-        (B, 3, H, W) -> Encoding with pose (B, K, h, w), features (B, width, h, w), h = H / stride
+        (B, 3, H, W) -> Encoding with maps (B, K, h, w), features (B, width, h, w), h = H / stride
     Range:
         input [0, 1]; output logits
     Source: lorenz sec 3; lorenz sec 4
     Differs: each call has its own batch statistics; the official code passes both views of a pair
         as one batch. Trunk channels follow ``width``; in the official code some are fixed
     """
+
+    fills = ("maps", "features")
 
     def __init__(self, *, num_landmarks: int, stride: Literal[2, 4] = 2, width: int = 256) -> None:
         super().__init__()
@@ -49,4 +51,4 @@ class ResidualHourglass(nn.Module):
 
     def forward(self, image: Tensor) -> Encoding:
         features = self.trunk(image)
-        return Encoding(pose=self.parts(features), features=features)
+        return Encoding(maps=self.parts(features), features=features)

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from components.layers.blocks import Norm, conv_norm_relu, init_normal
+from registry.contract import Encoding
 from registry.roles import ENCODERS
 
 
@@ -41,7 +42,7 @@ class Stem(nn.Module):
         norm: normalisation of every convolution but the last.
 
     Shapes:
-        (B, 3 or 1, H, W) -> (B, out_channels, H/8, W/8)
+        (B, 3 or 1, H, W) -> Encoding with maps (B, out_channels, H/8, W/8)
     Range:
         output linear
     Source: keypointgan fig 18; keypointgan fig 19; imm sec 3
@@ -57,14 +58,14 @@ class Stem(nn.Module):
         norm: Norm = "batch",
     ) -> None:
         super().__init__()
-        self.takes = takes
+        self.in_channels = 3 if takes == "image" else 1
         self.out_channels = out_channels
-        self.levels = stem_levels(3 if takes == "image" else 1, width, norm)
+        self.levels = stem_levels(self.in_channels, width, norm)
         self.head = nn.Conv2d(8 * width, out_channels, 1, bias=norm != "batch")
         init_normal(self)
 
-    def forward(self, image: Tensor) -> Tensor:
-        x = 2 * image - 1 if self.takes == "image" else image
+    def forward(self, image: Tensor) -> Encoding:
+        x = 2 * image - 1 if self.in_channels == 3 else image
         for level in self.levels:
             x = level(x)
-        return self.head(x)
+        return Encoding(maps=self.head(x))

@@ -30,7 +30,7 @@ class TimmFeatures(nn.Module):
             of the patch); None for convolutional networks, which take any.
 
     Shapes:
-        (B, 3, H, W) -> Encoding with pose (B, K, H/2, W/2), features (B, width, H/2, W/2)
+        (B, 3, H, W) -> Encoding with maps (B, K, H/2, W/2), features (B, width, H/2, W/2)
     Range:
         input [0, 1], normalised by the model's own mean and deviation inside; output logits;
         features are those of the finest level
@@ -39,6 +39,8 @@ class TimmFeatures(nn.Module):
     Source: factorized fig 1
     Differs: takes the place of ``encoders/unet``; no paper here has it
     """
+
+    fills = ("maps", "features")
 
     fetches_weights = True
 
@@ -78,7 +80,7 @@ class TimmFeatures(nn.Module):
             F.interpolate(level(x), size, mode="bilinear", align_corners=False)
             for level, x in zip(self.levels, self.backbone((image - self.mean) / self.std))
         ]
-        return Encoding(pose=self.head(torch.stack(maps).sum(dim=0)), features=maps[0].relu())
+        return Encoding(maps=self.head(torch.stack(maps).sum(dim=0)), features=maps[0].relu())
 
 
 def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.Module:

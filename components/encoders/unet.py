@@ -22,11 +22,13 @@ class UNet(nn.Module):
         widths: of the decoder stages.
 
     Shapes:
-        (B, 3, H, W) -> Encoding with pose (B, K, H/2, W/2), features (B, 4 first, H/2, W/2)
+        (B, 3, H, W) -> Encoding with maps (B, K, H/2, W/2), features (B, 4 first, H/2, W/2)
     Range:
         input [0, 1], mapped to [-1, 1] inside; output logits
     Source: factorized eq 3; factorized sec 4
     """
+
+    fills = ("maps", "features")
 
     def __init__(
         self, *, num_landmarks: int, first: int = 6, widths: Sequence[int] = (512, 256, 128)
@@ -39,4 +41,4 @@ class UNet(nn.Module):
 
     def forward(self, image: Tensor) -> Encoding:
         logits, features = self.net(2 * image - 1)
-        return Encoding(pose=logits, features=features)
+        return Encoding(maps=logits, features=features)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.drawing import limbs, panel, write_png
+from components.drawing import panel, write_png
 from registry.loading import frames_of, spread, to_batch
 from registry.roles import HOOKS
 from registry.runner import Hook
@@ -26,7 +26,7 @@ class Panels(Hook):
         """Choose the frames once."""
         self.job = job = runner.job
         name = next((n for n in ("val", "test", "train") if getattr(job.data, n)), None)
-        drawable = name is not None and hasattr(job.trainee.pipeline, "infer")
+        drawable = name is not None and bool(job.trainee.pipeline.infers)
         if runner.rank != 0 or not self.every or not drawable:
             self.every = 0
             return
@@ -48,7 +48,5 @@ class Panels(Hook):
         pipeline.eval()
         found = pipeline.infer(batch)
         pipeline.train(was_training)
-        write_png(
-            self.job.work_dir / "panels" / f"{done:07d}.png",
-            panel(batch, found, limbs(self.job.cfg)),
-        )
+        picture = panel(batch, found, pipeline.limbs(), pipeline.blank)
+        write_png(self.job.work_dir / "panels" / f"{done:07d}.png", picture)

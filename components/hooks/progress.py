@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,20 +22,21 @@ class Progress(Hook):
 
     Args:
         every: iterations between two records; losses are means over them.
+        folder: of the run; the files are written there.
     """
 
-    def __init__(self, *, every: int) -> None:
-        self.every = every
+    def __init__(self, *, every: int, folder: str) -> None:
+        self.every, self.folder = every, Path(folder)
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
         self.board = None
 
     def before_train(self, runner: Any) -> None:
         """Open the files; a resumed run drops the records after its checkpoint and appends."""
-        self.job = runner.job
         if runner.rank != 0:
             return
-        self.scalars = self.job.work_dir / "scalars.jsonl"
+        pipeline = runner.job.trainee.pipeline
+        self.scalars = self.folder / "scalars.jsonl"
         kept = []
         if runner.iter and self.scalars.is_file():
             # a killed run may have left half a line at the end
@@ -46,13 +48,11 @@ class Progress(Hook):
         except ImportError:
             pass  # the tensorboard extra is not installed; scalars.jsonl holds the same numbers
         else:
-            self.board = SummaryWriter(str(self.job.work_dir / "tensorboard"))
-        parameters = sum(
-            p.numel() for p in self.job.trainee.pipeline.parameters() if p.requires_grad
-        )
-        device = next(self.job.trainee.pipeline.parameters()).device
+            self.board = SummaryWriter(str(self.folder / "tensorboard"))
+        parameters = sum(p.numel() for p in pipeline.parameters() if p.requires_grad)
+        device = next(pipeline.parameters()).device
         self.say(
-            f"{self.job.work_dir}: {parameters / 1e6:.2f} M trained parameters on {device}, "
+            f"{self.folder}: {parameters / 1e6:.2f} M trained parameters on {device}, "
             f"iterations {runner.iter} to {runner.max_iters}, torch {torch.__version__}"
         )
         self.started, self.first, self.since = time.time(), runner.iter, time.time()
@@ -101,7 +101,8 @@ class Progress(Hook):
 
     def say(self, text: str, bar: float | None = None) -> None:
         """Print a line and keep it in ``log.txt``; with ``bar`` a terminal redraws it in place."""
-        with (self.job.work_dir / "log.txt").open("a") as file:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "log.txt").open("a") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         clear = "\r\x1b[K" if sys.stdout.isatty() else ""  # the bar that stands there
         if bar is not None and clear:

@@ -33,6 +33,7 @@ class Critic(nn.Module):
     ) -> None:
         super().__init__()
         self.scores, self.weight, self.reduction = scores, weight, reduction
+        self.reads = (scores,)
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")

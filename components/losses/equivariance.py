@@ -28,6 +28,8 @@ class Equivariance(nn.Module):
         image from which both views come
     """
 
+    reads = ("landmarks.prob", "warped_landmarks", "batch.warp")
+
     def __init__(self, *, weight: float = 5.0, covariance_weight: float = 0.1) -> None:
         super().__init__()
         self.weight, self.covariance_weight = weight, covariance_weight

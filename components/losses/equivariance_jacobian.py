@@ -24,6 +24,8 @@ class EquivarianceJacobian(nn.Module):
     Source: fomm eq 12; fomm sec 3.3
     """
 
+    reads = ("landmarks.affine", "warped_landmarks", "batch.warp")
+
     def __init__(self, *, weight: float = 10.0) -> None:
         super().__init__()
         self.weight = weight

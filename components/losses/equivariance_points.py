@@ -22,6 +22,8 @@ class EquivariancePoints(nn.Module):
     Source: fomm sec 3.3
     """
 
+    reads = ("landmarks", "warped_landmarks", "batch.warp")
+
     def __init__(self, *, weight: float = 10.0) -> None:
         super().__init__()
         self.weight = weight

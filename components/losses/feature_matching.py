@@ -23,6 +23,8 @@ class FeatureMatching(nn.Module):
     Source: monkeynet sec 3.4; fomm sec B
     """
 
+    reads = ("image_critic.features",)
+
     def __init__(self, *, weights: Sequence[float]) -> None:
         super().__init__()
         self.weights = tuple(weights)

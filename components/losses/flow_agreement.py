@@ -54,6 +54,8 @@ class FlowAgreement(nn.Module):
         super().__init__()
         self.raft = Raft(network, weights, updates) if weights else None
         self.weight, self.variance = weight, variance
+        seen = ("render", "batch.source") if weights else ("motion",)
+        self.reads = ("landmarks", "batch.flow", *seen)
         self.warmup = Warmup(warmup)
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:

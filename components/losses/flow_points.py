@@ -31,6 +31,8 @@ class FlowPoints(nn.Module):
         code, limits the motion of the landmarks themselves, which is the paper's stated aim
     """
 
+    reads = ("landmarks", "source_landmarks", "batch.flow")
+
     def __init__(self, *, weight: float = 1.0, variance: float = 0.01, warmup: int = 0) -> None:
         super().__init__()
         self.weight, self.variance = weight, variance

@@ -24,6 +24,8 @@ class MaskEntropy(nn.Module):
     Differs: the paper names no method and no configuration of it has this term
     """
 
+    reads = ("layers.mask",)
+
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight

@@ -26,6 +26,8 @@ class PartWindow(nn.Module):
     Differs: squared error only; the official code can also take the absolute one
     """
 
+    reads = ("render", "landmarks", "batch.target")
+
     def __init__(self, *, radius: float = 0.1, threshold: float = 0.2) -> None:
         super().__init__()
         self.radius, self.threshold = radius, threshold

@@ -60,6 +60,8 @@ class Perceptual(nn.Module):
         zeroes the render where the target is exactly 0 in [-1, 1], which no 8-bit value is
     """
 
+    reads = ("render", "batch.target")
+
     def __init__(
         self,
         *,

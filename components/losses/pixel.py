@@ -26,7 +26,7 @@ class Pixel(nn.Module):
         self, *, of: Literal["render", "deformed"] = "render", weight: float = 1.0
     ) -> None:
         super().__init__()
-        self.of, self.weight = of, weight
+        self.of, self.weight, self.reads = of, weight, (of, "batch.target")
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         image = need(outputs, self.of, "a pipeline with a decoder")

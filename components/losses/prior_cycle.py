@@ -20,6 +20,8 @@ class PriorCycle(nn.Module):
     Differs: the paper names no norm; L1 is CycleGAN's
     """
 
+    reads = ("prior_cycle", "prior_drawn")
+
     def __init__(self, *, weight: float = 10.0) -> None:
         super().__init__()
         self.weight = weight

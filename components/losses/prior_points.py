@@ -19,6 +19,8 @@ class PriorPoints(nn.Module):
     Differs: as the official code, 0.9 while fine-tuning, where the paper has 1
     """
 
+    reads = ("prior_landmarks", "batch.poses")
+
     def __init__(self, *, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight

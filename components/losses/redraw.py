@@ -19,6 +19,8 @@ class Redraw(nn.Module):
     Source: keypointgan sec F.2
     """
 
+    reads = ("redrawn", "pose_image")
+
     def __init__(self, *, weight: float = 0.1) -> None:
         super().__init__()
         self.weight = weight

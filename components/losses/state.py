@@ -23,6 +23,8 @@ class State(nn.Module):
     Differs: the factorized paper does not name its loss
     """
 
+    reads = ("states", "true_states")
+
     def __init__(self, *, distance: Literal["l2", "l1"] = "l2") -> None:
         super().__init__()
         self.distance = distance

@@ -6,13 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.metrics._support import frame_scores, names_of
 from components.ops.statistics import over_time
 from registry.checkpoint import load, load_part
-from registry.contract import Appearance, Batch, Encoding, Outputs
-from registry.errors import ConfigError
+from registry.contract import Batch, Encoding, Outputs
+from registry.protocols import Encoder
 from registry.roles import METRICS
 
 
@@ -24,14 +24,14 @@ class EmbeddingDistance:
     source. The judge must be given, and figures of different judges cannot be compared.
 
     Args:
-        encoder: the judge: images in [0, 1] to embeddings (B, D), or any of our encoders: maps are
+        encoder: the judge, any encoder: its features, else its codes, else its maps; maps are
             averaged over the image, codes of parts stand one after the other. A network trained on
             another range or size converts inside.
         weights: checkpoint of a run here whose encoder it is; ``own``: it comes with its weights.
         part: what of that run it is.
 
     Raises:
-        ConfigError: the checkpoint does not fit, or the encoder reads poses, too.
+        ConfigError: the checkpoint does not fit.
     Source: fomm sec 4; monkeynet sec 4; lee table 1
     """
 
@@ -41,12 +41,10 @@ class EmbeddingDistance:
     def __init__(
         self,
         *,
-        encoder: nn.Module,
+        encoder: Encoder,
         weights: str,
         part: Literal["encoder", "appearance_encoder"] = "encoder",
     ) -> None:
-        if getattr(encoder, "needs_pose", False):
-            raise ConfigError("this encoder reads the pose, too; give one of images alone.")
         if weights != "own":
             load_part(encoder, load(weights), part, weights)
         self.encoder = encoder.eval()
@@ -73,12 +71,9 @@ class EmbeddingDistance:
         return {"metric": "embedding_distance", "unit": "squared distance", **row}
 
 
-def _embedding(found: Tensor | Encoding | Appearance) -> Tensor:
+def _embedding(found: Encoding) -> Tensor:
     """Return one vector per image (B, D) in double precision."""
-    if isinstance(found, Encoding):
-        found = found.pose if found.features is None else found.features
-    elif isinstance(found, Appearance):
-        found = found.image if found.codes is None else found.codes
-    if found.ndim == 4:
-        found = found.mean(dim=(2, 3))
-    return found.flatten(1).double()
+    value = next(v for v in (found.features, found.codes, found.maps) if v is not None)
+    if value.ndim == 4:
+        value = value.mean(dim=(2, 3))
+    return value.flatten(1).double()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ from torch import Tensor, nn
 from components.metrics._support import frame_scores, names_of
 from components.ops.statistics import summary
 from registry.checkpoint import load, load_part
-from registry.contract import Batch, Encoding, Outputs
+from registry.contract import Batch, Landmarks, Outputs
 from registry.errors import ConfigError
+from registry.protocols import Bottleneck, Encoder
 from registry.roles import METRICS
-
-Detector = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @METRICS.register_module("metrics/keypoint_distance")
@@ -30,8 +28,8 @@ class KeypointDistance:
     The judge must be given, and figures of different judges cannot be compared.
 
     Args:
-        detector: the judge: images (B, 3, H, W) in [0, 1] to points (B, J, 2) and whether each was
-            found (B, J); a part of a plugin.
+        detector: the judge, a bottleneck of images (B, 3, H, W) in [0, 1]; a ``score`` of 0 says
+            that a point was not found. A part of a plugin.
         encoder, bottleneck: instead of it, those of a pipeline trained here.
         weights: the checkpoint of that pipeline, which finds all its points in every image.
 
@@ -47,9 +45,9 @@ class KeypointDistance:
     def __init__(
         self,
         *,
-        detector: Detector | None = None,
-        encoder: nn.Module | None = None,
-        bottleneck: nn.Module | None = None,
+        detector: Bottleneck | None = None,
+        encoder: Encoder | None = None,
+        bottleneck: Bottleneck | None = None,
         weights: str | None = None,
     ) -> None:
         parts = {"encoder": encoder, "bottleneck": bottleneck}
@@ -72,7 +70,12 @@ class KeypointDistance:
         detector = self.detector
         if isinstance(detector, nn.Module):
             detector = detector.to(image.device).eval()
-        (xy, found), (true_xy, wanted) = detector(image.float()), detector(target.float())
+        ours, theirs = detector(image.float()), detector(target.float())
+        xy, true_xy = ours.xy, theirs.xy
+        found, wanted = (
+            xy.new_ones(xy.shape[:2]) if each.score is None else each.score > 0
+            for each in (ours, theirs)
+        )
         side = xy.new_tensor(image.shape[:-3:-1])  # width, height
         offset = (xy - true_xy).double() * side / 2
         both, wanted = found.bool() & wanted.bool(), wanted.bool()
@@ -114,7 +117,5 @@ class _Trained(nn.Module):
             load_part(part, state, name, weights)
         self.encoder, self.bottleneck = parts["encoder"], parts["bottleneck"]
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.encoder(images)
-        xy = self.bottleneck(found.pose if isinstance(found, Encoding) else found).xy
-        return xy, torch.ones_like(xy[..., 0], dtype=torch.bool)
+    def forward(self, maps: Tensor) -> Landmarks:
+        return self.bottleneck(self.encoder(maps).maps)  # type: ignore[no-any-return]

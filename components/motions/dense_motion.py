@@ -38,7 +38,7 @@ class DenseMotion(nn.Module):
     Source: fomm eq 4; fomm eq 6; fomm eq 7; fomm sec 3.2; fomm sec B
     """
 
-    takes = "landmarks"
+    fills = ("weights", "visibility", "drawn")
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class MonkeyNet(nn.Module):
     Differs: the official code's leaky ReLU after a ReLU, which changes nothing, is left out
     """
 
-    takes = "landmarks"
+    fills = ("weights", "drawn")
 
     def __init__(
         self,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from components.data.states import StateClips, load_states, save_states
-from components.ops.states import Kind, constant_velocity, from_states, to_states
+from components.data.state_cache import fingerprint, read_clips
+from components.data.states import StateClips
+from components.ops.states import constant_velocity, from_states, to_states
 from registry.contract import Batch, Landmarks, Outputs, need
-from registry.loading import frames_of, to_batch
+from registry.loading import Cache
+from registry.protocols import Pipeline, Predictor
 from registry.roles import PIPELINES
 
-IMAGES = 16  # read at a time: many would fragment the memory of the CPU
+if TYPE_CHECKING:
+    from registry.protocols import Player
+
 # of each kind of state: what landmarks must have, and the bottlenecks that give it
 SHAPES = {
     "cholesky": ("cov", "covariances", "bottlenecks/gaussian or bottlenecks/monkeynet"),
@@ -34,8 +34,8 @@ class Forecast(nn.Module):
     Args:
         image_pipeline: trained; reads landmarks off images and redraws an image with other
             landmarks; frozen.
-        predictor: states and number of steps to the predictions; an attribute ``state`` says what
-            of the landmarks a state holds (components/ops/states.py), ``cholesky`` without it.
+        predictor: states and number of steps to the predictions; its ``state`` says what of the
+            landmarks a state holds (components/ops/states.py).
         seen: true states that the predictor follows in training.
         steps: states after them that it predicts from its own predictions in training.
         given: frames that it sees when it predicts; None for as many as in training.
@@ -44,13 +44,14 @@ class Forecast(nn.Module):
     """
 
     task = "forecasting"
-    version = 1
+    fills = frozenset({"states", "true_states"})
+    infers = frozenset({"states", "true_states", "frames"})
 
     def __init__(
         self,
         *,
-        image_pipeline: nn.Module,
-        predictor: nn.Module,
+        image_pipeline: Pipeline,
+        predictor: Predictor,
         seen: int = 10,
         steps: int = 10,
         given: int | None = None,
@@ -58,9 +59,8 @@ class Forecast(nn.Module):
         super().__init__()
         self.image_pipeline = image_pipeline.requires_grad_(False).eval()
         self.predictor = predictor
-        self.state: Kind = getattr(predictor, "state", "cholesky")
-        self.seen, self.steps, self.given = seen, steps, given or seen
-        self.frames = self.given
+        self.seen, self.steps = seen, steps
+        self.given = self.frames = given or seen
 
     def train(self, mode: bool = True) -> Forecast:
         """Set the mode of the predictor; what draws images stays as it was trained."""
@@ -99,14 +99,14 @@ class Forecast(nn.Module):
         states = []
         for images in frames.unbind(dim=1):
             found = self.image_pipeline.predict(images).landmarks
-            field, words, bottlenecks = SHAPES[self.state]
+            field, words, bottlenecks = SHAPES[self.predictor.state]
             matrix = getattr(found, field)
             if matrix is None:
                 raise ValueError(
                     f"pipelines/forecast: the image_pipeline's landmarks have no {words}; its "
                     f"bottleneck must be {bottlenecks}."
                 )
-            states.append(to_states(found.xy, matrix, self.state))
+            states.append(to_states(found.xy, matrix, self.predictor.state))
         return torch.stack(states, dim=1)
 
     @torch.no_grad()
@@ -117,9 +117,9 @@ class Forecast(nn.Module):
             (B, 3, H, W), (B, T, K, S) -> (B, T, 3, H, W) in [0, 1]
         Source: factorized sec D
         """
-        field, path = SHAPES[self.state][0], []
+        field, path = SHAPES[self.predictor.state][0], []
         for state in states.unbind(dim=1):
-            xy, matrix = from_states(state, self.state)
+            xy, matrix = from_states(state, self.predictor.state)
             path.append(Landmarks(xy=xy, **{field: matrix}))
         frames = self.image_pipeline.animate(last, path)
         return torch.stack(frames, dim=1).clamp(0, 1)
@@ -136,7 +136,7 @@ class Forecast(nn.Module):
 
     def limbs(self) -> list[tuple[int, int]]:
         """Return those of the image pipeline."""
-        return self.image_pipeline.limbs()  # type: ignore[no-any-return]
+        return self.image_pipeline.limbs()
 
     def predict(self, images: Tensor) -> Outputs:
         """Find the landmarks of images, as the image pipeline does.
@@ -144,7 +144,7 @@ class Forecast(nn.Module):
         Shapes:
             (B, 3, H, W) in [0, 1] -> Outputs with landmarks
         """
-        return self.image_pipeline.predict(images)  # type: ignore[no-any-return]
+        return self.image_pipeline.predict(images)
 
     def infer(self, batch: Batch) -> Outputs:
         """Return what metrics read: predictions of all frames after the ``given`` ones.
@@ -155,7 +155,7 @@ class Forecast(nn.Module):
         """
         return self._played(batch, self.predictor)
 
-    def baselines(self, untrained: Forecast) -> dict[str, Callable[[Batch], Outputs]]:
+    def baselines(self, untrained: Forecast) -> dict[str, Player]:
         """Return what a forecast is compared with.
 
         Args:
@@ -197,60 +197,17 @@ class Forecast(nn.Module):
             )
         return frames[:, self.given - 1], self.read(frames), steps
 
-    def prepare(
-        self, clips: Any, file: Path, source: str, workers: int, say: Callable[[str, float], None]
-    ) -> StateClips:
-        """Read the states of all frames of a data set once; training needs no image after that.
+    def prepare(self, dataset: Any, cache: Cache) -> StateClips:
+        """Return the states of all frames of a data set; training needs no image after that.
 
         Args:
-            clips: a datasets/clips.
-            file: keeps the states, so that a resumed or repeated run need not read them again.
-            source: what the data set is; together with the weights that read it, it decides
-                whether the file still holds.
-            workers: loader processes.
-            say: told about the progress, as text and as a share of 1.
+            dataset: a datasets/clips.
+            cache: keeps the states, so that a resumed or repeated run need not read them again.
         """
-        counts = [(name, len(frames)) for name, frames in clips.clips]
-        mark = self._fingerprint(f"{source} {counts}")
-        states = load_states(file, mark)
-        if states is None:
-            states = self._read_all(clips, workers, say)
-            save_states(file, states, mark)
-        return StateClips(states, counts, clips.length)
-
-    def _read_all(
-        self, clips: Any, workers: int, say: Callable[[str, float], None]
-    ) -> NDArray[np.float32]:
-        """Return the states (F, K, S) of all frames of all clips, one after the other."""
-        numbers = [number for _, frames in clips.clips for number in frames]
-        total, done = len(numbers), 0
-        states = np.empty((0,), np.float32)
+        mark = fingerprint(self.image_pipeline.state_dict(), f"{self.predictor.state}")
         device = next(self.parameters()).device
-        for arrays in frames_of(_Stills(clips.frame_dataset), numbers, IMAGES, workers):
-            images = to_batch(arrays, device).driving
-            found = self.read(images[:, None])[:, 0].float().cpu().numpy()
-            if not done:  # now K is known
-                states = np.empty((total, *found.shape[1:]), np.float32)
-            before, done = done, done + len(found)
-            states[before:done] = found
-            if 10 * done // total > 10 * before // total:
-                say(f"landmarks of {done}/{total} frames", done / total)
-        return states
 
-    def _fingerprint(self, source: str) -> str:
-        """Return a hash of the weights that read the states, of their kind and of their origin."""
-        found = hashlib.sha256(f"{self.state} {source}".encode())
-        for name, value in sorted(self.image_pipeline.state_dict().items()):
-            found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-            found.update(value.cpu().contiguous().numpy().tobytes())
-        return found.hexdigest()
+        def read(images: Tensor) -> Tensor:
+            return self.read(images[:, None])[:, 0]
 
-
-class _Stills:
-    """The frames of a data set one by one, without partners."""
-
-    def __init__(self, frame_dataset: Any) -> None:
-        self.frame_dataset = frame_dataset
-
-    def sample(self, index: int, rng: Any) -> dict[str, Any]:
-        return {"target": self.frame_dataset.image(index)}
+        return read_clips(dataset, read, mark, device, cache)

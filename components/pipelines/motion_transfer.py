@@ -11,8 +11,18 @@ from torch import Tensor, nn
 
 from components.steps.adversarial import critic_scores
 from components.steps.transfer import follow, repeated
-from registry.contract import Batch, Encoding, Landmarks, Outputs, need
+from registry.contract import Batch, Landmarks, Outputs, need
+from registry.protocols import (
+    Bottleneck,
+    Critic,
+    Encoder,
+    MotionDecoder,
+    MotionNetwork,
+    Rasterizer,
+)
 from registry.roles import PIPELINES
+
+SHOWN = ("deformed", "render")
 
 
 @PIPELINES.register_module("pipelines/motion_transfer")
@@ -36,22 +46,26 @@ class MotionTransfer(nn.Module):
     """
 
     task = "motion-transfer"
-    version = 1
-    frames = 1
 
     def __init__(
         self,
         *,
-        encoder: nn.Module,
-        bottleneck: nn.Module,
-        motion: nn.Module,
-        decoder: nn.Module,
-        rasterizer: nn.Module | None = None,
-        image_critic: nn.Module | None = None,
+        encoder: Encoder,
+        bottleneck: Bottleneck,
+        motion: MotionNetwork,
+        decoder: MotionDecoder,
+        rasterizer: Rasterizer | None = None,
+        image_critic: Critic | None = None,
         through_critic: bool = False,
         joint: bool = False,
     ) -> None:
         super().__init__()
+        conditional = image_critic is not None and image_critic.conditional
+        if conditional != (rasterizer is not None):
+            raise ValueError(
+                "a conditional image_critic sees what the rasterizer draws: give both or neither "
+                "(critics/feature_patch is conditional if num_landmarks is not 0)."
+            )
         self.encoder = encoder
         self.bottleneck = bottleneck
         self.motion = motion
@@ -60,6 +74,12 @@ class MotionTransfer(nn.Module):
         self.image_critic = image_critic
         self.through_critic = through_critic
         self.joint = joint
+        read = [f"landmarks.{name}" for name in bottleneck.fills]
+        moved = [f"motion.{name}" for name in motion.fills]
+        seen = [f"image_critic.{name}" for name in image_critic.fills] if image_critic else []
+        self.infers = frozenset({"landmarks", *read, "source_landmarks", "motion", *moved, *SHOWN})
+        critic = {"image_critic", *seen} if image_critic is not None else set()
+        self.fills = self.infers | {"warped_landmarks", *critic}
 
     def forward(self, batch: Batch) -> Outputs:
         """Everything the losses read."""
@@ -91,10 +111,7 @@ class MotionTransfer(nn.Module):
         )
 
     def _landmarks(self, image: Tensor) -> Landmarks:
-        found = self.encoder(image)
-        return self.bottleneck(  # type: ignore[no-any-return]
-            found.pose if isinstance(found, Encoding) else found
-        )
+        return self.bottleneck(need(self.encoder(image), "maps"))
 
     def _drawn(self, landmarks: Landmarks) -> tuple[Tensor, ...]:
         """Return what the critic sees beside the image."""
@@ -115,10 +132,6 @@ class MotionTransfer(nn.Module):
             for name, parts in groups.items()
         }
         return {name: [p for p in part if p.requires_grad] for name, part in found.items() if part}
-
-    def limbs(self) -> list[tuple[int, int]]:
-        """Return no limbs."""
-        return []
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Outputs:
@@ -221,5 +234,13 @@ class MotionTransfer(nn.Module):
 
 def _halves(both: Landmarks) -> list[Landmarks]:
     """Return the landmarks of each half of a batch."""
-    split = {f.name: v.chunk(2) for f in fields(both) if (v := getattr(both, f.name)) is not None}
-    return [Landmarks(**{name: parts[i] for name, parts in split.items()}) for i in (0, 1)]
+    split = {f.name: getattr(both, f.name) for f in fields(both) if f.name != "extra"}
+    parts = {name: value.chunk(2) for name, value in split.items() if value is not None}
+    extra = {name: value.chunk(2) for name, value in both.extra.items()}
+    return [
+        Landmarks(
+            **{name: halves[i] for name, halves in parts.items()},
+            extra={name: halves[i] for name, halves in extra.items()},
+        )
+        for i in (0, 1)
+    ]

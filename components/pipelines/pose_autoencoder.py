@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from components.steps.limbs import limbs_of
 from registry.contract import Batch, Landmarks, Outputs, need
+from registry.protocols import Bottleneck, Rasterizer
 from registry.roles import PIPELINES
 
 
@@ -20,10 +22,9 @@ class PoseAutoencoder(nn.Module):
     """
 
     task = "pose-regression"
-    version = 1
-    frames = 1
+    fills = frozenset({"prior_drawn", "prior_landmarks"})
 
-    def __init__(self, *, rasterizer: nn.Module, bottleneck: nn.Module) -> None:
+    def __init__(self, *, rasterizer: Rasterizer, bottleneck: Bottleneck) -> None:
         super().__init__()
         self.rasterizer = rasterizer
         self.bottleneck = bottleneck
@@ -36,7 +37,7 @@ class PoseAutoencoder(nn.Module):
 
     def limbs(self) -> list[tuple[int, int]]:
         """Return the limbs that the rasterizer draws."""
-        return [(a, b) for a, b in self.rasterizer.edges if a != b]
+        return limbs_of(self.rasterizer.edges())
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the bottleneck's parameters as the only group."""

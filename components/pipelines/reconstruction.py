@@ -5,7 +5,7 @@ KeypointGAN, the factorized model and every row of their ablations are configs o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,9 +15,26 @@ from torch import Tensor, nn
 
 from components.ops.flips import nearer_flip
 from components.steps.adversarial import critic_scores, frozen_call
+from components.steps.limbs import limbs_of
 from components.steps.transfer import follow, repeated
-from registry.contract import Appearance, Batch, Encoding, Landmarks, Layers, Outputs, Pose, need
+from registry.contract import Appearance, Batch, Landmarks, Layers, Outputs, Pose, need
+from registry.protocols import (
+    AppearanceEncoder,
+    Bottleneck,
+    Compositor,
+    Critic,
+    Decoder,
+    Encoder,
+    Prior,
+    Rasterizer,
+)
 from registry.roles import PIPELINES
+
+# what ``infer`` fills; parts of landmarks and layers go with them
+INFERRED = {
+    *("landmarks", "landmarks.cov", "landmarks.affine", "landmarks.score", "landmarks.prob"),
+    *("pose_image", "drawn", "render", "layers", "layers.mask"),
+}
 
 
 @PIPELINES.register_module("pipelines/reconstruction")
@@ -48,26 +65,22 @@ class Reconstruction(nn.Module):
     Source: factorized fig 1
     """
 
-    task = "keypoint-detection"
-    version = 1
-    frames = 1
-
     def __init__(
         self,
         *,
-        encoder: nn.Module,
-        bottleneck: nn.Module,
-        rasterizer: nn.Module,
-        decoder: nn.Module,
-        appearance_encoder: nn.Module | None = None,
-        compositor: nn.Module | None = None,
-        prior: nn.Module | None = None,
-        prior_image_critic: nn.Module | None = None,
-        image_critic: nn.Module | None = None,
+        encoder: Encoder,
+        bottleneck: Bottleneck,
+        rasterizer: Rasterizer,
+        decoder: Decoder,
+        appearance_encoder: Encoder | AppearanceEncoder | None = None,
+        compositor: Compositor | None = None,
+        prior: Prior | None = None,
+        prior_image_critic: Critic | None = None,
+        image_critic: Critic | None = None,
         through_bottleneck: bool = True,
         bottleneck_apart: bool = False,
         prior_cycle: bool = False,
-        reference_bottleneck: nn.Module | None = None,
+        reference_bottleneck: Bottleneck | None = None,
         flip_pairs: Sequence[Sequence[int]] = (),
     ) -> None:
         super().__init__()
@@ -75,6 +88,8 @@ class Reconstruction(nn.Module):
             raise ValueError(
                 "image_critic and prior_image_critic both fill Outputs.image_critic; give one."
             )
+        if image_critic is not None and image_critic.conditional:
+            raise ValueError("image_critic sees images alone; give one that is not conditional.")
         self.encoder = encoder
         self.bottleneck = bottleneck
         self.rasterizer = rasterizer
@@ -91,9 +106,37 @@ class Reconstruction(nn.Module):
             reference_bottleneck.requires_grad_(False)
         self.reference_bottleneck = reference_bottleneck
         self.flip_pairs = [tuple(pair) for pair in flip_pairs]
+        self.blank = rasterizer.blank
         self.reads_prior = (
             bottleneck_apart or prior_cycle or prior is not None or prior_image_critic is not None
         )
+        # the source's pose is read only where somebody looks at it
+        self.needs_pose = appearance_encoder is not None and appearance_encoder.needs_pose
+        self.fills = frozenset(self._filled())
+        self.infers = self.fills & INFERRED
+
+    def _filled(self) -> Iterator[str]:
+        """Yield the fields of Outputs that these parts fill."""
+        read = [f"landmarks.{name}" for name in self.bottleneck.fills]
+        yield from ("landmarks", *read, "warped_landmarks", "drawn", "render")
+        if self.rasterizer.edges() is not None:
+            yield "edges"
+        if self.encoder.out_channels == 1:
+            yield "pose_image"
+        if self.needs_pose or self.compositor is not None:
+            yield "source_landmarks"
+        if self.compositor is not None:
+            yield from ("layers", *(f"layers.{name}" for name in self.compositor.fills))
+        if self.reads_prior:
+            yield "prior_drawn"
+        if self.bottleneck_apart:
+            yield from ("redrawn", "prior_landmarks")
+        if self.prior_cycle:
+            yield "prior_cycle"
+        if self.prior is not None:
+            yield "pose_critic"
+        if critic := self.image_critic or self.prior_image_critic:
+            yield from ("image_critic", *(f"image_critic.{name}" for name in critic.fills))
 
     def forward(self, batch: Batch) -> Outputs:
         """Everything the losses read: one line per arrow of the paper's figure 2."""
@@ -107,11 +150,13 @@ class Reconstruction(nn.Module):
             pose.drawn, appearance, source, source_pose
         )  # x^ = Psi(y*, x')
 
+        edges = self.rasterizer.edges()
         outputs: dict[str, Any] = {
             "landmarks": pose.landmarks,
             "source_landmarks": source_pose.landmarks if source_pose else None,
-            "pose_image": pose.encoding.pose if pose.encoding.pose.shape[1] == 1 else None,
+            "pose_image": _single(pose.encoding.maps),
             "drawn": pose.drawn,
+            "edges": edges if edges is None else edges.to(pose.drawn),
             "render": render,
             "layers": layers,
         }
@@ -122,7 +167,7 @@ class Reconstruction(nn.Module):
             outputs["image_critic"] = critic_scores(self.image_critic, render, target)
         if self.reads_prior and batch.poses is not None:
             outputs |= self._prior_terms(
-                pose.encoding.pose, batch.poses, appearance, driving, source
+                pose.encoding.maps, batch.poses, appearance, driving, source
             )
         return Outputs(**outputs)
 
@@ -144,7 +189,7 @@ class Reconstruction(nn.Module):
         if self.prior_image_critic is not None or self.prior_cycle:
             prior_render = self.decoder(prior_drawn, appearance)  # Psi(y_bar, x')
             if self.prior_cycle:
-                terms["prior_cycle"] = self.encoder(prior_render)
+                terms["prior_cycle"] = self.encoder(prior_render).maps
             if self.prior_image_critic is not None:
                 terms["image_critic"] = critic_scores(
                     self.prior_image_critic, prior_render, driving, source
@@ -152,23 +197,21 @@ class Reconstruction(nn.Module):
         return terms
 
     def _pose(self, image: Tensor) -> Pose:
-        found = self.encoder(image)
-        encoding = found if isinstance(found, Encoding) else Encoding(pose=found)
+        encoding = self.encoder(image)
+        maps = need(encoding, "maps")
         read = partial(frozen_call, self.bottleneck) if self.bottleneck_apart else self.bottleneck
-        landmarks = read(encoding.pose)
-        drawn = self.rasterizer(landmarks) if self.through_bottleneck else encoding.pose
+        landmarks = read(maps)
+        drawn = self.rasterizer(landmarks) if self.through_bottleneck else maps
         return Pose(encoding=encoding, landmarks=landmarks, drawn=drawn)
 
     def _source_pose(self, source: Tensor) -> Pose | None:
-        reads_pose = getattr(self.appearance_encoder, "needs_pose", False)
-        return self._pose(source) if reads_pose or self.compositor is not None else None
+        return self._pose(source) if self.needs_pose or self.compositor is not None else None
 
     def _appearance(self, source: Tensor, pose: Pose | None) -> Appearance | None:
         if self.appearance_encoder is None:
             return None
-        reads_pose = getattr(self.appearance_encoder, "needs_pose", False)
-        found = self.appearance_encoder(*((source, pose) if reads_pose else (source,)))
-        return found if isinstance(found, Appearance) else Appearance(image=found)
+        found = self.appearance_encoder(*((source, pose) if self.needs_pose else (source,)))
+        return Appearance(codes=found.codes, image=found.maps)
 
     def _render(
         self, drawn: Tensor, appearance: Appearance | None, source: Tensor, source_pose: Pose | None
@@ -190,8 +233,8 @@ class Reconstruction(nn.Module):
         return {"generator": rest, **groups}
 
     def limbs(self) -> list[tuple[int, int]]:
-        """Return the limbs that the rasterizer draws."""
-        return [(a, b) for a, b in getattr(self.rasterizer, "edges", ()) if a != b]
+        """Return the limbs that the rasterizer draws, learned ones too."""
+        return limbs_of(self.rasterizer.edges())
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Outputs:
@@ -210,8 +253,7 @@ class Reconstruction(nn.Module):
             xy = nearer_flip(landmarks.xy, reference.xy, self.flip_pairs)
             landmarks = replace(landmarks, xy=xy)
             drawn = self.rasterizer(landmarks)
-        pose_image = pose.encoding.pose if pose.encoding.pose.shape[1] == 1 else None
-        return Outputs(landmarks=landmarks, pose_image=pose_image, drawn=drawn)
+        return Outputs(landmarks=landmarks, pose_image=_single(pose.encoding.maps), drawn=drawn)
 
     @torch.no_grad()
     def compose(self, source: Tensor, drawn: Tensor) -> Outputs:
@@ -313,3 +355,8 @@ class Reconstruction(nn.Module):
             (3, H, W), (T, 3, H, W), (3, H, W) -> (T, 3, H, W)
         """
         return self.animator(source, initial)(driving_frames)
+
+
+def _single(maps: Tensor) -> Tensor | None:
+    """Return the maps if they are one picture of the pose."""
+    return maps if maps.shape[1] == 1 else None

@@ -36,9 +36,10 @@ class Gru(nn.Module):
         self, *, num_landmarks: int, width: int = 1024, state: Kind = "cholesky", delay: int = 0
     ) -> None:
         super().__init__()
-        self.state, self.numbers, self.delay = state, NUMBERS[state], delay
-        self.gru = nn.GRU(self.numbers * num_landmarks, width, batch_first=True)
-        self.linear = nn.Linear(width, self.numbers * num_landmarks)
+        self.state, self.delay = state, delay
+        numbers = NUMBERS[state]
+        self.gru = nn.GRU(numbers * num_landmarks, width, batch_first=True)
+        self.linear = nn.Linear(width, numbers * num_landmarks)
 
     def forward(self, states: Tensor, steps: int) -> Tensor:
         seen = at_least_float32(states).flatten(2)  # (B, T, S K)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from components.layers.history import History
 from components.steps.adversarial import critic_scores
 from registry.contract import CriticScores
+from registry.protocols import Critic
 from registry.roles import PRIORS
 
 
@@ -25,7 +26,7 @@ class UnpairedPoses(nn.Module):
     Differs: labels are the other way round (real 1), as in the official code
     """
 
-    def __init__(self, *, critic: nn.Module, image_size: int, history: int = 50) -> None:
+    def __init__(self, *, critic: Critic, image_size: int, history: int = 50) -> None:
         super().__init__()
         self.critic = critic
         self.history = History(size=history, shape=(1, image_size, image_size)) if history else None

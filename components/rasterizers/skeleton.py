@@ -35,6 +35,8 @@ class Skeleton(nn.Module):
         published numbers and regressors come from it)
     """
 
+    blank = -1.0
+
     def __init__(
         self,
         *,
@@ -48,7 +50,7 @@ class Skeleton(nn.Module):
         super().__init__()
         if not edges:
             raise ValueError("edges is empty; name at least one limb, for example edges=((0, 1),).")
-        self.edges = [tuple(edge) for edge in edges]
+        self.limbs = [tuple(edge) for edge in edges]
         self.image_size = image_size
         self.sigma = sigma
         self.squared = squared
@@ -57,21 +59,29 @@ class Skeleton(nn.Module):
 
     def forward(self, landmarks: Landmarks) -> Tensor:
         size, xy = self.image_size, landmarks.xy
-        if max(map(max, self.edges)) >= xy.shape[1]:
+        if max(map(max, self.limbs)) >= xy.shape[1]:
             raise ValueError(
-                f"edges name landmark {max(map(max, self.edges))}, but there are {xy.shape[1]} "
+                f"edges name landmark {max(map(max, self.limbs))}, but there are {xy.shape[1]} "
                 "landmarks."
             )
         if self.reduction == "max":
-            near = nearest_squared_distance(xy, self.edges, size, size, self.grid)
+            near = nearest_squared_distance(xy, self.limbs, size, size, self.grid)
             value = self._profile(near)[:, None]
         else:
-            limbs = self._profile(squared_distances(xy, self.edges, size, size, self.grid))
+            limbs = self._profile(squared_distances(xy, self.limbs, size, size, self.grid))
             if self.reduction == "softmax":
                 value = (limbs.softmax(dim=1) * limbs).sum(dim=1, keepdim=True)
             else:
                 value = getattr(torch, self.reduction)(limbs, dim=1, keepdim=True)
         return 2 * value - 1
+
+    def edges(self) -> Tensor:
+        """Return 1 where it draws a limb (N, N), N the highest landmark in one plus 1."""
+        count = 1 + max(map(max, self.limbs))
+        strengths = torch.zeros(count, count)
+        a, b = zip(*self.limbs)
+        strengths[a, b] = strengths[b, a] = 1
+        return strengths
 
     def _profile(self, d2: Tensor) -> Tensor:
         distance = d2 if self.squared else (d2 + 1e-6).sqrt()

@@ -32,7 +32,7 @@ def critic_scores(
     """Score a generated and a real batch for both players at once.
 
     Args:
-        critic: image, then conditions, to a tuple of scores or a Judgement.
+        critic: image, then conditions, to a Judgement.
         fake: generated batch, with its graph.
         real: real batch.
         condition: further inputs of the critic, the same for both; the critic's own scores send
@@ -44,17 +44,15 @@ def critic_scores(
     """
     old = fake.detach() if replay is None else replay(fake.detach())
     fixed = [value.detach() for value in condition]
-    generator = frozen_call(critic, fake, *condition)
-    if not isinstance(generator, Judgement):
-        return CriticScores(
-            generator=generator, fake=critic(old, *fixed), real=critic(real.detach(), *fixed)
-        )
-    # in this order: spectral normalisation makes one step per call
-    wanted = frozen_call(critic, real, *condition)
+    generator: Judgement = frozen_call(critic, fake, *condition)
+    wanted: tuple[Tensor, ...] = ()
+    if generator.features:
+        # in this order: spectral normalisation makes one step per call
+        wanted = frozen_call(critic, real, *condition).features
     return CriticScores(
         generator=generator.scores,
         generator_features=generator.features,
-        real_features=wanted.features,
+        real_features=wanted,
         fake=critic(old, *fixed).scores,
         real=critic(real.detach(), *fixed).scores,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -93,6 +94,8 @@ def repeated(one: Any, times: int) -> Any:
         return one.expand(times, *one.shape[1:])
     if isinstance(one, (list, tuple)):
         return type(one)(repeated(part, times) for part in one)
+    if isinstance(one, Mapping):
+        return {name: repeated(part, times) for name, part in one.items()}
     if is_dataclass(one):
         parts = {f.name: repeated(getattr(one, f.name), times) for f in fields(one)}
         return type(one)(**parts)  # type: ignore[operator]

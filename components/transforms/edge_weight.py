@@ -26,6 +26,8 @@ class EdgeWeight:
     Source: imm sec 4
     """
 
+    fills = ("weight",)
+
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
         target = need(batch, "target", "the training dataset (data.train)")
         across, down = (self._strip(size, target) for size in (target.shape[-1], target.shape[-2]))

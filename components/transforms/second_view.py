@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from components.ops.grid import Grid
-from components.ops.tps import Spline
 from components.ops.warp import warp
 from registry.contract import Batch, need
+from registry.protocols import Warp
 from registry.roles import TRANSFORMS
 
 
@@ -33,10 +31,12 @@ class SecondView:
         is the first view, and the spline leads from the first to the second
     """
 
+    fills = ("warped", "warp")
+
     def __init__(
         self,
         *,
-        driving_warp: Callable[[Tensor, int, torch.device], Spline],
+        driving_warp: Warp,
         padding: Literal["border", "reflection"] = "border",
         grid: Grid = "half_pixel",
         align_corners: bool = False,

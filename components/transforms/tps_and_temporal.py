@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 
 from components.ops.warp import warp
-from components.transforms.tps_pair import Sampler
 from registry.contract import Batch, need
+from registry.protocols import Warp
 from registry.roles import TRANSFORMS
 
 
@@ -30,7 +31,7 @@ class TpsAndTemporal:
 
     copies = 2
 
-    def __init__(self, *, source_warp: Sampler) -> None:
+    def __init__(self, *, source_warp: Warp) -> None:
         self.source_warp = source_warp
 
     def __call__(self, batch: Batch, seeds: Tensor) -> Batch:
@@ -47,6 +48,8 @@ class TpsAndTemporal:
 def _twice(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):  # the batch, and a spline in it
         return replace(value, **{f.name: _twice(getattr(value, f.name)) for f in fields(value)})
+    if isinstance(value, Mapping):
+        return {name: _twice(part) for name, part in value.items()}
     if isinstance(value, tuple):
         return 2 * value
     return torch.cat((value, value)) if isinstance(value, Tensor) else value

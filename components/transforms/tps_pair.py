@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from components.ops.tps import Spline
 from components.ops.warp import warp
 from registry.contract import Batch, need
+from registry.protocols import Warp
 from registry.roles import TRANSFORMS
-
-Sampler = Callable[[Tensor, int, torch.device], Spline]
 
 
 @TRANSFORMS.register_module("transforms/tps_pair")
@@ -37,8 +34,8 @@ class TpsPair:
     def __init__(
         self,
         *,
-        source_warp: Sampler | None = None,
-        driving_warp: Sampler | None = None,
+        source_warp: Warp | None = None,
+        driving_warp: Warp | None = None,
         chained: bool = False,
     ) -> None:
         self.source_warp, self.driving_warp = source_warp, driving_warp

@@ -2,17 +2,10 @@
 
     registry.check("encoders/acme/convnext", width=8)
 
-Example inputs come from the component's role and fit its constructor's arguments: ``image_size``,
-``num_landmarks`` and ``edges``, its own or those of a nested part, ``in_channels`` of a critic,
-``appearance_channels`` of a decoder and ``features`` of an appearance encoder decide the sizes; an
-attribute ``takes`` (``image``, ``pose_image``, ``maps``, ``affine_maps``: five per landmark), its
-own or its encoder's, decides what an encoder or a bottleneck is fed, and ``needs_pose`` gives an
-encoder the pose of its image, too. A decoder and a compositor get one drawn map per landmark if
-they take ``num_landmarks``, at an eighth of the size if ``takes`` is ``maps``; else a pose image.
-In motion transfer a decoder's ``takes`` is ``motion``, a compositor's ``landmarks``, and a critic
-that takes ``num_landmarks`` gets their drawn maps. A predictor's ``numbers`` are those of a state.
-A transform that returns its batch twice over, one after the other, says ``copies = 2``. Hooks are
-checked for form alone.
+A component is called with the example inputs of its role, from registry/testing/examples.py, whose
+sizes are those of its constructor's arguments ``image_size``, ``num_landmarks``, ``edges``,
+``in_channels``, ``appearance_channels``, ``features``, its own or a nested part's. One that works
+on other inputs has a method ``example`` that makes them. Hooks are checked for form alone.
 """
 
 from __future__ import annotations
@@ -24,16 +17,15 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from registry.build import build, resolve
+from registry.build import build, fault, resolve
 from registry.contract import (
-    Appearance,
     Batch,
     CriticScores,
     Encoding,
@@ -43,6 +35,7 @@ from registry.contract import (
     Motion,
     Outputs,
 )
+from registry.protocols import PROTOCOLS, ImageDataset, MotionDecoder
 from registry.testing.examples import BATCH, Example
 
 NO_SHAPES = ("pipelines", "hooks", "datasets", "metrics", "losses")
@@ -96,6 +89,8 @@ def check_form(name: str, cls: Any) -> None:
     if built_in:
         place = f"components.{role}.{last}"
         _require(cls.__module__ == place, f"{name}: it stands in {cls.__module__}, not in {place}")
+    faults = [fault(cls, protocol) for protocol in PROTOCOLS[role]]
+    _require(not all(faults), f"{name}: {faults[0]}; see registry/protocols.py")
     own = cls.__init__ is not nn.Module.__init__
     for parameter in inspect.signature(cls).parameters.values() if own else ():
         _require(
@@ -169,72 +164,55 @@ def _same(first: Any, second: Any) -> bool:
 
 
 class _Network(NamedTuple):
-    """What a role takes and gives."""
+    """What a role gives."""
 
-    inputs: Callable[[Example], tuple[Any, ...]]
     promise: str
-    kept: Callable[[Any, Example], bool]
+    kept: Callable[[Any, Example, Any], bool]
 
 
 def _is_map(output: Any, *_: Any) -> bool:
     return isinstance(output, Tensor) and output.ndim == 4
 
 
-def _is_image(output: Any, example: Example) -> bool:
+def _is_image(output: Any, example: Example, *_: Any) -> bool:
     return _is_map(output) and output.shape[1:] == (3, example.height, example.width)
 
 
-def _is_composed(output: Any, example: Example) -> bool:
-    return isinstance(output, Motion) or (
-        isinstance(output, tuple)
-        and len(output) == 2
-        and _is_image(output[0], example)
-        and isinstance(output[1], Layers)
-    )
+def _is_composed(output: Any, example: Example, *_: Any) -> bool:
+    fine = isinstance(output, tuple) and len(output) == 2
+    return fine and _is_image(output[0], example) and isinstance(output[1], Layers)
+
+
+def _is_a(kind: type) -> Callable[..., bool]:
+    """Return whether the output is one, and has what the part says that it fills."""
+
+    def kept(output: Any, example: Example, part: Any) -> bool:
+        filled = part.fills if kind in (Encoding, Landmarks, Motion, Judgement) else ()
+        return isinstance(output, kind) and all(_has(output, name) for name in filled)
+
+    return kept
+
+
+def _has(output: Any, name: str) -> bool:
+    value = getattr(output, name)
+    return value is not None and (not isinstance(value, tuple) or len(value) > 0)
 
 
 NETWORKS: dict[str, _Network] = {
-    "encoders": _Network(
-        Example.encoded,
-        "a (B, C, h, w) map (or Encoding, Appearance)",
-        lambda o, e: _is_map(o) or isinstance(o, (Encoding, Appearance)),
-    ),
-    "bottlenecks": _Network(
-        lambda e: (e.picture(e.takes or "maps"),),
-        "Landmarks",
-        lambda o, e: isinstance(o, Landmarks),
-    ),
-    "rasterizers": _Network(lambda e: (e.points(),), "a (B, C, H, W) drawing", _is_map),
-    "decoders": _Network(Example.decoded, "(B, 3, H, W) images", _is_image),
-    "motions": _Network(
-        lambda e: (e.picture("image"), e.points(), e.points()),
-        "Motion",
-        lambda o, e: isinstance(o, Motion),
-    ),
-    "compositors": _Network(
-        Example.composed, "(B, 3, H, W) images and Layers, or Motion", _is_composed
-    ),
-    "critics": _Network(
-        Example.judged,
-        "a tuple of scores or Judgement",
-        lambda o, e: isinstance(o, Judgement) or (isinstance(o, tuple) and len(o) > 0),
-    ),
-    "priors": _Network(
-        lambda e: (e.picture("pose_image"), e.picture("pose_image")),
-        "CriticScores",
-        lambda o, e: isinstance(o, CriticScores),
-    ),
-    "losses": _Network(
-        lambda e: (e.outputs(), e.batch()),
-        "a scalar",
-        lambda o, e: isinstance(o, Tensor) and o.ndim == 0,
-    ),
+    "encoders": _Network("Encoding with what 'fills' names", _is_a(Encoding)),
+    "bottlenecks": _Network("Landmarks with what 'fills' names", _is_a(Landmarks)),
+    "rasterizers": _Network("a (B, C, H, W) drawing", _is_map),
+    "decoders": _Network("(B, 3, H, W) images", _is_image),
+    "motions": _Network("Motion with what 'fills' names", _is_a(Motion)),
+    "compositors": _Network("(B, 3, H, W) images and Layers", _is_composed),
+    "critics": _Network("Judgement with what 'fills' names", _is_a(Judgement)),
+    "priors": _Network("CriticScores", _is_a(CriticScores)),
+    "losses": _Network("a scalar", lambda o, e, p: isinstance(o, Tensor) and o.ndim == 0),
     "predictors": _Network(
-        lambda e: (e.states(), 2),
         "(B, T + 1, K, S) states after two more steps",
-        lambda o, e: isinstance(o, Tensor) and o.shape[1:] == (4, *e.states().shape[2:]),
+        lambda o, e, p: isinstance(o, Tensor) and o.shape[1:] == (4, *e.states().shape[2:]),
     ),
-    "pipelines": _Network(lambda e: (e.batch(),), "Outputs", lambda o, e: isinstance(o, Outputs)),
+    "pipelines": _Network("Outputs", _is_a(Outputs)),
 }
 
 
@@ -242,17 +220,18 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
     name = node["type"]
     torch.manual_seed(0)
     part: nn.Module = build(node, name, role)
-    make, promise, kept = NETWORKS[role]
+    promise, kept = NETWORKS[role]
     example = Example(node, part)
-    inputs = make(example)
+    inputs = example.of(role)
 
     def run(module: nn.Module, given: Any) -> Any:
         torch.manual_seed(1)
         output = module(*given)
-        sizes = [tuple(tensor.shape) for tensor in _tensors(output)]
+        batched = replace(output, edges=None) if isinstance(output, Outputs) else output
+        sizes = [tuple(tensor.shape) for tensor in _tensors(batched)]
         right = role == "losses" or all(size and size[0] == BATCH for size in sizes)
         _require(
-            kept(output, example) and right and bool(sizes),
+            kept(output, example, part) and right and bool(sizes),
             f"{name}: it must return {promise} of {BATCH}, not {type(output).__name__} of {sizes}",
         )
         finite = all(bool(tensor.isfinite().all()) for tensor in _tensors(output))
@@ -262,7 +241,7 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
     before = _map(inputs, Tensor.clone)
     with _step(name, "forward"), torch.no_grad():
         run(part, inputs)
-    if role == "decoders" and example.takes == "motion":
+    if role == "decoders" and not fault(type(part), MotionDecoder):
         with _step(name, "encode, decode and deform"), torch.no_grad():
             _check_motion_decoder(part.eval(), *inputs)
             part.train()
@@ -288,8 +267,41 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
         output = run(part.double(), _map(inputs, lambda tensor: tensor.double()))
         types = {tensor.dtype for tensor in _tensors(output)} - {torch.float64}
         _require(not types, f"{name}: float64 in, {types} out")
+    if role == "losses":
+        _check_reads(name, part.float(), *inputs)
     if role == "pipelines":
         _check_pipeline(name, part.float(), inputs[0])
+
+
+def _check_reads(name: str, loss: Any, outputs: Outputs, batch: Batch) -> None:
+    """Check that a loss needs every field that it says it reads, and no other."""
+    places = [field.partition(".") for field in loss.reads]
+    given: dict[str, Any] = {"batch": {}}
+    for owner, _, own in places:
+        if owner == "batch":
+            given["batch"][own] = getattr(batch, own)
+        elif own and owner in ("landmarks", "layers", "motion"):
+            whole = given.get(owner) or getattr(outputs, owner)
+            keep = {place[2] for place in places if place[0] == owner}
+            spare = [f.name for f in fields(whole) if f.default is None and f.name not in keep]
+            given[owner] = replace(whole, **dict.fromkeys(spare))
+        else:
+            given[owner] = getattr(outputs, owner)
+    stripped = given.pop("batch")
+    with _step(name, "what it reads ('reads' must name every field)"):
+        loss(Outputs(**given), Batch(**stripped))
+    for field in loss.reads:
+        owner, _, own = field.partition(".")
+        less, batch_less = dict(given), dict(stripped)
+        if owner == "batch":
+            del batch_less[own]
+        else:
+            del less[owner]
+        try:
+            loss(Outputs(**less), Batch(**batch_less))
+        except Exception:
+            continue
+        raise AssertionError(f"{name}: it says that it reads {field}, but does without it.")
 
 
 def _check_motion_decoder(part: Any, source: Tensor, motion: Motion) -> None:
@@ -322,7 +334,29 @@ def _check_gradients(
             _require(finite, f"{name}: the gradient of '{key}' is not finite")
 
 
+def _filled(outputs: Outputs) -> set[str]:
+    """Return the names of the fields that are there, with a dot those of landmarks and layers."""
+    found = set()
+    for field in fields(outputs):
+        value = getattr(outputs, field.name)
+        if value is None or field.name == "extra":
+            continue
+        found.add(field.name)
+        if field.name in ("landmarks", "layers", "motion"):
+            optional = [f.name for f in fields(value) if f.default is None]
+            found |= {f"{field.name}.{own}" for own in optional if _has(value, own)}
+        if isinstance(value, CriticScores) and value.generator_features:
+            found.add(f"{field.name}.features")
+    return found
+
+
 def _check_pipeline(name: str, pipeline: Any, batch: Batch) -> None:
+    found, said = _filled(pipeline(batch)), set(pipeline.fills)
+    _require(
+        found == said,
+        f"{name}: 'fills' must name what forward fills; missing there: {sorted(found - said)}, not "
+        f"filled: {sorted(said - found)}",
+    )
     with _step(name, "parameter_groups"):
         groups = pipeline.parameter_groups()
         grouped = [id(parameter) for group in groups.values() for parameter in group]
@@ -331,7 +365,7 @@ def _check_pipeline(name: str, pipeline: Any, batch: Batch) -> None:
             _require(
                 wanted == count, f"{name}: '{key}' is in {count} parameter groups, not in {wanted}"
             )
-    if hasattr(pipeline, "predict"):
+    if pipeline.infers:
         with _step(name, "predict"):
             found = pipeline.eval().predict(batch.driving)
             fine = isinstance(found, Outputs) and found.landmarks is not None
@@ -355,7 +389,7 @@ def _check_dataset(dataset: Any, name: str) -> None:
         points = dataset.keypoints(index)
         if points is not None:
             _is_array(name, "keypoints(index)", points, np.float32, (count, 2))
-        if not hasattr(dataset, "sample"):  # a pose prior
+        if fault(type(dataset), ImageDataset):  # a pose prior
             continue
         item = dataset.sample(index, np.random.default_rng(0))
         images = ("frames",) if "frames" in item else ("target", "source")  # clips have the first
@@ -383,7 +417,7 @@ def _check_dataset(dataset: Any, name: str) -> None:
             again = dataset.sample(index, np.random.default_rng(seed))
             for field in kept:
                 # another rng may move the window of a clip, and with it its name
-                moves = "frames" in item or getattr(dataset, "random_target", False)
+                moves = "frames" in item or dataset.random_target
                 fixed = seed == 0 or (field in ("target", "keypoints", "name") and not moves)
                 _require(
                     not fixed or np.array_equal(kept[field], again[field]),
@@ -402,39 +436,45 @@ def _is_array(name: str, what: str, array: Any, dtype: Any, shape: tuple[int, ..
 
 
 def _check_transform(transform: Any, name: str) -> None:
-    """Check a batch transform, or a sampler of the splines that one uses."""
-    example = Example({}, transform)
-    seeds = torch.arange(BATCH) + 7
-    copies = getattr(transform, "copies", 1)
-    if next(iter(inspect.signature(transform).parameters)) != "batch":
-        cpu = torch.device("cpu")
-        grids = [transform(s, 1, cpu).grid(6, 8) for s in (seeds, seeds, seeds[1:])]
-        shape = tuple(grids[0].shape)
-        _require(shape == (BATCH, 6, 8, 2), f"{name}: the grid is {shape}, not (B, H, W, 2)")
-        _require(bool(grids[0].isfinite().all()), f"{name}: the grid is not finite")
-    else:
-        batch = example.batch()
-        before = _map(batch, Tensor.clone)
-        part = _map(batch, lambda tensor: tensor[1:])
-        grids = [transform(batch, seeds), transform(batch, seeds)]
-        grids.append(
-            transform(Batch(**{f.name: getattr(part, f.name) for f in fields(part)}), seeds[1:])
-        )
-        _require(_same(before, batch), f"{name}: it changes its batch in place")
-        _require(isinstance(grids[0], Batch), f"{name}: it must return a Batch")
-        finite = all(bool(tensor.isfinite().all()) for tensor in _tensors(grids[0]))
-        _require(finite, f"{name}: what it returns is not finite")
-        for field in ("source", "driving", "target"):
-            image = getattr(grids[0], field)
-            fine = -1e-4 <= float(image.min()) <= float(image.max()) <= 1 + 1e-4
-            same = image.shape == (copies * BATCH, *getattr(batch, field).shape[1:])
-            _require(fine and same, f"{name}: '{field}' must keep its shape and range [0, 1]")
-    _require(_same(grids[0], grids[1]), f"{name}: equal seeds give different results")
+    """Check a batch transform."""
+    seeds, batch, copies = torch.arange(BATCH) + 7, Example({}, transform).batch(), transform.copies
+    before = _map(batch, Tensor.clone)
+    part = _map(batch, lambda tensor: tensor[1:])
+    found = [transform(batch, seeds), transform(batch, seeds), transform(part, seeds[1:])]
+    _require(_same(before, batch), f"{name}: it changes its batch in place")
+    _require(isinstance(found[0], Batch), f"{name}: it must return a Batch")
+    finite = all(bool(tensor.isfinite().all()) for tensor in _tensors(found[0]))
+    _require(finite, f"{name}: what it returns is not finite")
+    for field in ("source", "driving", "target"):
+        image = getattr(found[0], field)
+        fine = -1e-4 <= float(image.min()) <= float(image.max()) <= 1 + 1e-4
+        same = image.shape == (copies * BATCH, *getattr(batch, field).shape[1:])
+        _require(fine and same, f"{name}: '{field}' must keep its shape and range [0, 1]")
+    without: dict[str, Any] = dict.fromkeys(transform.fills)
+    bare = transform(replace(batch, **without), seeds)
+    missing = [field for field in transform.fills if getattr(bare, field) is None]
+    _require(not missing, f"{name}: it says that it fills {', '.join(missing)} and does not")
+    _check_seeded(found, copies, name)
+
+
+def _check_warp(warp: Any, name: str) -> None:
+    """Check a sampler of splines."""
+    seeds, cpu = torch.arange(BATCH) + 7, torch.device("cpu")
+    found = [warp(s, 1, cpu).grid(6, 8) for s in (seeds, seeds, seeds[1:])]
+    shape = tuple(found[0].shape)
+    _require(shape == (BATCH, 6, 8, 2), f"{name}: the grid is {shape}, not (B, H, W, 2)")
+    _require(bool(found[0].isfinite().all()), f"{name}: the grid is not finite")
+    _check_seeded(found, 1, name)
+
+
+def _check_seeded(found: list[Any], copies: int, name: str) -> None:
+    """Check that what three calls gave depends on each item's seed alone."""
+    _require(_same(found[0], found[1]), f"{name}: equal seeds give different results")
 
     def without_first(tensor: Tensor) -> Tensor:
         return tensor.reshape(copies, BATCH, *tensor.shape[1:])[:, 1:].flatten(0, 1)
 
-    alone = zip(_tensors(_map(grids[0], without_first)), _tensors(grids[2]))
+    alone = zip(_tensors(_map(found[0], without_first)), _tensors(found[2]))
     close = all(torch.allclose(a, b, atol=1e-5) for a, b in alone)
     _require(close, f"{name}: an item depends on more than its own seed")
 
@@ -460,6 +500,6 @@ def _check_metric(metric: Any, name: str) -> None:
 OTHERS: dict[str, Callable[[Any, str], None]] = {
     "datasets": _check_dataset,
     "transforms": _check_transform,
-    "warps": _check_transform,
+    "warps": _check_warp,
     "metrics": _check_metric,
 }

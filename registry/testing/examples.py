@@ -23,6 +23,7 @@ from registry.contract import (
 )
 
 BATCH = 3
+NUMBERS = {"covariance": 6, "affine": 6}  # of a state; 5 of the others
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +72,24 @@ class Example:
         self.landmarks: int = find(self.node, "num_landmarks") or (
             1 + max(max(edge) for edge in edges) if edges else 4
         )
-        self.takes = getattr(part, "takes", None) or getattr(
-            getattr(part, "encoder", None), "takes", None
-        )
         self.part = part
         self.random = torch.Generator().manual_seed(0)
 
     def uniform(self, *shape: int, low: float = 0.0) -> Tensor:
         return low + (1 - low) * torch.rand(BATCH, *shape, generator=self.random)
 
-    def picture(self, kind: str) -> Tensor:
-        if kind == "maps":
-            return self.uniform(self.landmarks, self.height // 8, self.width // 8, low=-1)
-        if kind == "affine_maps":
-            return self.uniform(5 * self.landmarks, self.height // 8, self.width // 8, low=-1)
-        if kind == "image":
-            return self.uniform(3, self.height, self.width)
+    def image(self) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1]."""
+        return self.uniform(3, self.height, self.width)
+
+    def pose_image(self) -> Tensor:
+        """Pictures (B, 1, H, W) in [-1, 1]."""
         return self.uniform(1, self.height, self.width, low=-1)
+
+    def maps(self, channels: int | None = None, stride: int = 8) -> Tensor:
+        """Maps (B, K or channels, H / stride, W / stride) in [-1, 1]."""
+        size = (self.height // stride, self.width // stride)
+        return self.uniform(channels or self.landmarks, *size, low=-1)
 
     def points(self) -> Landmarks:
         count = self.landmarks
@@ -100,7 +102,8 @@ class Example:
         )
 
     def states(self) -> Tensor:
-        return 0.9 * self.uniform(3, self.landmarks, getattr(self.part, "numbers", 5), low=-1)
+        numbers = NUMBERS.get(getattr(self.part, "state", ""), 5)
+        return 0.9 * self.uniform(3, self.landmarks, numbers, low=-1)
 
     def warp(self) -> Stretch:
         return Stretch(torch.eye(2) + 0.1 * self.uniform(2, 2, low=-1))
@@ -115,17 +118,17 @@ class Example:
         )
 
     def mapped(self) -> Landmarks:
-        logits = self.picture("maps")
+        logits = self.maps()
         prob = logits.flatten(2).softmax(dim=-1).view_as(logits)
         return replace(self.points(), prob=prob)
 
     def batch(self) -> Batch:
-        driving = self.picture("image")
+        driving = self.image()
         return Batch(
-            source=self.picture("image"),
+            source=self.image(),
             driving=driving,
             target=driving,
-            warped=self.picture("image"),
+            warped=self.image(),
             warp=self.warp(),
             flow=0.1 * self.uniform(2, self.height // 4, self.width // 4, low=-1),
             weight=self.uniform(1, self.height, self.width),
@@ -140,9 +143,10 @@ class Example:
 
     def outputs(self) -> Outputs:
         pose: dict[str, Any] = {
-            field: self.picture("pose_image")
+            field: self.pose_image()
             for field in ("pose_image", "drawn", "prior_drawn", "redrawn", "prior_cycle")
         }
+        strengths = self.uniform(self.landmarks, self.landmarks)[0]
         scores: dict[str, Any] = {
             field: CriticScores(
                 generator=(self.uniform(1, 4, 4), self.uniform(1, 2, 2)),
@@ -160,57 +164,78 @@ class Example:
             prior_landmarks=self.points(),
             states=self.uniform(1, self.landmarks, 5, low=-1),
             true_states=self.uniform(1, self.landmarks, 5, low=-1),
-            render=self.picture("image"),
+            render=self.image(),
+            edges=strengths + strengths.T,
             motion=self.motion(),
-            deformed=self.picture("image"),
+            deformed=self.image(),
             layers=Layers(
-                foreground=self.picture("image"),
-                background=self.picture("image"),
+                foreground=self.image(),
+                background=self.image(),
                 mask=0.05 + 0.9 * self.uniform(1, self.height, self.width),
             ),
             **pose,
             **scores,
         )
 
-    def encoded(self) -> tuple[Any, ...]:
-        image = self.picture(self.takes or "image")
-        if not getattr(self.part, "needs_pose", False):
-            return (image,)
-        logits = self.picture("maps")
+    def of(self, role: str) -> tuple[Any, ...]:
+        """Return the inputs of the part: its own example, else that of its role."""
+        own = type(self.part).example
+        inputs: tuple[Any, ...] = own(self.part, self) if own is not None else getattr(self, role)()
+        return inputs
+
+    def encoders(self) -> tuple[Any, ...]:
+        if not self.part.needs_pose:
+            channels = self.part.in_channels
+            return ({3: self.image, 1: self.pose_image}.get(channels, self.maps)(),)
+        logits = self.maps()
         features = self.uniform(self.node.get("features", 8), *logits.shape[-2:], low=-1)
         pose = Pose(
-            encoding=Encoding(pose=logits, features=features),
+            encoding=Encoding(maps=logits, features=features),
             landmarks=self.mapped(),
             drawn=self.uniform(self.landmarks, self.height, self.width),
         )
-        return image, pose
+        return self.image(), pose
+
+    def bottlenecks(self) -> tuple[Any, ...]:
+        return (self.maps(),)
+
+    def rasterizers(self) -> tuple[Any, ...]:
+        return (self.points(),)
 
     def drawn(self) -> Tensor:
-        if self.takes == "maps":
-            return self.picture("maps")
         if not self.node.get("num_landmarks"):
-            return self.picture("pose_image")
+            return self.pose_image()
         return self.uniform(self.landmarks, self.height, self.width)
 
-    def decoded(self) -> tuple[Any, ...]:
-        if self.takes == "motion":
-            return self.picture("image"), self.motion()
-        drawn, channels = self.drawn(), self.node.get("appearance_channels")
+    def decoders(self) -> tuple[Any, ...]:
+        if hasattr(self.part, "deform"):  # a MotionDecoder
+            return self.image(), self.motion()
+        channels = self.node.get("appearance_channels")
         if not channels:
-            return (drawn,)
-        image = self.uniform(channels, self.height // 8, self.width // 8, low=-1)
-        codes = self.uniform(self.landmarks, channels, low=-1)
-        return drawn, Appearance(image=image, codes=codes)
+            return self.drawn(), None
+        image, codes = self.maps(channels), self.uniform(self.landmarks, channels, low=-1)
+        return self.drawn(), Appearance(image=image, codes=codes)
 
-    def composed(self) -> tuple[Any, ...]:
-        if self.takes == "landmarks":
-            return self.picture("image"), self.points(), self.points()
-        return self.picture("image"), self.drawn(), self.picture("image"), self.drawn()
+    def compositors(self) -> tuple[Any, ...]:
+        return self.image(), self.drawn(), self.image(), self.drawn()
 
-    def judged(self) -> tuple[Tensor, ...]:
+    def motions(self) -> tuple[Any, ...]:
+        return self.image(), self.points(), self.points()
+
+    def priors(self) -> tuple[Any, ...]:
+        return self.pose_image(), self.pose_image()
+
+    def predictors(self) -> tuple[Any, ...]:
+        return self.states(), 2
+
+    def losses(self) -> tuple[Any, ...]:
+        return self.outputs(), self.batch()
+
+    def pipelines(self) -> tuple[Any, ...]:
+        return (self.batch(),)
+
+    def critics(self) -> tuple[Any, ...]:
         image = self.uniform(self.node.get("in_channels", 3), self.height, self.width)
-        if len(inspect.signature(self.part.forward).parameters) == 1:
+        if not self.part.conditional:
             return (image,)
-        if (count := self.node.get("num_landmarks")) is not None:
-            return (image, self.uniform(count, self.height, self.width))[: 2 if count else 1]
-        return image, self.picture("image")
+        return image, self.drawn() if self.node.get("num_landmarks") else self.image()

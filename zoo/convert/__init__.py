@@ -113,14 +113,15 @@ def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any]
 def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Path) -> Any:
     """Return the model of the config without what only training needs, filled strictly."""
     from registry import checkpoint
+    from registry.build import resolve
     from registry.config import build_model
-    from registry.roles import slot_role
     from zoo import describe
 
+    left_out = describe.training_only(resolve(cfg["model"]["type"], "model"))
     kept = {
         f"pipeline.{key}": value
         for key, value in found.items()
-        if slot_role(key.split(".")[0]) not in describe.TRAINING_ONLY
+        if key.split(".")[0] not in left_out
     }
     model = build_model({"model": describe.inference(cfg["model"])}, to_fill=True)
     for part, module in model.named_children():

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from registry import ENCODERS
+from registry.contract import Encoding
 
 
 class Block(nn.Module):
@@ -41,7 +42,7 @@ class ConvNext(nn.Module):
         patch: side of a patch in pixels.
 
     Shapes:
-        (B, 3 or 1, H, W) -> (B, out_channels, H/patch, W/patch)
+        (B, 3 or 1, H, W) -> Encoding with maps (B, out_channels, H/patch, W/patch)
     Range:
         output linear
     Source: convnext fig 4
@@ -58,13 +59,12 @@ class ConvNext(nn.Module):
         patch: int = 2,
     ) -> None:
         super().__init__()
-        self.takes = takes
+        self.in_channels = 3 if takes == "image" else 1
         self.out_channels = out_channels
-        self.patches = nn.Conv2d(3 if takes == "image" else 1, width, patch, patch)
+        self.patches = nn.Conv2d(self.in_channels, width, patch, patch)
         self.blocks = nn.Sequential(*(Block(width) for _ in range(depth)))
         self.head = nn.Conv2d(width, out_channels, 1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        x = 2 * image - 1 if self.takes == "image" else image
-        found: Tensor = self.head(self.blocks(self.patches(x)))
-        return found
+    def forward(self, image: Tensor) -> Encoding:
+        x = 2 * image - 1 if self.in_channels == 3 else image
+        return Encoding(maps=self.head(self.blocks(self.patches(x))))
