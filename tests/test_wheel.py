@@ -35,7 +35,7 @@ for name in zoo.names(cached=True):
         xy = ready.to_original(model.predict(ready.images).landmarks.xy)
         found["shapes"][name] = [*xy.shape, model.keypoints["count"]]
 found["parameters"] = sum(p.numel() for p in zoo.build("factorized-bbc").parameters())
-cfg = load_config(index.config_file("imm-puppets"))
+cfg = load_config(index.find("imm-puppets").config)
 model = zoo.build("imm-puppets")
 zoo.save(model, "mine", name="mine", license="apache-2.0", cfg=cfg)
 sys.stdout.write(json.dumps(found))

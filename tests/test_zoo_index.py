@@ -216,7 +216,6 @@ def test_repository_names_are_those_of_the_hub():
 def test_every_config_has_a_row_and_every_row_a_config():
     variants = {name for name, row in OURS.items() if "config" in row}
     assert {path.stem.replace("_", "-") for path in CONFIGS} == set(OURS) - variants
-    assert all(find(name).config == index.config_file(name) for name in OURS)
     for name in variants:
         row = OURS[name]
         assert find(name).config == find(row["config"]).config
@@ -227,7 +226,7 @@ def test_every_config_has_a_row_and_every_row_a_config():
         assert base["num_landmarks"] != count
         assert find(name).summary == row["summary"]
         assert str(count) in row["summary"]
-    assert index.config_file("factorized-bbc") == ROOT / "configs/factorized_bbc.py"
+    assert find("factorized-bbc").config == ROOT / "configs/factorized_bbc.py"
 
 
 def test_an_installed_package_has_its_configs_inside(tmp_path, monkeypatch):
@@ -391,8 +390,6 @@ def test_registered_entries_have_their_packages(measured):
     assert (remote.repo_id, remote.commit, remote.digest) == ("lab/net", COMMIT, DIGEST)
     assert find("test-c").results == ()  # measured by others
     assert not a.config
-    with pytest.raises(UnknownEntryError, match=f"'test-a' of {re.escape(str(measured))} comes "):
-        index.config_file("test-a")
 
 
 @pytest.mark.parametrize(
@@ -646,7 +643,7 @@ def test_an_installed_plugins_config_is_built_and_a_registered_one_is_not(tmp_pa
         shutil.copy(ROOT / "configs/imm_puppets.py", folder / "configs/acme_imm.py")
     register_index(write(loose, {"loose-imm": ROW}))
     shutil.copy(ROOT / "configs/imm_puppets.py", loose / "configs/loose_imm.py")
-    assert index.config_file("acme-imm") == tmp_path / "acme/configs/acme_imm.py"
+    assert find("acme-imm").config == tmp_path / "acme/configs/acme_imm.py"
     model, ours = zoo.build("acme-imm"), zoo.build("imm-puppets")
     assert str(model) == str(ours)
     assert model.entry.name == "acme-imm"

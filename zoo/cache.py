@@ -161,8 +161,7 @@ def cached_problems(cache_dir: str | Path | None = None) -> list[tuple[Path, str
 
 
 def _is_ours(snapshot: Path) -> bool:
-    if (snapshot / "manifest.json").is_file():
-        return True
     with contextlib.suppress(OSError, ZooError, AttributeError):
-        return bool(read_json(snapshot / "config.json", "").get("format") == FORMAT)
-    return False
+        stated = read_json(snapshot / "config.json", "").get("format")
+        return (snapshot / "manifest.json").is_file() or stated == FORMAT
+    return (snapshot / "manifest.json").is_file()

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.errors import PublishRefusedError
+from zoo.index import entries
 from zoo.schema import check_evaluation, check_license
 
 BEGIN, END = "<!-- notes -->", "<!-- /notes -->"
@@ -102,7 +103,10 @@ def render(
     if BEGIN in human or END in human:
         raise PublishRefusedError(f"the notes hold {BEGIN} or {END}; these lines frame them.")
     reference = f"hf:{repo_id}" if repo_id else name
-    about = _about(config)
+    known, trained = entries(), str(config["training"].get("config") or "").removesuffix(".py")
+    entry = known.get(name) or known.get(trained.replace("_", "-"))
+    keys = ("summary", "paper", "data_licence")
+    about = {key: getattr(entry, key, "") or "" for key in keys}
     weights = _text(licence.get("license_name") or license)
     weights += ", see `LICENSE`." if license == "other" else "."
     data = f" The training data: {_text(about['data_licence'])}" if about["data_licence"] else ""
@@ -120,7 +124,7 @@ def render(
         "## Images and coordinates\n\n" + _coordinates(config),
         "## Limits\n\n" + _limits(config, results),
         f"## Licence\n\nThe weights: {weights}{data}",
-        "## Integrity\n\n" + INTEGRITY.format(reference=_python(reference)),
+        "## Integrity\n\n" + INTEGRITY.format(reference=json.dumps(_line(reference))),
     ]
     if about["paper"]:
         sections.append(
@@ -147,16 +151,6 @@ def human_part(text: str) -> str:
             f"README.md: the notes must stand between one line {BEGIN} and one line {END}."
         )
     return "\n".join(lines[begins[0] + 1 : ends[0]]).strip()
-
-
-def _about(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the zoo knows of the entry, or of the config this package was trained with."""
-    from zoo.index import entries
-
-    known = entries()
-    trained = str(config["training"].get("config") or "").replace("_", "-")
-    entry = known.get(str(config["name"])) or known.get(trained.removesuffix(".py"))
-    return {key: getattr(entry, key, "") or "" for key in ("summary", "paper", "data_licence")}
 
 
 def _front_matter(
@@ -226,10 +220,6 @@ def _code(value: Any) -> str:
     return f"`{text}`" if text else ""
 
 
-def _python(value: str) -> str:
-    return json.dumps(_line(value), ensure_ascii=False)
-
-
 def _line(value: Any) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in str(value)).split())
 
@@ -273,13 +263,14 @@ def _description(config: Mapping[str, Any]) -> str:
 
 def _usage(config: Mapping[str, Any], reference: str) -> str:
     task, needed = config["task"], max(2, config["preprocess"]["frames"])
+    quoted = json.dumps(_line(reference), ensure_ascii=False)
     code = CALLS.get(task, "").format(frames=needed, count=config["keypoints"]["count"])
     imports = IMPORTS.get(task, "import numpy as np\n\nimport zoo")
     plugins = "".join(
         f"\n\nNeeds the plugin {_code(plugin['distribution'])}, which is not part of the library."
         for plugin in config["plugins"]
     )
-    return f"```python\n{imports}\n\nmodel = zoo.load({_python(reference)})\n{code}```{plugins}"
+    return f"```python\n{imports}\n\nmodel = zoo.load({quoted})\n{code}```{plugins}"
 
 
 def _results(results: Sequence[Mapping[str, Any]]) -> str:

@@ -93,9 +93,8 @@ def export(
     """Write a model into one file, read the file back and compare it with the model.
 
     The file takes batches of any size of square images of the model's size, and computes on the
-    CPU in float32; ``torch.export.passes.move_to_device_pass`` moves a .pt2, ONNX runs wherever its
-    runtime does. It says itself what its inputs and outputs are: the metadata ``keypoint-zoo.json``
-    of an ONNX model, the extra file of that name of the others.
+    CPU in float32 (``torch.export.passes.move_to_device_pass`` moves a .pt2). It says itself what
+    its inputs and outputs are: as metadata, or extra file, ``keypoint-zoo.json``.
 
     Args:
         model: a pipeline, as ``zoo.load`` returns it; it is not changed.
@@ -108,8 +107,8 @@ def export(
             puppets. They also give the size of a model without ``preprocess``.
 
     Raises:
-        ExportError: an unknown format or part, a model that has no such part or whose operations
-            the format lacks, images of another size, or a missing optional dependency.
+        ExportError: the model has no such part or the format lacks its operations; images of
+            another size; a missing optional dependency.
         IntegrityError: the file does not compute what the model does.
     """
     out = Path(out)
@@ -164,10 +163,9 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
             where a list or a sequence of layers counts as its members.
 
     Returns:
-        What these modules gave, in the order of their calls, and at the end ``pose``: what the
-        encoder gives the bottleneck. The second call of a module is ``name@2``, the first of
-        several tensors ``name[0]``. Maps are copies, since a later layer may work in place;
-        gradients flow through them.
+        Copies of what these modules gave, in the order of their calls, and at the end ``pose``,
+        what the bottleneck gets. A module's second call is ``name@2``, the first of several tensors
+        ``name[0]``; gradients flow through them.
 
     Raises:
         ExportError: the model has no encoder, or the encoder no module of that name.

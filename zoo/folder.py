@@ -36,10 +36,7 @@ def write_folder(
         dest: the folder.
         files: path in the package -> content, or the file to copy; without manifest.json.
         overwrite: replace a package that is there; other folders are never replaced.
-        expected: the digest it must have.
-
-    Returns:
-        The digest of the package.
+        expected: the digest it must have, which is returned.
 
     Raises:
         FileExistsError: something is there.

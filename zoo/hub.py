@@ -227,8 +227,7 @@ def push(
     Args:
         source: folder of the package.
         repo_id: ``owner/name``; created if there is none.
-        private: of a new repository, which is private unless this is False. An existing one keeps
-            its visibility; another one here is an error.
+        private: of a new repository, unless this is False; an existing one must be so.
         branch: instead of main; made from main if there is none.
         tag: name the commit; it must be free.
         create_pr: open a pull request instead.

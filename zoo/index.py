@@ -36,19 +36,9 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from zoo import schema
 from zoo.errors import IntegrityError, PluginError, UnknownEntryError, ZooError
-from zoo.schema import (
-    NOTHING,
-    NUMBER,
-    TASKS,
-    TEXT,
-    check_evaluation,
-    check_name,
-    check_version,
-    conform,
-    is_repo_id,
-    read_json,
-)
+from zoo.schema import NOTHING, NUMBER, TEXT
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -59,22 +49,16 @@ OURS = "keypoint-zoo"
 
 REPORTED = {  # a number in a paper
     **dict.fromkeys(("dataset", "metric", "unit", "setting", "source"), TEXT),
-    "value": NUMBER,
-    "recalled?": bool,
+    **{"value": NUMBER, "recalled?": bool},
 }
 ROW = {
     **dict.fromkeys(("task", "architecture", "dataset"), TEXT),
     **dict.fromkeys(("summary?", "paper?", "data_licence?", "how?", "config?"), TEXT),
-    "options?": {"*": object},
-    "paper_results?": [REPORTED],
-    "converter?": (str, NOTHING),
+    **{"options?": {"*": object}, "paper_results?": [REPORTED], "converter?": (str, NOTHING)},
     **dict.fromkeys(("package?", "repo_id?", "commit?", "digest?", "license?"), TEXT),
 }
-INDEX = {
-    "format_version": int,
-    "entries": {"*": ROW},
-    "aliases?": {"*": {"to": TEXT, "until": TEXT}},
-}
+ALIAS = {"to": TEXT, "until": TEXT}
+INDEX = {"format_version": int, "entries": {"*": ROW}, "aliases?": {"*": ALIAS}}
 
 
 class Entry(NamedTuple):  # importing dataclasses would make a listing slower by a half
@@ -150,18 +134,6 @@ def find(name: str) -> Entry:
 def is_known(name: str) -> bool:
     """Return whether ``name`` is that of an entry, or a former one."""
     return name in entries() or any(name in index.aliases for index in _indices())
-
-
-def config_file(name: str) -> Path:
-    """Return the training config of an entry.
-
-    Raises:
-        UnknownEntryError: there is no such entry, or none comes with it.
-    """
-    entry = find(name)
-    if entry.config is None:
-        raise UnknownEntryError(f"'{entry.name}' of {entry.provider} comes without a config.")
-    return entry.config
 
 
 def no_weights_text(entry: Entry) -> str:
@@ -286,9 +258,9 @@ def _read_index(file: Path, provider: str) -> Index:
         OSError: there is no such file.
         IntegrityError, FormatTooNewError: it holds something else.
     """
-    content = read_json(file, str(file.parent))
-    check_version(content, str(file))
-    conform(content, INDEX, file.name)
+    content = schema.read_json(file, str(file.parent))
+    schema.check_version(content, str(file))
+    schema.conform(content, INDEX, file.name)
     found = {name: _entry(name, row, file, provider) for name, row in content["entries"].items()}
     aliases = {old: (row["to"], row["until"]) for old, row in content.get("aliases", {}).items()}
     for old, (new, _) in aliases.items():
@@ -301,9 +273,11 @@ def _read_index(file: Path, provider: str) -> Index:
 
 def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entry:
     where = f"{file.name}: {name}"
-    check_name(name, where)
-    if row["task"] not in TASKS:
-        raise IntegrityError(f"{where}: task {row['task']!r} must be one of {', '.join(TASKS)}.")
+    schema.check_name(name, where)
+    if row["task"] not in schema.TASKS:
+        raise IntegrityError(
+            f"{where}: task {row['task']!r} must be one of {', '.join(schema.TASKS)}."
+        )
     attributes = {key: value for key, value in row.items() if key not in ("package", "config")}
     attributes["paper_results"] = tuple(row.get("paper_results", ()))
     if "package" in row:
@@ -319,13 +293,13 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
     if "repo_id" in row or "commit" in row:
         commit, digest = row.get("commit", ""), row.get("digest", "")
         pinned = re.fullmatch("[0-9a-f]{40}", commit) and re.fullmatch("[0-9a-f]{64}", digest)
-        if "package" in row or not pinned or not is_repo_id(row.get("repo_id", "")):
+        if "package" in row or not pinned or not schema.is_repo_id(row.get("repo_id", "")):
             raise IntegrityError(
                 f"{where}: a package on the Hub is named by repo_id, commit (40 digits) and digest "
                 "(64), and by no folder."
             )
     base = row.get("config", name)
-    check_name(base, f"{where}: config")
+    schema.check_name(base, f"{where}: config")
     # configs are Python: those beside an index that somebody merely registered are left alone
     config, line = _config(base, file.parent) if provider != str(file) else (None, "")
     attributes.setdefault("summary", line)
@@ -348,8 +322,8 @@ def _config(name: str, folder: Path) -> tuple[Path | None, str]:
 def _measured(folder: Path) -> tuple[dict[str, Any], ...]:
     """Return our results in a package; none if they cannot be read, which loading will report."""
     with suppress(OSError, ZooError):
-        evaluation = read_json(folder / "evaluation.json", folder.name)
-        check_evaluation(evaluation, folder.name)
+        evaluation = schema.read_json(folder / "evaluation.json", folder.name)
+        schema.check_evaluation(evaluation, folder.name)
         return tuple(row for row in evaluation["results"] if row["origin"] == "ours")
     return ()
 

@@ -32,10 +32,9 @@ def list_entries(
 ) -> list[Entry]:
     """Return the entries that pass all filters; known without network unless ``source="hub"``.
 
-    Every filter but ``metric`` is a glob, or several of which one has to match; case is ignored.
-
     Args:
-        pattern: of the names; on the Hub of owner/name, or of the name alone.
+        pattern: of the names; on the Hub of owner/name, or of the name alone. This and the next
+            five are globs, or several of which one has to match; case is ignored.
         exclude: of the names to leave out.
         task, dataset, license, architecture: of those attributes.
         metric: of our own results: ``("regression", "<=", 5)`` or ``"regression<=5"``, with the
@@ -45,7 +44,7 @@ def list_entries(
         sort: ``name`` (2 before 10), or a metric, the best first and those without it last.
 
     Raises:
-        ValueError: ``metric``, ``source`` or ``sort`` is none.
+        ValueError: ``metric``, ``source`` or ``sort`` cannot be understood.
 
     Example:
         >>> [entry.name for entry in list_entries("fomm-*", dataset="voxceleb*", exclude="*flow*")]

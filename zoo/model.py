@@ -192,15 +192,17 @@ def _check_fit(
 ) -> None:
     """Compare names, shapes and kinds of a model's tensors with those of the file."""
     both = {key: (state[key], value) for key, value in wanted.items() if key in state}
-    shapes = {k: (a.shape, b.shape) for k, (a, b) in both.items() if a.shape != b.shape}
-    floats = {k: (a.is_floating_point(), b.is_floating_point()) for k, (a, b) in both.items()}
-    kinds = {k: both[k] for k, (a, b) in floats.items() if a != b}
-    problems = {
+    problems: dict[str, list[str]] = {
         "missing": [key for key in wanted if key not in state],
         "unexpected": [key for key in state if key not in wanted],
-        "shapes": [f"{k}: file {_times(a)}, model {_times(b)}" for k, (a, b) in shapes.items()],
-        "kinds": [f"{k}: file {a.dtype}, model {b.dtype}" for k, (a, b) in kinds.items()],
+        "shapes": [],
+        "kinds": [],
     }
+    for key, (file, own) in both.items():
+        if file.shape != own.shape:
+            problems["shapes"] += [f"{key}: file {_times(file.shape)}, model {_times(own.shape)}"]
+        if file.is_floating_point() != own.is_floating_point():
+            problems["kinds"] += [f"{key}: file {file.dtype}, model {own.dtype}"]
     counts = [
         f"{len(some)} {word} ({'; '.join(some[:3])}{f'; + {len(some) - 3} more' * (len(some) > 3)})"
         for word, some in problems.items()
@@ -216,8 +218,8 @@ def _check_fit(
     )
     if strict or problems["kinds"]:
         raise WeightsMismatchError(f"{text} Nothing was loaded.")
-    told = str(WeightsMismatchError(f"{text} strict=False: the rest stays untrained."))
-    warnings.warn(told, UserWarning, stacklevel=4)
+    told = WeightsMismatchError(f"{text} strict=False: the rest stays untrained.")
+    warnings.warn(str(told), UserWarning, stacklevel=4)
 
 
 def _times(shape: Sequence[int]) -> str:

@@ -69,8 +69,7 @@ def open_package(
         links: files may be links into this folder (the Hub's cache is made of such); no others.
 
     Raises:
-        UnknownEntryError: no such folder.
-        IncompleteEntryError: files are missing.
+        UnknownEntryError, IncompleteEntryError: there is no such folder, or files are missing.
         UnsafeWeightsError: only pickled weights are there.
         FormatTooNewError: written by a later version.
         IntegrityError: anything else is not as it must be.

@@ -61,13 +61,11 @@ def package_run(
         metrics: scores of just these weights, as tools/evaluate.py --json writes them.
         picture: PNG for the card. Without, one of the run's own where its test data are generated;
             photographs may not be anyone's to publish.
-        hardware: what it was trained on; that of this machine without.
-        commit: of this library, that it was trained with; the checkout's own without.
-        repo_id, overwrite: as for ``zoo.save``.
-        **licence: ``license`` and ``license_text`` of ``zoo.save``.
+        hardware, commit: what it was trained on, and this library's; those of now without.
+        repo_id, overwrite, **licence: as for ``zoo.save``.
 
     Raises:
-        ConfigError: the run is not finished, or the scores are none.
+        ConfigError: the run is not finished, or its scores cannot be read.
         ZooError: the package is not fit to be published.
         FileExistsError: something is at ``dest``.
     """
@@ -139,11 +137,7 @@ def _scores(
 ) -> tuple[Sequence[Mapping[str, Any]], datetime]:
     """Return the rows of a metrics.json of these weights, and when they were measured.
 
-    Args:
-        model, cfg: what is published.
-        chosen: its checkpoint.
-        metrics: file of the scores of just these weights, if there is one.
-        changed: the scores of the run itself are those of other weights.
+    ``changed``: the scores of the run itself are those of other weights than ``chosen``.
     """
     file = Path(metrics) if metrics else chosen.parent / "metrics.json"
     if changed and metrics is None and cfg.get("evaluate"):
@@ -177,15 +171,12 @@ def _finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _higher_is_better(node: Mapping[str, Any]) -> bool | None:
-    """Return what the metric says; it may depend on its arguments, and need files to be built."""
-    cls = resolve(node["type"], "evaluate.metrics", "metrics")
-    if hasattr(cls, "higher_is_better"):
-        return bool(cls.higher_is_better)
-    try:
-        return bool(getattr(build(node, "evaluate.metrics"), "higher_is_better", False))
-    except ConfigError:
-        return None
+def _higher_is_better(node: Mapping[str, Any]) -> bool:
+    """Return what the metric says, built if its files are there: it may depend on its arguments."""
+    metric = resolve(node["type"], "evaluate.metrics", "metrics")
+    with suppress(ConfigError):
+        metric = build(node, "evaluate.metrics", "metrics")
+    return bool(metric.higher_is_better)
 
 
 def _definition(node: Mapping[str, Any], extra: Mapping[str, float]) -> str:

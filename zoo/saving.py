@@ -77,11 +77,18 @@ def save(
     other = f"'{name}': built again from its config, the model computes something else (give the "
     own = own.to(memory_format=torch.channels_last)
     _require_same(own, golden, TOLERANCE, f"{other}cfg it was built with)")
-    learned = {key for key, _ in twin.named_parameters()}
+    learned = {key: state[key].numel() for key, _ in twin.named_parameters()}
+    args = architecture["args"].items()
+    parts = {role: node for role, node in args if isinstance(node, Mapping) and "type" in node}
+
+    def part(role: str, node: Mapping[str, Any]) -> dict[str, Any]:
+        count = sum(n for key, n in learned.items() if key.startswith(f"{role}."))
+        return {"type": node["type"], "prefix": f"{role}.", "parameters": count}
+
     stored = {
         "role": "inference",
         "tensors": len(state),
-        "parameters": sum(state[key].numel() for key in learned),
+        "parameters": sum(learned.values()),
         "dtype": "+".join(sorted(floats)),
         "flops": flops,
     }
@@ -89,7 +96,7 @@ def save(
         **{"format": schema.FORMAT, "format_version": schema.FORMAT_VERSION},
         **{"min_library": schema.LIBRARY, "name": name, "task": model.task},
         "architecture": architecture,
-        "components": _components(architecture["args"], {key: state[key] for key in learned}),
+        "components": {role: part(role, node) for role, node in parts.items()},
         "plugins": describe.plugins_in({**architecture["args"], "type": architecture["type"]}),
         "preprocess": preprocess,
         "keypoints": keypoints,
@@ -173,16 +180,3 @@ def _stored(
                 raise PublishRefusedError(f"'{name}': '{key}' is too large for {dtype}.")
         state[key] = value.contiguous().clone()
     return state
-
-
-def _components(args: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return type, key prefix and size of every part of the pipeline."""
-    return {
-        role: {
-            "type": node["type"],
-            "prefix": f"{role}.",
-            "parameters": sum(v.numel() for k, v in state.items() if k.startswith(f"{role}.")),
-        }
-        for role, node in args.items()
-        if isinstance(node, Mapping) and "type" in node
-    }

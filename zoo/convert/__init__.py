@@ -107,7 +107,9 @@ def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any]
         dataset = next((row.dataset for row in rows if row.name == name), None)
         return name, load_config(path), dataset
     row = index.find(str(config))
-    return row.name, load_config(index.config_file(row.name), row.options), row.dataset
+    if row.config is None:
+        raise ConfigError(f"'{row.name}' of {row.provider} comes without a config; give a file.")
+    return row.name, load_config(row.config, row.options), row.dataset
 
 
 def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Path) -> Any:
