@@ -275,6 +275,8 @@ def construct(
     node = {**args, "type": architecture["type"]}
     for type_ in describe.types_in(node):
         _check_component(type_, name, origins)
+    if node["type"].split("/")[0] != "pipelines":
+        raise IntegrityError(f"'{name}': its architecture, {node['type']}, is not a pipeline.")
     own = resolve(node["type"], "architecture").version
     if architecture["version"] != own:
         raise WeightsMismatchError(

@@ -60,8 +60,8 @@ class MotionTransfer(nn.Module):
         joint: bool = False,
     ) -> None:
         super().__init__()
-        conditional = image_critic is not None and image_critic.conditional
-        if conditional != (rasterizer is not None):
+        # a package leaves the critic out, and keeps the rasterizer
+        if image_critic is not None and image_critic.conditional != (rasterizer is not None):
             raise ValueError(
                 "a conditional image_critic sees what the rasterizer draws: give both or neither "
                 "(critics/feature_patch is conditional if num_landmarks is not 0)."
