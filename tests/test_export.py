@@ -21,7 +21,7 @@ from torch import nn
 from components.datasets.puppets import Puppets
 from registry import load_config
 from registry.config import build_model
-from registry.contract import Batch, Landmarks, Outputs
+from registry.contract import Batch, Encoding, Landmarks, Outputs
 from zoo import exporting as module
 from zoo.errors import INCOMPATIBLE, IntegrityError
 from zoo.exporting import ExportError, export, features
@@ -335,7 +335,14 @@ def test_any_module_of_the_encoder_can_be_named():
 
 
 def test_layers_that_work_in_place_do_not_change_the_maps():
-    encoder = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True))
-    maps = features(SimpleNamespace(encoder=nn.Sequential(encoder)), puppets(1), ["0.0"])
-    assert maps["0.0"].min() < 0
-    assert torch.equal(maps["0.0"].relu(), maps["pose"])
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True))
+
+        def forward(self, image):
+            return Encoding(maps=self.net(image))
+
+    maps = features(SimpleNamespace(encoder=Encoder()), puppets(1), ["net.0"])
+    assert maps["net.0"].min() < 0
+    assert torch.equal(maps["net.0"].relu(), maps["pose"])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from components.ops.grid import Grid
 from components.ops.soft_argmax import separable_soft_argmax
-from registry.contract import Landmarks
+from registry.contract import Landmarks, need
 from registry.protocols import Encoder
 from registry.roles import BOTTLENECKS
 
@@ -44,7 +44,8 @@ class SkeletonRegressor(nn.Module):
         self.grid = grid
 
     def forward(self, maps: Tensor) -> Landmarks:
-        return Landmarks(xy=separable_soft_argmax(self.encoder(maps).maps, self.grid))
+        logits = need(self.encoder(maps), "maps")
+        return Landmarks(xy=separable_soft_argmax(logits, self.grid))
 
     def example(self, make: Example) -> tuple[Tensor, ...]:
         return (make.maps(1, stride=1),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,7 @@ class MaskBlend(nn.Module):
             inputs=3, first=first, downs=3, widths=background_widths, outputs=3
         )
         init_xavier(self)
-        nn.init.constant_(self.mask_net.head.bias, mask_bias)
+        nn.init.constant_(cast(Tensor, self.mask_net.head.bias), mask_bias)
         self.residual = residual
 
     def forward(

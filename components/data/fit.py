@@ -38,8 +38,9 @@ def fit_image(
     if inside.size == 0:
         raise ValueError(f"crop={crop} misses the image of {width} x {height} pixels. Move it.")
     if inside.shape[:2] != (h, w):
-        border = [max(n, 0) for n in (-top, bottom - height, -left, right - width)]
-        inside = cv2.copyMakeBorder(inside, *border, cv2.BORDER_CONSTANT)
+        above, below = max(-top, 0), max(bottom - height, 0)
+        before, after = max(-left, 0), max(right - width, 0)
+        inside = cv2.copyMakeBorder(inside, above, below, before, after, cv2.BORDER_CONSTANT)
     # each axis on its own: averaged where it shrinks, interpolated where it grows
     smaller = min(w, image_size), min(h, image_size)
     resized = cv2.resize(inside, smaller, interpolation=cv2.INTER_AREA)

@@ -37,7 +37,8 @@ def dis(target: Array, source: Array) -> Array:
             f"least {SMALLEST} x {SMALLEST} (image_size)."
         )
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (target, source)]
-    estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # Any: the stub asks for an initial flow, which may be None
+    estimator: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flow: Array = estimator.calc(*grey, None) * np.array([2 / width, 2 / height], np.float32)
     return flow
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from components.data.states import StateClips
 from registry.atomic import replacing
+from registry.contract import need
 from registry.loading import Cache, frames_of, to_batch
 
 Array = NDArray[np.float32]
@@ -34,7 +35,7 @@ def load_states(path: Path, fingerprint: str) -> Array | None:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("fingerprint") != fingerprint:
                 return None
-            return file.get_tensor("states")  # type: ignore[no-any-return]
+            return file.get_tensor("states")
     except (OSError, SafetensorError):
         return None
 
@@ -78,7 +79,7 @@ def _read_all(
     total, done = len(numbers), 0
     states = np.empty((0,), np.float32)
     for arrays in frames_of(_Stills(clips.frame_dataset), numbers, IMAGES, cache.workers):
-        found = read(to_batch(arrays, device).driving).float().cpu().numpy()
+        found = read(need(to_batch(arrays, device), "driving")).float().cpu().numpy()
         if not done:  # now K is known
             states = np.empty((total, *found.shape[1:]), np.float32)
         before, done = done, done + len(found)

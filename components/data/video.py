@@ -9,7 +9,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -59,7 +59,7 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
     image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise OSError(_BROKEN.format(path))
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return cast(Frame, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -187,7 +187,7 @@ class VideoReader:
 
 
 def _checksum(frame: Frame) -> int:
-    return zlib.crc32(np.ascontiguousarray(frame[::8]))  # every 8th row tells frames apart
+    return zlib.crc32(np.ascontiguousarray(frame[::8]).data)  # every 8th row tells frames apart
 
 
 def frames_of(path: str | os.PathLike[str]) -> Iterator[Frame]:
@@ -233,7 +233,7 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: floa
     """
     first, frames = _peek(path, frames)
     with replacing(path) as temporary:
-        fourcc = cv2.VideoWriter_fourcc(*"mp4v")
+        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(temporary), fourcc, fps, (first.shape[1], first.shape[0]))
         if not writer.isOpened():
             if not os.access(Path(path).absolute().parent, os.W_OK):
@@ -261,7 +261,8 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float)
                 file.writelines(GifImagePlugin.getheader(image, info={"loop": 0})[0])
             # in 1/100 s: rounded so that the end of each frame is right, not its length
             start, end = (round(100 * n / fps) for n in (number, number + 1))
-            options = {"include_color_table": True, "duration": 10 * (end - start)}
+            options: dict[str, Any] = {"include_color_table": True}
+            options["duration"] = 10 * (end - start)
             file.writelines(GifImagePlugin.getdata(image, **options))
         file.write(b";")  # the end of a GIF
 

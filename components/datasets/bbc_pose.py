@@ -112,7 +112,7 @@ class BBCPose:
                 f"datasets/bbc_pose: no file '{path}'. Unpack bbcpose_extbbcpose_code_1.0.tgz of "
                 "www.robots.ox.ac.uk/~vgg/data/pose into root=, so that it holds code/."
             )
-        return loadmat(path)[name]  # type: ignore[no-any-return]
+        return loadmat(path)[name]
 
     def _path(self, item: int) -> Path:
         path = self.root / str(self._videos[item]) / f"{self._frames[item]}.jpg"

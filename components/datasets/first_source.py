@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,17 +36,17 @@ class FirstSource:
     def __len__(self) -> int:
         return len(self.frame_dataset)
 
-    def clip_ranges(self) -> list[tuple[str, range]]:
+    def clip_ranges(self) -> Sequence[tuple[str, range]]:
         """Return the name of each clip and the numbers of its frames, for `image`."""
-        return self.frame_dataset.clip_ranges()  # type: ignore[no-any-return]
+        return self.frame_dataset.clip_ranges()
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return one frame (H, W, 3)."""
-        return self.frame_dataset.image(index)  # type: ignore[no-any-return]
+        return self.frame_dataset.image(index)
 
     def keypoints(self, index: int) -> NDArray[np.float32] | None:
         """Return the target's keypoints (J, 2), or None."""
-        return self.frame_dataset.keypoints(index)  # type: ignore[no-any-return]
+        return self.frame_dataset.keypoints(index)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return sample `index` of the other data set, its source replaced.

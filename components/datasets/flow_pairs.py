@@ -104,14 +104,16 @@ class FlowPairs:
         """
         clip, t = self._locate(index)
         name, frames = self.clips[clip]
-        possible = [gap for gap in self.gaps if partner(t, len(frames), gap) is not None]
-        gap = possible[rng.integers(len(possible))]
-        number, other = frames[t], frames[partner(t, len(frames), gap)]
+        near = [(gap, partner(t, len(frames), gap)) for gap in self.gaps]
+        possible = [(gap, at) for gap, at in near if at is not None]
+        gap, at = possible[rng.integers(len(possible))]
+        number, other = frames[t], frames[at]
         target, source = self.frame_dataset.image(number), self.frame_dataset.image(other)
         if self._cache is not None:
             flow = self._cache.read(clip, t, gap)
         elif self._flow == "dis":
             flow = shrink(dis(target, source), self.stride)
         else:
-            flow = shrink(self.frame_dataset.flow(number, other), self.stride)
+            exact: Any = self.frame_dataset  # has it: the constructor asked
+            flow = shrink(exact.flow(number, other), self.stride)
         return {"target": target, "source": source, "flow": flow, "name": f"{name}/{t:06d}"}

@@ -101,7 +101,7 @@ class Frames:
 
         clips = (
             clips_of_table(Path(root), annotations, clip_columns)
-            if clip_columns
+            if annotations and clip_columns
             else find_clips(Path(root), strip)
         )
         chosen = [
@@ -143,13 +143,14 @@ class Frames:
         self._cache: list[Array | None] | None = []  # an entry per frame; None: too many frames
         lengths = []
         for clip in clips:
-            length, fitted = 0, []
-            for frame in clip.frames() if clip.one_file else clip.paths:
+            length = 0
+            fitted: list[Array | None] = []
+            for frame in clip.frames() if clip.one_file else [None] * len(clip.paths):
                 length += 1
                 if self._cache is None or len(self._cache) + length > limit:
                     self._cache = None
                 else:
-                    fitted.append(self._fitted(frame) if clip.one_file else None)
+                    fitted.append(None if frame is None else self._fitted(frame))
             if self.pair == "clip" and length == 1:
                 self.skipped_clips.append(clip.name)
                 continue

@@ -91,7 +91,7 @@ class Poses:
             xy = np.concatenate([xy, (xy[:, [a]] + xy[:, [b]]) / 2], axis=1)
             there = np.concatenate([there, there[:, [a]] & there[:, [b]]], axis=1)
         kept = list(keypoint_indices(names, select or names))
-        whole = there[:, kept].all(axis=1)
+        whole: Array = np.logical_and.reduce(there[:, kept], axis=1)
         self.dropped = int((~whole).sum())  # poses with a missing keypoint
         if not whole.any():
             raise ValueError(

@@ -194,8 +194,8 @@ class SimpleH36M:
         mask = read_image(self._file(sequence, position, MASKS, ".png"))[..., :1]
         if self.use_mask:
             image = np.rint(image * (mask / 255)).astype(np.uint8)
-        mask = fit_image(mask[..., 0], self.image_size)[0] > 127
-        return fit_image(image, self.image_size)[0], mask.astype(np.uint8)
+        inside = fit_image(mask[..., 0], self.image_size)[0] > 127
+        return fit_image(image, self.image_size)[0], inside.astype(np.uint8)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return one pair; `rng` draws the source.

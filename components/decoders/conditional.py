@@ -50,7 +50,7 @@ class Conditional(nn.Module):
         self.pose_encoder = pose_encoder
 
     def forward(self, drawn: Tensor, appearance: Appearance | None = None) -> Tensor:
-        x = self.pose_encoder(drawn).maps
+        x = need(self.pose_encoder(drawn), "maps")
         if appearance is not None:
             x = torch.cat((x, need(appearance, "image", "an image encoder")), dim=1)
         return (self.climb(x) + 1) / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,8 @@ class KeypointHourglass(nn.Module):
         )
         with torch.no_grad():
             self.head.weight[num_landmarks:] = 0
-            self.head.bias[num_landmarks:] = torch.eye(2).flatten().repeat(matrices)
+            bias = cast(Tensor, self.head.bias)
+            bias[num_landmarks:] = torch.eye(2).flatten().repeat(matrices)
 
     def forward(self, image: Tensor) -> Encoding:
         return Encoding(maps=self.head(self.hourglass(reduce(image, self.stride))))

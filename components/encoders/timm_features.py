@@ -44,6 +44,9 @@ class TimmFeatures(nn.Module):
 
     fetches_weights = True
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         *,
@@ -56,12 +59,12 @@ class TimmFeatures(nn.Module):
     ) -> None:
         super().__init__()
         self.frozen = frozen
-        self.backbone = load_backbone(name, weights, image_size)
-        self.backbone.requires_grad_(not frozen)
+        backbone: Any = load_backbone(name, weights, image_size)  # Any: timm's attributes
+        self.backbone = backbone.requires_grad_(not frozen)
         for key in ("mean", "std"):
-            value = torch.tensor(self.backbone.pretrained_cfg[key]).view(1, 3, 1, 1)
+            value = torch.tensor(backbone.pretrained_cfg[key]).view(1, 3, 1, 1)
             self.register_buffer(key, value, persistent=False)
-        channels = self.backbone.feature_info.channels()
+        channels = backbone.feature_info.channels()
         self.levels = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         head = conv_norm_relu(width, width, norm="instance")
         self.head = nn.Sequential(*head, nn.Conv2d(width, num_landmarks, 1))
@@ -120,9 +123,10 @@ def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.
             "path of a .safetensors or .pth file, or weights='random' to start from nothing."
         )
     state = timm.models.load_state_dict(str(path))
-    given, source = set(state), {"state_dict": state}
+    given = set(state)
+    options |= {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}
     try:
-        loaded = _create(name, {**options, "pretrained": True, "pretrained_cfg_overlay": source})
+        loaded: Any = _create(name, options)
     except RuntimeError as error:  # a shape differs
         raise ConfigError(f"{path}: not the weights of timm's '{name}': {error}") from error
     # timm loads features without being strict: what is not in the file would stay random

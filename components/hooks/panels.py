@@ -11,7 +11,7 @@ from registry.runner import Hook
 
 
 @HOOKS.register_module("hooks/panels")
-class Panels(Hook):
+class Panels(Hook):  # type: ignore[misc]
     """Write ``panels/<iteration>.png``: source, driving, landmarks, pose, layers, render.
 
     Args:

@@ -17,7 +17,7 @@ from registry.runner import Hook
 
 
 @HOOKS.register_module("hooks/progress")
-class Progress(Hook):
+class Progress(Hook):  # type: ignore[misc]
     """Write ``scalars.jsonl`` and ``log.txt``, print loss and remaining time, feed TensorBoard.
 
     Args:
@@ -29,7 +29,7 @@ class Progress(Hook):
         self.every, self.folder = every, Path(folder)
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
-        self.board = None
+        self.board: Any = None  # a SummaryWriter, where TensorBoard is installed
 
     def before_train(self, runner: Any) -> None:
         """Open the files; a resumed run drops the records after its checkpoint and appends."""

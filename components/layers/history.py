@@ -22,6 +22,9 @@ class History(nn.Module):
         after another
     """
 
+    pool: Tensor
+    filled: Tensor
+
     def __init__(self, *, size: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.register_buffer("pool", torch.zeros(size, *shape))

@@ -62,6 +62,8 @@ class SpadeBlock(nn.Module):
             self.conv_s = spectral_norm(nn.Conv2d(inputs, outputs, 1, bias=False))
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
-        shortcut = x if self.conv_s is None else self.conv_s(self.norm_s(x, maps))
+        shortcut = x
+        if self.norm_s is not None and self.conv_s is not None:
+            shortcut = self.conv_s(self.norm_s(x, maps))
         x = self.conv_0(F.leaky_relu(self.norm_0(x, maps), 0.2))
         return shortcut + self.conv_1(F.leaky_relu(self.norm_1(x, maps), 0.2))

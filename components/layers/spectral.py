@@ -20,6 +20,9 @@ class Spectral(nn.Module):
     Source: factorized sec 4
     """
 
+    u: Tensor
+    v: Tensor
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         rows, columns = weight.flatten(1).shape

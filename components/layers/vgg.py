@@ -35,7 +35,7 @@ CONVS: dict[Backbone, dict[str, tuple[int, int]]] = {
 
 
 def load_weights(
-    source: Path | Literal["torchvision", "random"],
+    source: Path | str,
     convs: Sequence[str],
     width: int,
     backbone: Backbone = "vgg19",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -39,4 +39,5 @@ class Adversarial(nn.Module):
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
         terms = [(at_least_float32(score) - 1).square().mean() for score in scores.generator]
-        return self.weight * sum(terms) / (len(terms) if self.reduction == "mean" else 1)
+        total = cast(Tensor, sum(terms))
+        return self.weight * total / (len(terms) if self.reduction == "mean" else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
@@ -39,4 +39,5 @@ class Critic(nn.Module):
         scores = need(outputs, self.scores, "a pipeline with a prior or a critic, given data.prior")
         real, fake = map(at_least_float32, scores.real), map(at_least_float32, scores.fake)
         terms = [((r - 1).square().mean() + f.square().mean()) / 2 for r, f in zip(real, fake)]
-        return self.weight * sum(terms) / (len(terms) if self.reduction == "mean" else 1)
+        total = cast(Tensor, sum(terms))
+        return self.weight * total / (len(terms) if self.reduction == "mean" else 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -38,4 +39,4 @@ class FeatureMatching(nn.Module):
                 f"features of {len(pairs)} layers; give one weight per layer."
             )
         means = [(at_least_float32(a) - at_least_float32(b)).abs().mean() for a, b in pairs]
-        return sum(weight * mean for weight, mean in zip(self.weights, means))
+        return cast(Tensor, sum(weight * mean for weight, mean in zip(self.weights, means)))

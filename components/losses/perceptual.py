@@ -62,6 +62,12 @@ class Perceptual(nn.Module):
 
     reads = ("render", "batch.target")
 
+    mean: Tensor
+    std: Tensor
+    tap_weights: Tensor | None
+    running: Tensor
+    started: Tensor
+
     def __init__(
         self,
         *,

@@ -27,5 +27,5 @@ class Redraw(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         redrawn = need(outputs, "redrawn", "a reconstruction pipeline with bottleneck_apart=True")
-        difference = at_least_float32(redrawn - outputs.pose_image.detach())
+        difference = at_least_float32(redrawn - need(outputs, "pose_image").detach())
         return self.weight * difference.square().mean()

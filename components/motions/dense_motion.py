@@ -85,7 +85,8 @@ class DenseMotion(nn.Module):
 
     def _draw(self, landmarks: Landmarks, like: Tensor) -> Tensor:
         spread = circular(landmarks.xy, 2 * self.variance)
-        return draw_gaussians(landmarks.xy, spread, *like.shape[-2:], "exponential", self.grid)
+        height, width = like.shape[-2:]
+        return draw_gaussians(landmarks.xy, spread, height, width, "exponential", self.grid)
 
 
 def local_motions(

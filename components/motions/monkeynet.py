@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,8 +70,9 @@ class MonkeyNet(nn.Module):
         )
         self.head = nn.Conv2d(self.hourglass.channels, count + 2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        nn.init.constant_(self.head.bias[:1], 2.0)  # the background first
+        bias = cast(Tensor, self.head.bias)
+        nn.init.zeros_(bias)
+        nn.init.constant_(bias[:1], 2.0)  # the background first
 
     def forward(self, source: Tensor, landmarks: Landmarks, source_landmarks: Landmarks) -> Motion:
         small = source[..., :: self.stride, :: self.stride]
@@ -92,6 +93,6 @@ class MonkeyNet(nn.Module):
 
     def _draw(self, landmarks: Landmarks, like: Tensor) -> Tensor:
         cov = 2 * need(landmarks, "cov", "a bottleneck such as bottlenecks/monkeynet")
-        size = like.shape[-2:]
-        maps = draw_gaussians(landmarks.xy, cov, *size, "exponential", self.grid)
+        height, width = like.shape[-2:]
+        maps = draw_gaussians(landmarks.xy, cov, height, width, "exponential", self.grid)
         return normalise(maps, self.normaliser)

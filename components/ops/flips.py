@@ -14,7 +14,8 @@ def flip_order(count: int, pairs: Sequence[Sequence[int]]) -> list[int]:
     Raises:
         ValueError: a landmark is in two pairs: exchanging twice would not restore the order.
     """
-    order, seen = list(range(count)), set()
+    order = list(range(count))
+    seen: set[int] = set()
     for left, right in pairs:
         if {left, right} & seen or left == right:
             raise ValueError(f"flip pair ({left}, {right}): a landmark may be in one pair only.")

@@ -120,7 +120,8 @@ class Forecast(nn.Module):
         field, path = SHAPES[self.predictor.state][0], []
         for state in states.unbind(dim=1):
             xy, matrix = from_states(state, self.predictor.state)
-            path.append(Landmarks(xy=xy, **{field: matrix}))
+            shape: dict[str, Any] = {field: matrix}
+            path.append(Landmarks(xy=xy, **shape))
         frames = self.image_pipeline.animate(last, path)
         return torch.stack(frames, dim=1).clamp(0, 1)
 

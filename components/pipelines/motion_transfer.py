@@ -150,9 +150,10 @@ class MotionTransfer(nn.Module):
             Batch with driving (B, 3, H, W) -> Outputs with landmarks
             and with source (B, 3, H, W) -> also source_landmarks, motion, deformed, render
         """
+        driving = need(batch, "driving")
         if batch.source is None:
-            return self.predict(batch.driving)
-        landmarks, source_landmarks = self._landmarks(batch.driving), self._landmarks(batch.source)
+            return self.predict(driving)
+        landmarks, source_landmarks = self._landmarks(driving), self._landmarks(batch.source)
         motion = self.motion(batch.source, landmarks, source_landmarks)
         return Outputs(
             landmarks=landmarks,
@@ -188,7 +189,7 @@ class MotionTransfer(nn.Module):
         Shapes:
             (B, 3, H, W), (B, 3, H, W) -> (B, 3, H, W)
         """
-        return self.infer(Batch(source=source, driving=driving)).render
+        return need(self.infer(Batch(source=source, driving=driving)), "render")
 
     @torch.no_grad()
     def animator(
@@ -217,7 +218,7 @@ class MotionTransfer(nn.Module):
                 landmarks = follow(own, landmarks, start, adapt_scale)
             still = repeated((image, own, features), len(frames))
             motion = self.motion(still[0], landmarks, still[1])
-            return self.decoder.decode(still[2], motion)  # type: ignore[no-any-return]
+            return self.decoder.decode(still[2], motion)
 
         return move
 

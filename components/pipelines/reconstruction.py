@@ -150,11 +150,11 @@ class Reconstruction(nn.Module):
             pose.drawn, appearance, source, source_pose
         )  # x^ = Psi(y*, x')
 
-        edges = self.rasterizer.edges()
+        maps, edges = need(pose.encoding, "maps"), self.rasterizer.edges()
         outputs: dict[str, Any] = {
             "landmarks": pose.landmarks,
             "source_landmarks": source_pose.landmarks if source_pose else None,
-            "pose_image": _single(pose.encoding.maps),
+            "pose_image": _single(maps),
             "drawn": pose.drawn,
             "edges": edges if edges is None else edges.to(pose.drawn),
             "render": render,
@@ -166,9 +166,7 @@ class Reconstruction(nn.Module):
             target = need(batch, "target", data)
             outputs["image_critic"] = critic_scores(self.image_critic, render, target)
         if self.reads_prior and batch.poses is not None:
-            outputs |= self._prior_terms(
-                pose.encoding.maps, batch.poses, appearance, driving, source
-            )
+            outputs |= self._prior_terms(maps, batch.poses, appearance, driving, source)
         return Outputs(**outputs)
 
     def _prior_terms(
@@ -219,7 +217,7 @@ class Reconstruction(nn.Module):
         foreground = self.decoder(drawn, appearance)
         if self.compositor is None:
             return foreground, None
-        return self.compositor(foreground, drawn, source, source_pose.drawn)
+        return self.compositor(foreground, drawn, source, need(source_pose, "drawn"))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the trained parameters, one group per player: clipping is per group."""
@@ -253,7 +251,8 @@ class Reconstruction(nn.Module):
             xy = nearer_flip(landmarks.xy, reference.xy, self.flip_pairs)
             landmarks = replace(landmarks, xy=xy)
             drawn = self.rasterizer(landmarks)
-        return Outputs(landmarks=landmarks, pose_image=_single(pose.encoding.maps), drawn=drawn)
+        pose_image = _single(need(pose.encoding, "maps"))
+        return Outputs(landmarks=landmarks, pose_image=pose_image, drawn=drawn)
 
     @torch.no_grad()
     def compose(self, source: Tensor, drawn: Tensor) -> Outputs:
@@ -275,12 +274,15 @@ class Reconstruction(nn.Module):
             Batch with driving (B, 3, H, W) -> Outputs with landmarks, drawn
             and with source (B, 3, H, W) -> also render, layers
         """
-        found = self.predict(batch.driving)
+        found = self.predict(need(batch, "driving"))
         if batch.source is None:
             return found
-        drawn = found.drawn if self.through_bottleneck else found.pose_image
-        composed = self.compose(batch.source, drawn)
+        composed = self.compose(batch.source, self._decoded(found))
         return replace(found, render=composed.render, layers=composed.layers)
+
+    def _decoded(self, found: Outputs) -> Tensor:
+        """Return what the decoder sees of predicted landmarks."""
+        return need(found, "drawn" if self.through_bottleneck else "pose_image")
 
     def edit(self, image: Tensor, landmarks: Landmarks) -> Tensor:
         """Redraw ``image`` with its landmarks moved to ``landmarks``; they keep the image's shapes.
@@ -290,7 +292,7 @@ class Reconstruction(nn.Module):
         Source: keypointgan sec 5.6; keypointgan fig 12
         """
         if landmarks.cov is None:
-            landmarks = replace(landmarks, cov=self.predict(image).landmarks.cov)
+            landmarks = replace(landmarks, cov=need(self.predict(image), "landmarks").cov)
         return self.animate(image, [landmarks])[0]
 
     @torch.no_grad()
@@ -312,7 +314,7 @@ class Reconstruction(nn.Module):
             (B, 3, H, W), (B, 3, H, W) -> (B, 3, H, W)
         Source: keypointgan sec 5.6; keypointgan fig 11
         """
-        return self.infer(Batch(source=source, driving=driving)).render
+        return need(self.infer(Batch(source=source, driving=driving)), "render")
 
     @torch.no_grad()
     def animator(
@@ -338,9 +340,11 @@ class Reconstruction(nn.Module):
         @torch.no_grad()
         def move(frames: Tensor) -> Tensor:
             found = self.predict(frames)
-            drawn = found.drawn if self.through_bottleneck else found.pose_image
-            if start is not None:
-                drawn = self.rasterizer(follow(own, found.landmarks, start, adapt_scale))
+            if start is not None and own is not None:
+                now = need(found, "landmarks")
+                drawn = self.rasterizer(follow(own, now, start, adapt_scale))
+            else:
+                drawn = self._decoded(found)
             still = repeated((appearance, image, pose), len(frames))
             return self._render(drawn, *still)[0]
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from registry.contract import CriticScores, Judgement
+from registry.protocols import Critic
 
 
-def frozen_call(module: nn.Module, *args: Any) -> Any:
+def frozen_call(module: Callable[..., Any], *args: Any) -> Any:
     """Call ``module`` so that gradients pass through it to its inputs but not to its weights.
 
     Buffers (batch statistics, spectral-norm vectors) are updated as in an ordinary call.
+
+    Args:
+        module: an nn.Module, whatever the protocol of its slot shows of that.
+        args: its inputs.
     """
     if not torch.is_grad_enabled():  # nothing to hide; and torch.jit.trace needs a plain call
         return module(*args)
-    return functional_call(module, {k: p.detach() for k, p in module.named_parameters()}, args)
+    net = cast(nn.Module, module)
+    return functional_call(net, {k: p.detach() for k, p in net.named_parameters()}, args)
 
 
 def critic_scores(
-    critic: nn.Module,
+    critic: Critic,
     fake: Tensor,
     real: Tensor,
     *condition: Tensor,

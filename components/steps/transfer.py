@@ -13,7 +13,7 @@ from torch import Tensor
 from components.ops.affine import inverse, product
 from components.ops.grid import at_least_float32
 from components.ops.states import to_states
-from registry.contract import Landmarks
+from registry.contract import Landmarks, need
 
 LEAST_AREA = 1e-3  # of a hull, where the image has 4: a thinner one says nothing about size
 
@@ -46,10 +46,10 @@ def follow(
     cov = affine = None
     if driving.cov is not None:
         change = product(_factor(driving), inverse(_factor(initial)))
-        cov = product(product(change, at_least_float32(source.cov)), change.mT)
+        cov = product(product(change, at_least_float32(need(source, "cov"))), change.mT)
     if driving.affine is not None:
         parts = (driving, initial, source)
-        after, before, own = (at_least_float32(part.affine) for part in parts)
+        after, before, own = (at_least_float32(need(part, "affine")) for part in parts)
         affine = product(product(after, inverse(before)), own)
     xy = start + scale * (now - since)
     return Landmarks(xy=xy, cov=cov, affine=affine, score=driving.score)
@@ -63,7 +63,7 @@ def _hull_area(xy: Tensor) -> float:
 
 def _factor(landmarks: Landmarks) -> Tensor:
     """Return the lower Cholesky factors of the covariances."""
-    l11, l21, l22 = to_states(landmarks.xy, landmarks.cov)[..., 2:].unbind(-1)
+    l11, l21, l22 = to_states(landmarks.xy, need(landmarks, "cov"))[..., 2:].unbind(-1)
     rows = (l11, torch.zeros_like(l11), l21, l22)
     return torch.stack(rows, dim=-1).unflatten(-1, (2, 2))
 
@@ -96,7 +96,7 @@ def repeated(one: Any, times: int) -> Any:
         return type(one)(repeated(part, times) for part in one)
     if isinstance(one, Mapping):
         return {name: repeated(part, times) for name, part in one.items()}
-    if is_dataclass(one):
+    if is_dataclass(one) and not isinstance(one, type):
         parts = {f.name: repeated(getattr(one, f.name), times) for f in fields(one)}
-        return type(one)(**parts)  # type: ignore[operator]
+        return type(one)(**parts)
     return one

@@ -63,9 +63,10 @@ def warp_driving(batch: Batch, spline: Spline) -> Batch:
 
     Flow and a second view of the driving image, which no longer belong to it, are left out.
     """
-    grid = spline.grid(*batch.driving.shape[-2:])
-    same = batch.target is batch.driving
-    changed: dict[str, Any] = {"driving": warp(batch.driving, grid, padding="border")}
+    driving = need(batch, "driving", "the training dataset (data.train)")
+    grid = spline.grid(*driving.shape[-2:])
+    same = batch.target is driving
+    changed: dict[str, Any] = {"driving": warp(driving, grid, padding="border")}
     if batch.target is not None:
         changed["target"] = (
             changed["driving"] if same else warp(batch.target, grid, padding="border")
