@@ -248,6 +248,10 @@ def test_learned_edges_are_on_the_card(folder, limbs):
 def test_learned_edges_are_in_the_overlay_and_beside_the_table(folder, limbs):
     import cv2
 
+    from components.data.annotations import read_coco
+
+    coco = read_coco(folder / "found/images_landmarks.json")
+    assert [list(edge) for edge in coco.edges] == limbs
     picture = cv2.imread(str(folder / "found/images_landmarks/grey.png"))
     table = (folder / "found/images_landmarks.csv").read_text().splitlines()
     rows = [line for line in table if not line.startswith("#")]
