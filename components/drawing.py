@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -12,6 +12,10 @@ from torch import Tensor
 
 from components.ops.grid import to_pixels
 from registry.atomic import replacing
+from registry.loading import frames_of, to_batch
+
+if TYPE_CHECKING:
+    from registry.job import Job
 
 
 def colours(count: int) -> np.ndarray:
@@ -123,6 +127,38 @@ def forecast_pictures(frames: Tensor, predicted: Tensor) -> Iterator[np.ndarray]
         edge = (3, 3, 3, 3, cv2.BORDER_CONSTANT)
         pair = [cv2.copyMakeBorder(true, *edge, value=(90, 90, 90))]
         yield np.concatenate([*pair, cv2.copyMakeBorder(shown, *edge, value=colour)], axis=1)
+
+
+def held_out(job: Job, frames: int = 48) -> Iterator[np.ndarray]:
+    """Yield the first test frames with their landmarks and the last test picture in their pose.
+
+    Of a pipeline that forecasts: the first clips with their forecasts.
+
+    Args:
+        job: a finished run.
+        frames: show this many.
+    """
+    dataset: Any = job.datasets("test")
+    pipeline: Any = job.evaluated()
+    device = next(pipeline.parameters()).device
+    if hasattr(pipeline, "forecast"):
+        for arrays in frames_of(dataset, range(min(4, len(dataset))), batch_size=1):
+            batch: Any = to_batch(arrays, device)
+            yield from forecast_pictures(batch.frames[0], pipeline.infer(batch).frames[0])
+        return
+    last: Any = to_batch(next(iter(frames_of(dataset, [len(dataset) - 1], batch_size=1))), device)
+    moves = hasattr(pipeline, "animator") and last.source is not None
+    move = pipeline.animator(last.source[0]) if moves else None
+    for arrays in frames_of(dataset, range(min(frames, len(dataset))), batch_size=16):
+        images: Any = to_batch(arrays, device).driving
+        points = pipeline.predict(images).landmarks.xy
+        scale = max(1, 256 // images.shape[-1])
+        pictures = [overlay(*two, pipeline.limbs(), scale) for two in zip(images, points)]
+        if move is not None:
+            others = [enlarge(image, scale) for image in move(images)]
+            still = enlarge(last.source[0], scale)
+            pictures = [np.hstack((still, *both)) for both in zip(pictures, others)]
+        yield from pictures
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -2,7 +2,8 @@
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.027
 (recalled, not checked).
-Data: data/bair/train and test, an mp4 of 30 frames per sequence.
+Data: data/bair_mp4/train and test, an mp4 of 30 frames per sequence, as the authors' own release
+of the set has it; factorized_bair.py reads pictures in data/bair.
 Iterations: 20 epochs over 42 880 training videos; that number is from memory, none of our sources
 has it.
 Hardware: not published; a GPU. The official batch of 36 is that of all GPUs together,
@@ -43,9 +44,9 @@ losses = dict(
     critic=dict(type="losses/critic", scores="image_critic", weight=2.0),
 )
 data = dict(
-    train=dict(type="datasets/video_folder", root="data/bair", split="train",
+    train=dict(type="datasets/video_folder", root="data/bair_mp4", split="train",
                image_size=image_size),
-    test=dict(type="datasets/video_folder", root="data/bair", split="test",
+    test=dict(type="datasets/video_folder", root="data/bair_mp4", split="test",
               image_size=image_size, pair="first"),
     transforms=[
         dict(type="transforms/flip_pair"),

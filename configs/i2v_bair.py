@@ -43,9 +43,9 @@ model = dict(
 losses = dict(state=dict(type="losses/state", distance="l1"))
 data = dict(
     train=dict(type="datasets/clips", length=30, frame_dataset=dict(
-        type="datasets/video_folder", root="data/bair", split="train", image_size=image_size)),
+        type="datasets/video_folder", root="data/bair_mp4", split="train", image_size=image_size)),
     test=dict(type="datasets/clips", length=30, frame_dataset=dict(
-        type="datasets/video_folder", root="data/bair", split="test", image_size=image_size)),
+        type="datasets/video_folder", root="data/bair_mp4", split="test", image_size=image_size)),
     workers=8,
 )
 train = dict(

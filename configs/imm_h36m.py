@@ -1,7 +1,7 @@
 """IMM on Human3.6M; the architecture and losses as published, the data as for KeypointGAN.
 
 Paper: Jakab, Gupta et al., Unsupervised Learning of Object Landmarks through Conditional Image
-Generation, NeurIPS 2018; KeypointGAN, table 2, prints 19.12 px over 32 joints.
+Generation, NeurIPS 2018; KeypointGAN, table 2, prints 19.12 px over 17 of the 32 joints.
 Data: frames and annotations in data/h36m_full as for keypointgan_h36m_full.py, and the joints of
 the training frames, for the regressor, in data/h36m_full/train.json.
 The loss needs Larsson et al.'s VGG16, trained on colourisation, see imm_celeba.py. Frames are not

@@ -5,7 +5,7 @@ CVPR 2020, table 4: 3.54 % of the image side (`macro` here). No source image and
 bottleneck, but a second cycle and an image critic.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Chosen here, not published: the regressor learns as in keypointgan_h36m.py and only reads the
-points off, the first cycle is perceptual, all weights are 10, 400 000 iterations. One GPU.
+points off, a perceptual first cycle, weights of 10, a pool of 50 for D_X too, 400 000 steps. 1 GPU.
 """
 
 # fmt: off
@@ -42,7 +42,7 @@ model = dict(
     prior=dict(
         type="priors/unpaired_poses", image_size=image_size, history=50,
         critic=dict(type="critics/multiscale_patch", width=critic_width, scales=3)),
-    prior_image_critic=dict(
+    prior_image_history=50, prior_image_side=image_size, prior_image_critic=dict(
         type="critics/conditional_image", width=image_critic_width, image_size=image_size,
         conditional=False),
     prior_cycle=True,

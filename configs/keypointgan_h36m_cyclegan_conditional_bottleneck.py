@@ -4,7 +4,7 @@ Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Un
 CVPR 2020, table 4: 2.86 % of the image side (`macro` here). KeypointGAN with the second cycle and
 the conditional image critic of supplement F.3.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
-Chosen here, not published: both weights are 10, the cycle is L1, 400 000 iterations. One GPU.
+Chosen here, not published: weights of 10, a pool of 50 for D_X too, L1 cycle, 400 000 steps. 1 GPU.
 """
 
 # fmt: off
@@ -42,7 +42,7 @@ model = dict(
     prior=dict(
         type="priors/unpaired_poses", image_size=image_size, history=50,
         critic=dict(type="critics/multiscale_patch", width=critic_width, scales=3)),
-    prior_image_critic=dict(
+    prior_image_history=50, prior_image_side=image_size, prior_image_critic=dict(
         type="critics/conditional_image", width=image_critic_width, image_size=image_size),
     prior_cycle=True,
 )

@@ -4,7 +4,7 @@ Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Un
 CVPR 2020, supplement F.3 and figure 21. It says that second cycle and critic hurt, and reports no
 number for the critic alone; table 4 has 2.86 % for both and 2.73 % for neither.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
-Chosen here, not published: its weight is 10, 400 000 iterations. One GPU.
+Chosen here, not published: its weight is 10, its pool of 50 as of D_Y, 400 000 steps. One GPU.
 """
 
 # fmt: off
@@ -42,7 +42,7 @@ model = dict(
     prior=dict(
         type="priors/unpaired_poses", image_size=image_size, history=50,
         critic=dict(type="critics/multiscale_patch", width=critic_width, scales=3)),
-    prior_image_critic=dict(
+    prior_image_history=50, prior_image_side=image_size, prior_image_critic=dict(
         type="critics/conditional_image", width=image_critic_width, image_size=image_size),
 )
 losses = dict(

@@ -2,7 +2,8 @@
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
 It reports an L1 of 0.025 for reconstruction from the first frame (recalled, not checked).
-Data: the BAIR clips in data/bair/{train,test}, one film strip, video or folder of frames each.
+Data: as in fomm_bair.py: data/bair_mp4/{train,test}, one video (or film strip, or folder of
+frames) each.
 15 epochs of 42 880 clips (that number is from memory, none of our sources has it). Unlike on other
 data, drawn landmarks are normalised by their sum, and the moved source is compared with the
 target, too.
@@ -43,9 +44,9 @@ losses = dict(
 )
 data = dict(
     train=dict(
-        type="datasets/video_folder", root="data/bair", split="train", image_size=image_size),
+        type="datasets/video_folder", root="data/bair_mp4", split="train", image_size=image_size),
     test=dict(
-        type="datasets/video_folder", root="data/bair", split="test", pair="first",
+        type="datasets/video_folder", root="data/bair_mp4", split="test", pair="first",
         image_size=image_size),
     transforms=[dict(type="transforms/flip_pair")],
     workers=8,

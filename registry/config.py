@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -17,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from mmengine.config import Config
 
-from registry import plugins
+from registry import origins, plugins
 from registry.build import arguments_of, build, check_arguments, resolve
 from registry.errors import ConfigError, did_you_mean
 
@@ -64,7 +65,8 @@ class Train:
             a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate.
         ema: decay of the averaged weights, which are then the ones evaluated; None for none.
         init: part of the pipeline -> config whose trained weights it starts from
-            (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there.
+            (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there;
+            ``"config:part"`` where the part has another name there.
         amp: autocast to bfloat16.
         compile: compile the pipeline with torch.compile.
         sync_batch_norm: batch norm over the batches of all processes, as FOMM's; needs several
@@ -135,39 +137,74 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> d
             changes every place that uses the number; a dict as value replaces a whole component.
 
     Returns:
-        Plain dicts, lists and numbers: the resolved config.
+        Plain dicts, lists and numbers: the resolved config. ``origins`` holds the resolved configs
+        that ``train.init`` starts from, by name; registry/origins.py says which options reach them.
 
     Raises:
         ConfigError: no such file, an unknown key, a key left over from another ``type``.
     """
-    path, options = Path(path), dict(options or {})
+    path = Path(path)
     if not path.is_file():
         near = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise ConfigError(f"no config '{path}'.{did_you_mean(str(path), near)}")
-    plain = {key: options.pop(key) for key in list(options) if "." not in key}
+    return _resolved(path, dict(options or {}), str(path))
+
+
+def _resolved(
+    source: Path | Mapping[str, Any], options: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Return the config of a file, or a saved one, with the options and with its origins."""
+    cfg = _read(source, {key: value for key, value in options.items() if "." not in key})
+    folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
+    saved = cfg.pop("origins", {}) if folder is None else {}
+    plugins.import_local(cfg.get("plugins", []))
+    for key, value in options.items():
+        if "." in key:
+            _override(cfg, key, value)
+    validate(cfg, where)
+    found = {}
+    for name in origins.names(cfg):
+        origin = folder / f"{name}.py" if folder else saved.get(name)
+        if origin is None or (isinstance(origin, Path) and not origin.is_file()):
+            continue  # trained elsewhere: its folder is enough
+        before, first = (_read(source, {}), _read(origin, {})) if options else ({}, {})
+        shared = origins.shared_options(options, before, name, first)
+        try:
+            found[name] = _resolved(origin, shared, f"origins.{name}")
+        except ConfigError as error:
+            raise ConfigError(f"train.init: {name}, which comes first: {error}") from error
+        if options:
+            origins.require_agreement(before, cfg, name, first, found[name])
+    return {**cfg, "origins": found} if found else cfg
+
+
+def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """Return a config as its file has it, but for the plain numbers given, with lists as in JSON.
+
+    Raises:
+        ConfigError: the file cannot be read or holds no config.
+    """
+    if isinstance(source, Mapping):
+        return deepcopy(dict(source))
+    if source.suffix == ".json" and plain:
+        raise ConfigError(
+            f"{source} is a resolved config: '{next(iter(plain))}' no longer decides anything "
+            "there. Override the .py config, or the full key (model.encoder.width)."
+        )
     try:
-        if path.suffix == ".json":
-            cfg = json.loads(path.read_text())
+        if source.suffix == ".json":
+            cfg = json.loads(source.read_text())
         else:
             # the same lists that config.json will give
             cfg = json.loads(
-                json.dumps(Config.fromstring(_with_numbers(path, plain), ".py").to_dict())
+                json.dumps(Config.fromstring(_with_numbers(source, plain), ".py").to_dict())
             )
     except ConfigError:
         raise
     except Exception as error:  # a config is a program: anything may go wrong in it
-        raise ConfigError(f"{path}: {type(error).__name__}: {error}") from error
-    if path.suffix == ".json" and plain:
-        raise ConfigError(
-            f"{path} is a resolved config: '{next(iter(plain))}' no longer decides anything there. "
-            "Override the .py config, or the full key (model.encoder.width)."
-        )
+        raise ConfigError(f"{source}: {type(error).__name__}: {error}") from error
     if not isinstance(cfg, dict):
-        raise ConfigError(f"{path} holds no sections; it is not a config.")
-    plugins.import_local(cfg.get("plugins", []))
-    for key, value in options.items():
-        _override(cfg, key, value)
-    validate(cfg, str(path))
+        raise ConfigError(f"{source} holds no sections; it is not a config.")
     return cfg
 
 

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import get_rank
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
-from registry import checkpoint
+from registry import checkpoint, origins
 from registry.atomic import replacing
 from registry.build import build
 from registry.config import Data, Train, build_model, section
 from registry.errors import ConfigError
-from registry.evaluation import build_metrics, require_fit
+from registry.evaluation import build_metrics, evaluate, require_fit, write_metrics
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
@@ -54,6 +55,33 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], *, whole_run: boo
 
     a, b = (json.loads(json.dumps(essential(cfg))) for cfg in (old, new))
     return next((key for key in a if a[key] != b[key]), None)
+
+
+def untrained(cfg: Mapping[str, Any], work_dir: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
+    """Yield name, folder and config of what ``train.init`` starts from and is not trained yet.
+
+    Args:
+        cfg: resolved config; an origin that it does not hold (``origins``) must be trained already.
+        work_dir: of its run; the folders of the origins lie beside it.
+
+    Raises:
+        ConfigError: a folder holds a run of other settings.
+    """
+    for name in origins.names(cfg):
+        folder, wanted = work_dir.parent / name, cfg.get("origins", {}).get(name)
+        if wanted is None:
+            continue
+        saved, last = folder / "config.json", folder / "last.pth"
+        before = json.loads(saved.read_text()) if saved.is_file() else wanted
+        if changed := difference(before, wanted, whole_run=True):
+            raise ConfigError(
+                f"train.init: {folder} was trained with another {changed} than this run asks for. "
+                "Move that folder away, or use a --work-dir in another one."
+            )
+        if not last.is_file() or (
+            checkpoint.load(last)["iteration"] != wanted["train"]["iterations"]
+        ):
+            yield name, folder, wanted
 
 
 class Job:
@@ -111,6 +139,19 @@ class Job:
     def evaluated(self) -> nn.Module:
         """Return the pipeline whose weights count: the averaged one where there is one."""
         return self.ema.module if self.ema is not None else self.trainee.pipeline
+
+    def score(self) -> list[dict[str, Any]]:
+        """Evaluate the last weights and write ``metrics.json``.
+
+        Returns:
+            The rows, see :func:`registry.evaluation.evaluate`; none without ``evaluate`` section,
+            nor in the further processes of a distributed run.
+        """
+        if get_rank() != 0 or not self.cfg.get("evaluate"):
+            return []
+        rows = evaluate(self.evaluated(), self.cfg, selection="last", datasets=self.datasets)
+        write_metrics(rows, self.work_dir / "metrics.json")
+        return rows
 
     def set_lr(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
         """Set every group's rate for this iteration: a function of the iteration alone."""

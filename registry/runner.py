@@ -27,9 +27,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registry import checkpoint
 from registry.build import build
-from registry.config import Train
+from registry.config import Train, section
 from registry.errors import ConfigError
-from registry.job import Job, save_config
+from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
 from registry.loading import Cache, train_loader
 from registry.trainee import Stepper
@@ -160,7 +160,15 @@ def train(
             "--work-dir, or move it away."
         )
     found = last if resume == "auto" else resume and Path(resume)
-    job = Job(cfg, work_dir, found if found and (resume != "auto" or last.is_file()) else None)
+    start = found if found and (resume != "auto" or last.is_file()) else None
+    every, folder = section(cfg, "train").log_every, str(work_dir)
+    progress = build({"type": "hooks/progress", "every": every, "folder": folder}, "train")
+    if start is None:
+        for name, beside, origin in untrained(cfg, work_dir):
+            if rank == 0:
+                progress.say(f"train.init: {name} comes first")
+            train(origin, beside, resume="auto", launcher=launcher)
+    job = Job(cfg, work_dir, start)
     settings = job.settings
     cuda = torch.cuda.is_available()
     job.trainee.to(torch.device("cuda", torch.cuda.current_device()) if cuda else "cpu")
@@ -169,9 +177,7 @@ def train(
         job.ema = AveragedModel(job.trainee.pipeline, multi_avg_fn=average)
     if settings.compile:
         job.trainee.pipeline.compile()
-    job.progress = build(
-        {"type": "hooks/progress", "every": settings.log_every, "folder": str(work_dir)}, "train"
-    )
+    job.progress = progress
     prepare(job, rank, ranks)
     loader = train_loader(
         job.datasets,

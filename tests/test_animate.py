@@ -21,7 +21,6 @@ from components.steps.transfer import follow, pose_distance, repeated
 from registry import build, checkpoint, load_config
 from registry.contract import Encoding, Landmarks, Pose
 from registry.job import load_pipeline
-from tests.golden_file import Golden
 from tests.runs import CONFIG as RECONSTRUCTION
 from tests.runs import ROOT, write_config
 from zoo import saving
@@ -69,20 +68,6 @@ def tensor(frames: list[np.ndarray]) -> torch.Tensor:
 
 
 # landmarks
-
-
-def test_relative_motion_is_that_of_the_official_code():
-    golden = Golden("fomm_operators")
-
-    def landmarks(suffix: str, image: int) -> Landmarks:
-        points, maps = golden[f"input/points{suffix}"], golden[f"input/jacobians{suffix}"]
-        return Landmarks(xy=points[image : image + 1], affine=maps[image : image + 1])
-
-    source, driving, initial = landmarks("", 0), landmarks("2", 1), landmarks("2", 0)
-    for scaled, name in ((False, "relative"), (True, "relative_scaled")):
-        found = follow(source, driving, initial, adapt_scale=scaled)
-        golden.check(f"transfer/{name}_value", found.xy)
-        golden.check(f"transfer/{name}_jacobian", found.affine)
 
 
 def test_relative_motion_by_hand():

@@ -17,6 +17,8 @@ from safetensors import safe_open
 
 from components.layers import vgg
 from components.layers.vgg import load_weights
+from components.ops.antialias import reduce
+from registry import build
 from registry.contract import Batch, Outputs
 from registry.errors import ConfigError
 from tests import test_golden_factorized as of_factorized
@@ -25,7 +27,7 @@ from tests import test_golden_keypointgan as of_keypointgan
 from tests import test_golden_monkeynet as of_monkeynet
 from tests.golden_file import GOLDEN, Golden
 from tests.test_golden_fomm import model_of, states
-from zoo.convert import SOURCES, convert, factorized, fomm, keypointgan, load
+from zoo.convert import SOURCES, convert, factorized, fomm, keypointgan, load, monkeynet
 from zoo.errors import PublishRefusedError, UnknownEntryError
 from zoo.model import load as load_package
 
@@ -464,3 +466,64 @@ def test_files_that_are_not_the_vgg16(layers, tmp_path, monkeypatch):
     del layers["conv1_1"]
     monkeypatch.setitem(sys.modules, "h5py", FakeH5py(layers))
     assert "is not the release's vgg16.caffemodel.h5: 'conv1_1'" in refused()
+
+
+def critic(scales: int, **options: object) -> torch.nn.Module:
+    torch.manual_seed(scales)
+    node = dict(type="critics/feature_patch", widths=(4, 6), scales=scales, **options)
+    return build(node, "critic", "critics")
+
+
+@pytest.mark.parametrize("spectral", [False, True])
+def test_a_critic_of_fomm_at_three_scales(golden, spectral):
+    """Each scale has the official names of a single critic, and what it says of a smaller image."""
+    singles = [critic(1, spectral=spectral).eval() for _ in range(3)]
+    official = {}
+    for scale, single in zip(("1", "0-5", "0-25"), singles):
+        for key, value in single.state_dict().items():
+            name = re.sub(r"^(conv|norm)s\.(\d)", r"down_blocks.\2.\1", key)
+            name = re.sub(r"^last", "conv", name)
+            name = name.replace("parametrizations.weight.original", "weight_orig")
+            name = re.sub(r"parametrizations\.weight\.0\.(u|v)", r"weight_\1", name)
+            official[f"discs.{scale}.{name}"] = value
+    assert ("discs.0-5.down_blocks.1.conv.weight_u" in official) == spectral
+    converted = fomm.convert({**states(golden), "discriminator": official})
+    prefix = "image_critic."
+    own = {k.removeprefix(prefix): v for k, v in converted.items() if k.startswith(prefix)}
+    whole = critic(3, spectral=spectral).eval()
+    whole.load_state_dict(own)
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    found = whole(image)
+    wanted = [single(reduce(image, 2**i)) for i, single in enumerate(singles)]
+    assert len(found.scores) == 3
+    assert all(torch.equal(a, b.scores[0]) for a, b in zip(found.scores, wanted))
+    features = [feature for judgement in wanted for feature in judgement.features]
+    assert len(found.features) == len(features) == 6
+    assert all(map(torch.equal, found.features, features))
+
+
+def test_a_critic_of_fomm_at_another_scale(golden):
+    other = {f"discs.0-3.{key}": value for key, value in critic(1).state_dict().items()}
+    other = {key.replace("last", "conv"): value for key, value in other.items() if "last" in key}
+    with pytest.raises(ConfigError) as caught:
+        fomm.convert({**states(golden), "discriminator": other})
+    assert str(caught.value) == ("discriminator: scale 0.3; known are 1, 0.5, 0.25 and so on.")
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_other_numbers_of_group_blocks_of_monkeynet(count):
+    golden = Golden("monkeynet_forward")
+    networks = {name: golden.weights(name) for name in of_monkeynet.NETWORKS}
+    generator, place = networks["generator"], "dense_motion_module.group_blocks."
+    first = {k.removeprefix(f"{place}0."): v for k, v in generator.items() if f"{place}0." in k}
+    generator = {key: value for key, value in generator.items() if place not in key}
+    for i in range(count):
+        generator |= {f"{place}{i}.{key}": value + i for key, value in first.items()}
+    model = of_monkeynet.model_of()
+    model["motion"]["group_blocks"] = count
+    pipeline = build(model)
+    pipeline.load_state_dict(monkeynet.convert({**networks, "generator": generator}))
+    convs = [block[0].weight for block in pipeline.motion.groups]
+    assert len(convs) == count
+    for i, weight in enumerate(convs):
+        assert torch.equal(weight, first["conv.weight"][:, :, 0] + i)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 
 from components.layers.history import History
 from components.steps.adversarial import critic_scores, frozen_call
-from registry import build
+from registry import ConfigError, build
 from registry.contract import Judgement
 
 STEPS = 20
@@ -163,3 +164,63 @@ def test_history_is_part_of_the_state():
     a = history(torch.ones(3, 1, 2, 2))
     torch.manual_seed(1)
     assert torch.equal(a, twin(torch.ones(3, 1, 2, 2)))
+
+
+class Sum(torch.nn.Module):
+    """A critic whose score shows what it was given: image + 100 * condition."""
+
+    def forward(self, image: torch.Tensor, condition: torch.Tensor) -> Judgement:
+        return Judgement(scores=(image + 100 * condition,))
+
+
+def test_a_replayed_fake_keeps_its_condition():
+    torch.manual_seed(0)
+    history, seen = History(size=4, shape=(2, 1, 1)), []
+    for step in range(1, 9):
+        fake = torch.arange(4.0).view(4, 1, 1, 1) + 4 * step  # its condition is the same number
+        scores = critic_scores(Sum(), fake, -fake, fake, replay=history)
+        assert torch.equal(scores.generator[0], 101 * fake)
+        assert torch.equal(scores.real[0], 99 * fake)
+        old = scores.fake[0] / 101
+        assert torch.equal(old, old.round())
+        seen += old[old < 4 * step].tolist()
+    assert seen  # some were replayed
+    assert len(set(seen)) == len(seen)  # each once at most
+
+
+def test_the_image_critic_of_prior_poses_has_a_pool():
+    stem = dict(type="encoders/stem", takes="pose_image", out_channels=4, width=2)
+    node = dict(
+        type="pipelines/reconstruction",
+        encoder=dict(type="encoders/image_to_skeleton", width=2),
+        bottleneck=dict(type="bottlenecks/skeleton_regressor", encoder=stem),
+        rasterizer=dict(type="rasterizers/skeleton", edges=((0, 1), (2, 3)), image_size=64),
+        appearance_encoder=dict(type="encoders/stem", width=2, out_channels=16),
+        decoder=dict(
+            type="decoders/conditional",
+            pose_encoder=dict(stem, out_channels=16),
+            appearance_channels=16,
+            width=2,
+        ),
+        prior_image_critic=dict(type="critics/conditional_image", width=2, image_size=64),
+    )
+    from registry.contract import Batch
+
+    random = torch.Generator().manual_seed(0)
+    image, poses = torch.rand(2, 3, 64, 64, generator=random), torch.rand(2, 4, 2, generator=random)
+    batch = Batch(source=image, driving=image, target=image, poses=poses)
+    outputs = []
+    for extra in ({}, {"prior_image_history": 4, "prior_image_side": 64}):
+        torch.manual_seed(0)
+        pipeline = build({**node, **extra})
+        outputs.append([pipeline(batch).image_critic.fake[0] for _ in range(4)])
+    assert pipeline.prior_image_history.pool.shape == (4, 6, 64, 64)
+    assert int(pipeline.prior_image_history.filled) == 4
+    assert torch.equal(pipeline.prior_image_history.pool[:2, 3:], image)
+    # the first two batches fill it and go through as they are
+    assert all(map(torch.equal, outputs[0][:2], outputs[1][:2]))
+    assert build(node).prior_image_history is None
+    with pytest.raises(
+        ConfigError, match="prior_image_history keeps images: give prior_image_side"
+    ):
+        build({**node, "prior_image_history": 4})

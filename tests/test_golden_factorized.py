@@ -24,7 +24,7 @@ from components.ops.tps import control_grid, fit
 from components.ops.warp import warp
 from registry import build
 from registry.contract import Appearance, Batch, Landmarks
-from tests.golden_file import Golden, official_names
+from tests.golden_file import Golden, official_names, require_all_read
 from zoo.convert import factorized
 from zoo.convert.official import rename
 
@@ -508,3 +508,8 @@ def test_appearance_needs_codes():
     decoder = build(dict(type="decoders/spade", num_landmarks=2, appearance_channels=3, width=2))
     with pytest.raises(AttributeError, match=r"Appearance\.codes is missing"):
         decoder(torch.rand(1, 2, 32, 32), Appearance(image=torch.rand(1, 3, 4, 4)))
+
+
+def test_every_tensor_is_read(request):
+    names = ("forward", "forward_fixed", "operators", "published_width", "train")
+    require_all_read(request, *(f"factorized_{name}" for name in names), unread={})

@@ -17,9 +17,11 @@ from components.ops.gaussians import circular, draw_gaussians, moments
 from components.ops.grid import plane
 from components.ops.tps import Spline, control_grid
 from components.ops.warp import warp
+from components.steps.transfer import follow
+from components.transforms.second_view import SecondView
 from registry import build
 from registry.contract import Batch, Landmarks, Outputs
-from tests.golden_file import Golden
+from tests.golden_file import Golden, require_all_read
 from tests.test_golden_factorized import outputs_of
 from zoo.convert import fomm
 
@@ -92,11 +94,11 @@ def make(golden: Golden, name: str, align_corners: bool = False) -> nn.Module:
     return pipeline
 
 
-def spline(golden: Golden) -> Spline:
-    """The transform of the equivariance losses."""
+def spline(golden: Golden, bend: bool = True) -> Spline:
+    """The transform of the equivariance losses: one coefficient for x and y alike."""
     weight = golden["input/control_params"].transpose(1, 2).expand(-1, -1, 2)
     control = control_grid(5).expand_as(weight)
-    return Spline(control, weight, golden["input/theta"], kernel="l1")
+    return Spline(control, weight if bend else 0 * weight, golden["input/theta"], kernel="l1")
 
 
 def landmarks(golden: Golden, number: str = "", affine: bool = True) -> Landmarks:
@@ -356,3 +358,90 @@ def test_blocks(operators):
         operators.check("same_block/out", fill(first, "same_block")(features))
         operators.check("res_block/out", fill(Residual(6), "res_block")(features))
         operators.check("hourglass/out", fill(hourglass, "hourglass", levels)(features))
+
+
+def test_transfer(operators):
+    def first(number: str, image: int) -> Landmarks:
+        found = landmarks(operators, number)
+        return Landmarks(xy=found.xy[image : image + 1], affine=found.affine[image : image + 1])
+
+    source, driving, initial = first("", 0), first("2", 1), first("2", 0)
+    found = {
+        "absolute": driving,
+        "relative": follow(source, driving, initial, adapt_scale=False),
+        "relative_scaled": follow(source, driving, initial, adapt_scale=True),
+    }
+    for name, moved in found.items():
+        operators.check(f"transfer/{name}_value", moved.xy)
+        operators.check(f"transfer/{name}_jacobian", moved.affine)
+
+
+@pytest.fixture(scope="module")
+def forward() -> Golden:
+    return Golden("fomm_forward")
+
+
+def second_view(golden: Golden, image: torch.Tensor, align_corners: bool) -> torch.Tensor:
+    transform = SecondView(
+        driving_warp=lambda *_: spline(golden),
+        padding="reflection",
+        grid="corners",
+        align_corners=align_corners,
+    )
+    return transform(Batch(driving=image), torch.zeros(len(image))).warped
+
+
+@pytest.mark.parametrize(("name", "bend"), [("grid", True), ("affine_only_grid", False)])
+def test_warped_coordinates(operators, name, bend):
+    operators.check(f"transform/{name}", spline(operators, bend).grid(32, 32, "corners"))
+
+
+def test_warped_points(operators):
+    operators.check("transform/points", spline(operators)(operators["input/points"]))
+
+
+def test_warped_local_maps(operators):
+    operators.check("transform/jacobian", spline(operators).slope(operators["input/points"]))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_warped_frame(operators, align_corners):
+    found = second_view(operators, operators["input/small_image"], align_corners)
+    operators.check(f"transform/frame_align_corners_{align_corners}", found)
+
+
+@pytest.mark.parametrize(("prefix", "align_corners"), [("", False), ("_ac_true/", True)])
+def test_second_view_of_the_driving_image(forward, prefix, align_corners):
+    found = second_view(forward, forward.image("driving"), align_corners)
+    forward.check(f"{prefix}train/transformed_frame", found)
+
+
+@pytest.mark.parametrize("prefix", ["", "_ac_true/"])
+@pytest.mark.parametrize(("ours", "official"), [("points", "value"), ("jacobian", "jacobian")])
+def test_equivariance(forward, prefix, ours, official):
+    found = {
+        view: Landmarks(
+            xy=forward[f"output{prefix or '/'}train/{view}_keypoints_value"],
+            affine=forward[f"output{prefix or '/'}train/{view}_keypoints_jacobian"],
+        )
+        for view in ("driving", "transformed")
+    }
+    outputs = Outputs(landmarks=found["driving"], warped_landmarks=found["transformed"])
+    loss = build(dict(type=f"losses/equivariance_{ours}", weight=10.0), "l", "losses")
+    value = loss(outputs, Batch(warp=spline(forward)))
+    forward.check(f"{prefix}train/loss_equivariance_{official}", value)
+
+
+def test_perceptual_pyramid(forward):
+    loss = perceptual_of(forward)
+    prediction = forward["output/train/prediction"]
+    outputs, batch = Outputs(render=prediction), Batch(target=forward.image("driving"))
+    forward.check("train/loss_perceptual", loss(outputs, batch))
+    images = (prediction, batch.target)
+    terms = [loss.errors(*(reduce(image, factor) for image in images)) for factor in (1, 2, 4)]
+    forward.check("train/perceptual_terms_unweighted", torch.stack(terms))
+
+
+def test_every_tensor_is_read(request):
+    names = ("forward", "forward_single_jacobian", "operators", "published_width")
+    require_all_read(request, *(f"fomm_{name}" for name in names), unread={})

@@ -15,7 +15,7 @@ from components.ops.tps import Spline, control_grid
 from components.ops.warp import warp
 from registry import build
 from registry.contract import Batch
-from tests.golden_file import GOLDEN, Golden
+from tests.golden_file import GOLDEN, Golden, require_all_read
 from zoo.convert import imm
 
 SIDE = 48
@@ -50,11 +50,15 @@ def test_chained_warp(golden):
 
 
 def test_warp_padded(golden):
-    """The form that training does not use: a canvas of 3/2 of the side for an image of twice."""
+    """The form that training does not use: a canvas of 3/2 of the side for an image of twice.
+
+    That image is the given one with its border repeated outwards.
+    """
     half = SIDE // 2
     grid = official_spline(golden["input/tps_coefficients"]).grid(3 * half, 3 * half, "corners")
     golden.check("tps_padded/grid_every_4th", grid[:, ::4, ::4])
-    warped = warp(F.pad(golden["input/image"], [half] * 4), grid, align_corners=True)
+    padded = F.pad(golden["input/image"], [half] * 4, mode="replicate")
+    warped = warp(padded, grid, align_corners=True)
     golden.check("tps_padded/warped_align_corners_True", warped[..., half:-half, half:-half])
 
 
@@ -86,3 +90,7 @@ def test_networks_from_a_tensorflow_checkpoint():
     golden.check("pose_maps", maps.permute(0, 2, 3, 1))  # channels last there
     golden.check("points_yx", out.landmarks.xy.flip(-1))
     golden.check("render", 255 * out.render.permute(0, 2, 3, 1))
+
+
+def test_every_tensor_is_read(request):
+    require_all_read(request, "imm_operators", "imm_tensorflow", unread={})

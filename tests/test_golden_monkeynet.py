@@ -17,7 +17,7 @@ from components.steps.adversarial import critic_scores
 from components.steps.transfer import repeated
 from registry import build
 from registry.contract import Batch, Landmarks, Outputs
-from tests.golden_file import Golden, official_names
+from tests.golden_file import Golden, official_names, require_all_read
 from zoo.convert.monkeynet import convert
 
 NETWORKS = ("generator", "kp_detector", "discriminator")
@@ -308,3 +308,7 @@ def test_embeddings(operators, name, normaliser, align_corners):
     operators.check(f"embedding/difference_{name}", torch.stack(differences, dim=2))
     if not align_corners:
         operators.check(f"embedding/gaussian_{name}", torch.stack(alone, dim=2))
+
+
+def test_every_tensor_is_read(request):
+    require_all_read(request, "monkeynet_forward", "monkeynet_operators", unread={})

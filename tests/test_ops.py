@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from components.ops.flips import flip_order, nearer_flip
 from components.ops.grid import axis, plane, to_pixels
+from components.ops.pixels import from_pixel, to_pixel
 from components.ops.segments import nearest_squared_distance, squared_distances
 from components.ops.soft_argmax import separable_soft_argmax
 from components.ops.tps import (
@@ -222,3 +224,13 @@ def test_a_warp_of_a_bfloat16_image_keeps_the_precision_of_its_grid():
     moved = warp(image, half_a_pixel)
     assert moved.dtype == torch.bfloat16
     assert (moved[..., 1:-1] == 0.5).all()
+
+
+def test_pixels_and_coordinates_by_hand():
+    """Four pixels: centres at -3/4, -1/4, 1/4, 3/4; numbers, arrays and tensors alike."""
+    centres = [-0.75, -0.25, 0.25, 0.75]
+    assert [from_pixel(i, 4) for i in range(4)] == centres
+    assert [to_pixel(x, 4) for x in centres] == [0, 1, 2, 3]
+    sizes = np.array([[4.0, 2.0]])
+    assert from_pixel(np.array([[3.0, 0.0]]), sizes).tolist() == [[0.75, -0.5]]
+    assert torch.equal(to_pixel(torch.tensor(centres), 4), torch.arange(4.0))

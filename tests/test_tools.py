@@ -138,7 +138,8 @@ def test_train_writes_its_folder(run):
 
     log = [line.partition(" ")[2] for line in (work / "log.txt").read_text().splitlines()]
     assert log == [line for line in output.splitlines() if line in log]
-    assert len(log) == 1 + ITERATIONS
+    assert log[0] == "train.init: tiny_regressor comes first"
+    assert len(log) == 2 + ITERATIONS
 
     (panel,) = (work / "panels").iterdir()
     assert panel.name == "0000006.png"
@@ -246,13 +247,13 @@ def test_a_terminal_shows_one_bar_and_the_part_starts_from_its_origin(run):
 
 def test_an_origin_of_other_settings_is_refused(run, tmp_path, monkeypatch, capsys):
     _, work, _ = run
-    changed = write_config(tmp_path, "tiny_regressor.py", REGRESSOR.replace("1e-2", "2e-2"))
+    write_config(tmp_path, "tiny_regressor.py", REGRESSOR.replace("1e-2", "2e-2"))
     config = write_config(tmp_path, text=CHAINED)
     words = train_command(config, work.with_name("new"))[2:]
     done = inside("train", *words, monkeypatch=monkeypatch, capsys=capsys)
     origin = work.parent / "tiny_regressor"
     assert assert_refused(done) == (
-        f"error: train.init: {origin} was trained with another train.lr than {changed} has now. "
+        f"error: train.init: {origin} was trained with another train.lr than this run asks for. "
         "Move that folder away, or use a --work-dir in another one."
     )
     assert not work.with_name("new").exists()

@@ -206,7 +206,11 @@ def _overrides(cfg: Mapping[str, Any], config: Path) -> dict[str, Any]:
     plain = {key: cfg[key] for key, value in base.items() if cfg.get(key, value) != value}
     there = dict(_leaves(load_config(config, plain)))
     here = dict(_leaves(cfg))
-    keys = [key for key in {**there, **here} if here.get(key) != there.get(key)]
+    keys = [
+        key
+        for key in {**there, **here}  # those of the origins follow from the others
+        if here.get(key) != there.get(key) and not key.startswith("origins.")
+    ]
     return {**plain, **{key: _public(here.get(key)) for key in keys}}
 
 

@@ -25,7 +25,8 @@ class ConditionalImage(nn.Module):
         input [0, 1], mapped to [-1, 1] inside; output linear (least squares)
     Source: keypointgan sec F.3; keypointgan fig 21
     Differs: there is no official code; a last kernel of image_size / 32 instead of 4 keeps the
-        single score at other image sizes
+        single score at other image sizes. The paper says nothing of a pool of earlier fakes: the
+        pipeline's ``prior_image_history`` keeps one, as the official code does for D_Y
     """
 
     def __init__(self, *, width: int = 16, image_size: int = 128, conditional: bool = True) -> None:

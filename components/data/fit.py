@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.ops.pixels import from_pixel
+
 FITS = ("stretch", "pad", "crop")
 
 Array = NDArray[Any]
@@ -51,7 +53,7 @@ def fit_image(
 def fit_affine(size: tuple[int, int], fit: str = "stretch", crop: Crop | None = None) -> Array:
     """Return the affine of `fit_image` for an original of `size` (width, height)."""
     left, top, w, h = _window(*size, fit, crop)
-    return np.array([[2 / w, 0, (1 - 2 * left) / w - 1], [0, 2 / h, (1 - 2 * top) / h - 1]])
+    return np.array([[2 / w, 0, from_pixel(-left, w)], [0, 2 / h, from_pixel(-top, h)]])
 
 
 def to_contract(xy: Array, affine: Array) -> Array:

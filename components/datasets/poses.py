@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from components.data.annotations import MISSING, keypoint_indices, read_coco, read_csv
 from components.data.labels import read_penn_action, read_pts
+from components.ops.pixels import from_pixel
 from registry.roles import DATASETS
 
 Array = NDArray[Any]
@@ -115,7 +116,7 @@ class Poses:
                 f"datasets/poses: '{source}' does not tell the size of its images. "
                 "Give size=(width, height), or use fit='box'."
             )
-        self._poses = ((2 * xy + 1) / sizes[:, None] - 1).astype(np.float32)
+        self._poses = from_pixel(xy, sizes[:, None]).astype(np.float32)
 
     def __len__(self) -> int:
         return len(self._poses)

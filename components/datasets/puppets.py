@@ -24,6 +24,7 @@ from components.data.figures import (
     paint,
     with_twins,
 )
+from components.ops.pixels import from_pixel, to_pixel
 from registry.roles import DATASETS
 
 T = TypeVar("T")
@@ -172,7 +173,7 @@ class Puppets:
         """Return image (H, H, 3), mask (H, H), keypoints (J, 2) and visible (J,) of one frame."""
         image, parts = self.parts(clip, frame)
         points = self._motion(clip).points[frame]
-        x, y = np.rint(((points + 1) * self.image_size - 1) / 2).astype(int).T
+        x, y = np.rint(to_pixel(points, self.image_size)).astype(int).T
         visible = self._owners[np.arange(len(points)), parts[y, x]]
         mask = (parts > 0).astype(np.uint8)
         return image, mask, points.astype(np.float32), visible.astype(np.float32)
@@ -199,7 +200,7 @@ class Puppets:
         parts = np.zeros((size, size), np.uint8)
         place = self.transforms(clip, frame)
         place = place[:, :, :2] @ looks.frames + place[:, :, 2:] * (0, 0, 1)  # to contract
-        place = place * (size / 2) + np.array([0, 0, (size - 1) / 2])  # to image pixels
+        place = place * (size / 2) + np.array([0, 0, to_pixel(0, size)])  # to image pixels
         for p in looks.order:
             texture, matrix = looks.textures[p], place[p]
             h, w = texture.shape[:2]
@@ -233,7 +234,7 @@ class Puppets:
         if self.background == "moving":
             drift = self._look(clip).drift
             moves[0, :, 2] = drift[frame] - drift[there]
-        z = (2 * np.arange(self.image_size) + 1) / self.image_size - 1
+        z = from_pixel(np.arange(self.image_size), self.image_size)
         seen = moves[self.parts(clip, frame)[1]]  # (H, H, 2, 3)
         flow = seen[..., 0] * z[:, None] + seen[..., 1] * z[:, None, None] + seen[..., 2]
         return flow.astype(np.float32)

@@ -29,6 +29,7 @@ class MonkeyNet(nn.Module):
         width: block expansion of the hourglass; 32 in the official code.
         max_width: most channels of a level.
         depth: levels of the hourglass.
+        group_blocks: convolutions before it that see each landmark's channels alone.
         normaliser: drawn landmarks are divided by it, or each by its ``sum``.
         grid: convention of the coordinates; ``corners`` in the official code.
         align_corners: of the sampler.
@@ -51,6 +52,7 @@ class MonkeyNet(nn.Module):
         width: int = 32,
         max_width: int = 1024,
         depth: int = 5,
+        group_blocks: int = 2,
         normaliser: float | Literal["sum"] = 100.0,
         grid: Grid = "half_pixel",
         align_corners: bool = False,
@@ -62,7 +64,7 @@ class MonkeyNet(nn.Module):
         inputs = 4 * count  # of each its map and the source moved by it
         blocks = [
             (nn.Conv2d(inputs, inputs, 1, groups=count), nn.BatchNorm2d(inputs), nn.ReLU())
-            for _ in range(2)
+            for _ in range(group_blocks)
         ]
         self.groups = nn.Sequential(*(nn.Sequential(*block) for block in blocks))
         self.hourglass = AvgpoolHourglass(

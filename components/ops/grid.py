@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from components.ops.pixels import from_pixel, to_pixel
+
 Grid = Literal["half_pixel", "corners", "left_edge"]
 
 
@@ -37,7 +39,7 @@ def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Te
         return torch.linspace(-1, 1, size, device=device).to(dtype)
     i = torch.arange(size, device=device, dtype=dtype)
     if grid == "half_pixel":
-        return (2 * i + 1) / size - 1
+        return from_pixel(i, size)
     if grid == "left_edge":
         return 2 * i / size - 1
     raise ValueError(f"unknown grid '{grid}'; use 'half_pixel', 'corners' or 'left_edge'.")
@@ -63,7 +65,7 @@ def to_pixels(xy: Tensor, height: int, width: int) -> Tensor:
         >>> to_pixels(torch.tensor([-0.75, 0.75]), 4, 4)
         tensor([0., 3.])
     """
-    return ((xy + 1) * xy.new_tensor((width, height)) - 1) / 2
+    return to_pixel(xy, xy.new_tensor((width, height)))
 
 
 def at_least_float32(x: Tensor) -> Tensor:

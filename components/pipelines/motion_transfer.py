@@ -60,7 +60,6 @@ class MotionTransfer(nn.Module):
         joint: bool = False,
     ) -> None:
         super().__init__()
-        # a package leaves the critic out, and keeps the rasterizer
         if image_critic is not None and image_critic.conditional != (rasterizer is not None):
             raise ValueError(
                 "a conditional image_critic sees what the rasterizer draws: give both or neither "

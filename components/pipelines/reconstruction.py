@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from components.layers.history import History
 from components.ops.flips import nearer_flip
 from components.steps.adversarial import critic_scores, frozen_call
 from components.steps.limbs import limbs_of
@@ -51,6 +52,8 @@ class Reconstruction(nn.Module):
         compositor: joins the decoded foreground with a background taken from the source.
         prior: scores predicted pose images against drawn prior poses (D_Y).
         prior_image_critic: judges images rendered from prior poses, given the source (D_X).
+        prior_image_history: earlier ones kept to train it on, each with its source; 0 for none.
+        prior_image_side: side in pixels of the images in that pool.
         image_critic: judges renders against their targets (the factorized model's on KTH).
         through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's
             pose image itself and the bottleneck only reads points off (the CycleGAN rows).
@@ -76,6 +79,8 @@ class Reconstruction(nn.Module):
         compositor: Compositor | None = None,
         prior: Prior | None = None,
         prior_image_critic: Critic | None = None,
+        prior_image_history: int = 0,
+        prior_image_side: int = 0,
         image_critic: Critic | None = None,
         through_bottleneck: bool = True,
         bottleneck_apart: bool = False,
@@ -98,6 +103,12 @@ class Reconstruction(nn.Module):
         self.compositor = compositor
         self.prior = prior
         self.prior_image_critic = prior_image_critic
+        self.prior_image_history = None
+        if prior_image_critic is not None and prior_image_history:
+            if not prior_image_side:
+                raise ValueError("prior_image_history keeps images: give prior_image_side.")
+            shape = (6, prior_image_side, prior_image_side)
+            self.prior_image_history = History(size=prior_image_history, shape=shape)
         self.image_critic = image_critic
         self.through_bottleneck = through_bottleneck
         self.bottleneck_apart = bottleneck_apart
@@ -190,7 +201,11 @@ class Reconstruction(nn.Module):
                 terms["prior_cycle"] = self.encoder(prior_render).maps
             if self.prior_image_critic is not None:
                 terms["image_critic"] = critic_scores(
-                    self.prior_image_critic, prior_render, driving, source
+                    self.prior_image_critic,
+                    prior_render,
+                    driving,
+                    source,
+                    replay=self.prior_image_history,
                 )
         return terms
 

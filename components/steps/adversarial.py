@@ -43,13 +43,16 @@ def critic_scores(
         real: real batch.
         condition: further inputs of the critic, the same for both; the critic's own scores send
             no gradient to them.
-        replay: a pool of earlier fakes that the critic's own fake scores are drawn from.
+        replay: a pool of earlier fakes, each with its conditions as further channels, that the
+            critic's own fake scores are drawn from.
 
     Shapes:
         fake, real (B, C, H, W)
     """
-    old = fake.detach() if replay is None else replay(fake.detach())
     fixed = [value.detach() for value in condition]
+    old = [fake.detach(), *fixed]
+    if replay is not None:
+        old = list(replay(torch.cat(old, dim=1)).split([value.shape[1] for value in old], dim=1))
     generator: Judgement = frozen_call(critic, fake, *condition)
     wanted: tuple[Tensor, ...] = ()
     if generator.features:
@@ -59,6 +62,6 @@ def critic_scores(
         generator=generator.scores,
         generator_features=generator.features,
         real_features=wanted,
-        fake=critic(old, *fixed).scores,
+        fake=critic(*old).scores,
         real=critic(real.detach(), *fixed).scores,
     )

@@ -26,7 +26,10 @@ class TpsGaussian:
     Shapes:
         seeds (B,) -> Spline of B
     Source: keypointgan sec 3.2; imm sec 3
-    Differs: every sample is fresh; the official code reuses 1000 cached grids
+    Differs: every sample is fresh; the official code reuses 1000 cached grids. It also puts the
+        outermost pixel centres at -1 and 1 where they are half a pixel inside here: on its own
+        numbers (48 pixels, padded) the two read at most 0.06 pixels apart along an axis, in the
+        corners, and 0.36 where it samples with torch's later default, align_corners=False
     """
 
     def __init__(

@@ -32,6 +32,8 @@ WHOLE = {
     "factorized_operators": r"output/tps/warped_coordinates",
     "factorized_train": r"output/step1/grad_l2/",
     "fomm_forward": r"output/train/prediction",
+    "imm_operators": r"output/tps_padded/warped",
+    "keypointgan_train": r"output/step1/grad_l2/",
 }
 NOTHING = r"(?!)"
 
@@ -94,11 +96,14 @@ def cut(source: Path, name: str, about: dict) -> tuple[dict, dict[str, int], dic
     return tensors, size, step
 
 
-def by_name(weights: dict, network: str) -> list[int]:
-    """Return the positions of a network's parameters in the order of their names."""
+def by_name(weights: dict, networks: str) -> list[int]:
+    """Return the positions of the parameters of networks, joined by +, in order of their names."""
     buffers = ("weight_u", "weight_v", "running_mean", "running_var", "tracked", "down.weight")
     parameters = [
-        key for key in weights if key.startswith(f"{network}/") and not key.endswith(buffers)
+        key
+        for network in networks.split("+")  # the order of the optimizer
+        for key in weights
+        if key.startswith(f"{network}/") and not key.endswith(buffers)
     ]
     return sorted(range(len(parameters)), key=parameters.__getitem__)
 

@@ -8,9 +8,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from registry.errors import ConfigError
 from zoo.convert.official import Rules, State, read, rename_all
 
 NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
+
+
+def _critic(scale: str) -> str:
+    """Return our name of the critic of a scale, 1 or, since names hold no dot, 0-5, 0-25 ..."""
+    scales = [str(0.5**i).replace(".", "-") for i in range(1, 8)]
+    if scale not in ("1", *scales):
+        raise ConfigError(
+            f"discriminator: scale {scale.replace('-', '.')}; known are 1, 0.5, 0.25 and so on."
+        )
+    return "image_critic" if scale == "1" else f"image_critic.further.{scales.index(scale)}"
+
 
 RULES: dict[str, Rules] = {
     "kp_detector": {
@@ -32,9 +44,10 @@ RULES: dict[str, Rules] = {
         r"final\.": "decoder.last.",
     },
     "discriminator": {
-        r"discs\.1\.down_blocks\.(\d+)\.conv\.": r"image_critic.convs.\1.",
-        r"discs\.1\.down_blocks\.(\d+)\.norm\.": r"image_critic.norms.\1.",
-        r"discs\.1\.conv\.": "image_critic.last.",
+        r"discs\.([\d-]+)\.down_blocks\.(\d+)\.(conv|norm)\.": lambda key: (
+            f"{_critic(key[1])}.{key[3]}s.{key[2]}."
+        ),
+        r"discs\.([\d-]+)\.conv\.": lambda key: f"{_critic(key[1])}.last.",
     },
 }
 
