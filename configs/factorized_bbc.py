@@ -4,7 +4,8 @@ Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and
 Images and Videos, ECCV 2020, table 1: 78.8 % of the joints (table 3: 79.16 from the corner).
 Data: BBC Pose of www.robots.ox.ac.uk/~vgg/data/pose, unpacked to data/bbc_pose as described in
 components/datasets/bbc_pose.py; the regressor is fitted on all annotated frames of videos 1-10
-(`--cfg-options evaluate.fit_items=20000` for a quick look; data.test.split=val for figure 2a).
+(`--cfg-options evaluate.fit_items=20000` for a quick look; for figure 2a, which shows 10 to 40
+landmarks without numbers in print, num_landmarks=10 data.test.split=val).
 The published accuracy counts joints within 6 pixels at half resolution, 12 in the frame (`accuracy`
 here); `accuracy_frame` counts 6 pixels of the frame, `accuracy_corner` is table 3's other origin.
 Sources are later frames, 3 to 39 in the list of annotated ones, the official code's range; the

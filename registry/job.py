@@ -20,6 +20,7 @@ from registry.config import Data, Train, build_model, section
 from registry.errors import ConfigError
 from registry.evaluation import build_metrics, evaluate, require_fit, write_metrics
 from registry.loading import Datasets
+from registry.sizes import image_size
 from registry.trainee import Trainee
 from registry.wiring import check_losses, check_metrics, training_fields
 
@@ -106,6 +107,7 @@ class Job:
         self.settings: Train = section(cfg, "train")
         self.data: Data = section(cfg, "data")
         self.datasets = Datasets(self.data)
+        image_size(cfg)  # refuses two that differ
         metrics: dict[str, Any] = {}
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
             metrics = build_metrics(cfg)

@@ -157,6 +157,18 @@ def state() -> dict:
     return {"client": huggingface_hub.__version__, "torch": "torch" in sys.modules}
 
 
+def fetch(repo_id: str, *, weights: bool = True, **access) -> tuple[Path, str]:
+    from zoo import hub, refs
+
+    return hub.fetch(repo_id, refs.Access(**access), weights=weights)
+
+
+def locate(ref: str, *, weights: bool = True, **access):
+    from zoo import refs, sources
+
+    return sources.locate(ref, refs.Access(**access), weights=weights)
+
+
 def verify_remote(repo_id: str, commit: str, folder: str, token: str) -> list[str]:
     from zoo import hub, package
 

@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 
 from components.data import video
-from components.data.fit import fit_options
 from components.steps.transfer import follow, pose_distance, repeated
 from registry import build, checkpoint, load_config
 from registry.contract import Encoding, Landmarks, Pose
@@ -25,6 +24,7 @@ from registry.job import load_pipeline
 from tests.runs import CONFIG as RECONSTRUCTION
 from tests.runs import ROOT, write_config
 from zoo import saving
+from zoo.describe import fit_options
 
 SIDE = 32
 CONFIG = """
@@ -422,7 +422,7 @@ def test_sound_is_taken_over(folder, command, body, said):
             ("tiny.py", "face.png", "talk.mp4", "--out", "x.mp4"),
             "its weights with --checkpoint.",
         ),
-        (("bin", "face.png", "talk.mp4", "--out", "x.mp4"), "'bin' is no name of the zoo, but"),
+        (("bin", "face.png", "talk.mp4", "--out", "x.mp4"), "'bin' is not a name of the zoo, but"),
     ],
 )
 def test_the_command_refuses(folder, command, words, text):

@@ -248,7 +248,11 @@ def test_learned_edges_are_on_the_card(folder, limbs):
 def test_learned_edges_are_in_the_overlay_and_beside_the_table(folder, limbs):
     import cv2
 
-    picture = cv2.imread(str(folder / "found/images_landmarks/grey.png"))
+    from components.data.annotations import read_coco
+
+    coco = read_coco(folder / "found/images_landmarks.json")
+    assert [list(edge) for edge in coco.edges] == limbs
+    picture = cv2.imread(str(folder / "found/images_landmarks/grey_landmarks.png"))
     table = (folder / "found/images_landmarks.csv").read_text().splitlines()
     rows = [line for line in table if not line.startswith("#")]
     cells = dict(zip(rows[0].split(","), rows[1].split(",")))

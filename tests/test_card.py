@@ -12,8 +12,7 @@ from zoo_packages import config, evaluation
 
 import zoo
 from zoo import card
-from zoo.describe import frames_needed
-from zoo.errors import PublishRefusedError
+from zoo.errors import IntegrityError, PublishRefusedError
 
 NASTY = [
     "a: b",
@@ -114,7 +113,7 @@ def test_a_number_is_still_that_number(value):
 @pytest.mark.parametrize("nasty", NASTY)
 def test_no_string_gets_out_of_its_place(nasty):
     """The keys, the tables and the marked lines stay those of a tame card."""
-    tame = render(repo_id="lab/tiny", license="other", license_name="n", license_link="LICENSE")
+    tame = render(repo_id="lab/tiny", license="other")
     cfg, table = config(name=nasty), evaluation({})
     cfg["architecture"]["type"] = f"pipelines/{nasty}"
     cfg["components"] = {nasty: {"type": nasty, "prefix": "", "parameters": 3}}
@@ -131,15 +130,13 @@ def test_no_string_gets_out_of_its_place(nasty):
         table,
         repo_id="lab/tiny",
         license="other",
-        license_name=nasty,
-        license_link=nasty,
         summary=nasty,
     )
     text.encode("utf-8")
     found = ModelCard(text)
     assert list(found.data.to_dict()) == list(ModelCard(tame).data.to_dict())
     assert found.data.license == "other"
-    assert (found.data.license_name, found.data.model_name) == (nasty, nasty)
+    assert (found.data.license_name, found.data.model_name) == (f"{nasty} licence", nasty)
     read = found.data.eval_results[0]
     assert (read.dataset_type, read.dataset_name, read.dataset_split) == (nasty,) * 3
     assert (read.metric_type, read.metric_value) == (nasty, 3.45)
@@ -172,28 +169,27 @@ def test_without_a_licence_nothing_is_rendered(licence):
 
 
 def test_another_licence_needs_its_name_and_text():
-    with pytest.raises(PublishRefusedError, match="needs license_name and license_link"):
-        render(license="other", license_name="Terms of the lab")
-    terms = {"license": "other", "license_name": "lab-terms", "license_link": "LICENSE"}
-    data = ModelCard(render(**terms)).data
+    name = "tiny-puppets licence"
+    terms = {"license": "other", "license_name": name, "license_link": "LICENSE"}
+    data = ModelCard(render(license="other")).data
     assert {key: data[key] for key in terms} == terms
-    assert "The weights: lab-terms, see `LICENSE`." in render(**terms)
+    assert f"The weights: {name}, see `LICENSE`." in render(license="other")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"value": float("nan")}, "no finite number"),
-        ({"value": float("inf")}, "no finite number"),
-        ({"value": "3.4"}, "no finite number"),
-        ({"value": True}, "no finite number"),
-        ({"origin": "rumour"}, "none of ours"),
-        ({"dataset": {"id": "puppets"}}, "dataset id and name are needed"),
-        ({"metric": " "}, "are needed"),
+        ({"value": float("nan")}, "is not finite"),
+        ({"value": float("inf")}, "is not finite"),
+        ({"value": "3.4"}, "value must be int or float"),
+        ({"value": True}, "value must be int or float"),
+        ({"origin": "rumour"}, "must be one of ('ours'"),
+        ({"dataset": {"id": "puppets"}}, "dataset: no 'name'"),
+        ({"metric": " "}, "must not be empty"),
     ],
 )
 def test_results_the_hub_could_not_read_are_refused(change, words):
-    with pytest.raises(PublishRefusedError, match=r"results\[1\]") as caught:
+    with pytest.raises(IntegrityError, match=r"results\[1\]") as caught:
         render(table=evaluation({}, change))
     assert words in str(caught.value)
 
@@ -312,7 +308,7 @@ def test_the_code_on_the_card_runs(name, task, monkeypatch):
     model = zoo.build(name)
     monkeypatch.setattr(zoo, "load", {"hf:lab/tiny": model}.__getitem__)
     cfg = config(task=task, keypoints={**config()["keypoints"], "count": model.keypoints["count"]})
-    cfg["preprocess"]["frames"] = frames_needed(model)
+    cfg["preprocess"]["frames"] = model.frames
     text = render(cfg, repo_id="lab/tiny")
     code = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     names: dict = {}
@@ -359,7 +355,7 @@ def test_what_the_card_tells():
     "file", ["../x.png", "assets/../x.png", "/x.png", "assets/x.svg", "assets/a b.png", "x.png"]
 )
 def test_only_pictures_of_the_package_are_shown(file):
-    with pytest.raises(PublishRefusedError, match="is no picture of a package"):
+    with pytest.raises(PublishRefusedError, match="is not a picture of a package"):
         render(pictures=[file])
 
 

@@ -19,6 +19,7 @@ from packages import make_package, package_files
 from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
+from components.data.annotations import read_coco, read_csv
 from registry import load_config
 from registry.config import build_model
 from tests.runs import ROOT, write_config
@@ -333,7 +334,7 @@ def test_export(ask, model, tmp_path):
     assert code == 0, err
     first, second = said.splitlines()
     assert first == f"{out}: images -> xy"
-    assert re.fullmatch(r"greatest difference from the model: xy \d\S*", second)
+    assert re.fullmatch(r"largest difference from the model: xy \d\S*", second)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = zoo.load(model).predict(pixels).landmarks.xy
     found = torch.jit.load(out)(pixels)
@@ -348,6 +349,7 @@ def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
     assert row == {
         "input": str(image),
         "table": str(tmp_path / "one/a_landmarks.csv"),
+        "coco": str(tmp_path / "one/a_landmarks.json"),
         "drawn": [str(tmp_path / "one/a_landmarks.png")],
         "frames": 1,
         "landmarks": keypoints["count"],
@@ -361,6 +363,20 @@ def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
     assert (tmp_path / "two/a_landmarks.csv").read_text().splitlines()[1] == line
     code, _, err = ask("predict", model, image, "--out", tmp_path / "x", "--checkpoint", "x.pth")
     assert (code, "--checkpoint goes with a config" in err) == (2, True)
+
+
+def test_limbs_are_written_as_the_skeleton_of_coco_keypoints(answer, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((40, 60, 3), 90, np.uint8))
+    (done,) = answer(
+        "predict", "keypointgan-puppets", tmp_path / "a.png", "--out", tmp_path / "out"
+    )
+    assert done["coco"] == str(tmp_path / "out/a_landmarks.json")
+    coco, table = read_coco(done["coco"]), read_csv(done["table"])
+    assert (coco.names, coco.files) == (table.names, table.files)
+    assert np.array_equal(coco.xy, table.xy)
+    model = zoo.load("keypointgan-puppets")
+    assert [list(edge) for edge in coco.edges] == model.keypoints["edges"]
+    assert len(coco.edges) == 14
 
 
 # the Hub
@@ -492,7 +508,7 @@ def test_every_subcommand_has_json(ask, name):
 
 def test_numbers_that_json_lacks_become_null(ask, monkeypatch):
     report = cli.Answer({"a": float("inf"), "b": [float("nan"), 1.5]}, ())
-    monkeypatch.setattr(cli, "_list", lambda args: report)
+    monkeypatch.setattr(cli, "_list", lambda **_: report)
     assert json.loads(ask("list", "--json")[1]) == {"a": None, "b": [None, 1.5]}
 
 
@@ -559,7 +575,7 @@ def test_interrupted():
     code = (
         "import os, signal, sys; from zoo import cli; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job ignores it
-        "cli._list = lambda args: signal.raise_signal(signal.SIGINT); "
+        "cli._list = lambda **_: signal.raise_signal(signal.SIGINT); "
         "sys.exit(cli.main(['list', '--json']))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

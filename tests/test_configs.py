@@ -20,6 +20,7 @@ from registry.evaluation import evaluate
 from registry.job import Job
 from registry.loading import Draws, collate
 from registry.trainee import Stepper
+from zoo import index
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 WIDTHS = ("width", "critic_width", "image_critic_width", "regressor_width")
@@ -220,8 +221,8 @@ def test_one_step_and_one_evaluation(path, tmp_path):
         ("factorized_h36m_baseline_temp", BASELINE, 18_857_199),
         ("factorized_h36m_baseline_temp_tps", BASELINE, 18_857_199),
         ("factorized_bbc", FACTORIZED, 31_636_957),  # 30
-        ("factorized_bbc_10", FACTORIZED, 29_285_777),
-        ("factorized_bbc_40", FACTORIZED, 33_137_147),
+        ("factorized-bbc-10", FACTORIZED, 29_285_777),
+        ("factorized-bbc-40", FACTORIZED, 33_137_147),
         ("factorized_bbc_baseline_temp", BASELINE, 20_589_881),
         ("factorized_bbc_baseline_temp_tps", BASELINE, 20_589_881),
         ("factorized_kth", BASELINE, 22_087_191),  # 40
@@ -244,7 +245,8 @@ def test_one_step_and_one_evaluation(path, tmp_path):
     ],
 )
 def test_parameter_counts_of_the_published_sizes(name, parts, expected):
-    model = config(name)["model"]
+    entry = index.find(name.replace("_", "-"))
+    model = load_config(entry.config, entry.options)["model"]
     with torch.device("meta"):
         built = [build(model[part], part) for part in parts]
     assert sum(p.numel() for part in built for p in part.parameters()) == expected

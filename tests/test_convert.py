@@ -28,7 +28,7 @@ from tests import test_golden_monkeynet as of_monkeynet
 from tests.golden_file import GOLDEN, Golden
 from tests.test_golden_fomm import model_of, states
 from zoo.convert import SOURCES, convert, factorized, fomm, keypointgan, load, monkeynet
-from zoo.errors import UnknownEntryError
+from zoo.errors import PublishRefusedError, UnknownEntryError
 from zoo.model import load as load_package
 
 NAME = "fomm_forward"
@@ -213,7 +213,7 @@ def test_the_model_must_be_named(golden, tmp_path):
     file, out = write_fomm(golden, tmp_path), tmp_path / "out"
 
     def refused(**options: object) -> str:
-        with pytest.raises((ConfigError, UnknownEntryError)) as caught:
+        with pytest.raises((ConfigError, UnknownEntryError, PublishRefusedError)) as caught:
             convert(**{"source": "fomm", "file": file, "out": out, "license": "mit", **options})
         return str(caught.value)
 
@@ -222,7 +222,7 @@ def test_the_model_must_be_named(golden, tmp_path):
     assert "No zoo entry named 'fomm-fox'. Did you mean: fomm-vox" in refused(config="fomm-fox")
     assert "no config" in refused(config=tmp_path / "missing.py")
     assert "no converter 'fom'. Did you mean 'fomm'?" in refused(source="fom")
-    assert "license: name the licence" in refused(license=" ")
+    assert "for the weights, and none is guessed" in refused(license=" ")
     # one of another size
     message = refused(config="fomm-vox")
     assert f"{file}: the weights do not fit the model: " in message
@@ -243,7 +243,7 @@ class Code:
         (lambda f: {**f, "epoch": Code()}, "code in a file is not run: "),
         (lambda f: {"state_dict": {}}, "has no 'kp_detector'; it holds state_dict. An official"),
         (lambda f: [1], "has no 'kp_detector'; it holds no networks. An official checkpoint holds"),
-        (lambda f: {**f, "generator": [1]}, "'generator' is no state dict. It was saved by other"),
+        (lambda f: {**f, "generator": [1]}, "'generator' is not a state dict"),
         (
             lambda f: {**f, "generator": {"conv.weight": torch.zeros(1)}},
             "generator: unexpected 'conv.weight'. This is a checkpoint of another model.",
@@ -281,7 +281,9 @@ def test_files_that_do_not_fit(change, message, official, tmp_path, capsys):
 @pytest.mark.parametrize("source", ["fomm", "monkeynet", "factorized"])
 def test_files_that_are_no_checkpoints(source, content, tmp_path):
     (tmp_path / "cpk").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"cpk (is no checkpoint|is not a file of plain tensors)"):
+    with pytest.raises(
+        ConfigError, match=r"cpk (is not a checkpoint|is not a file of plain tensors)"
+    ):
         load(source, tmp_path / "cpk")
 
 
@@ -355,8 +357,8 @@ def test_the_files_of_keypointgan(tmp_path):
             convert("keypointgan", file, tmp_path / "out", config=config, license="mit")
         return str(caught.value)
 
-    assert "is no network of KeypointGAN, and no folder of such" in refused(tmp_path)
-    assert "is no network of KeypointGAN" in refused(tmp_path / "missing.pth")
+    assert "is not a network of KeypointGAN, nor a folder of such" in refused(tmp_path)
+    assert "is not a network of KeypointGAN" in refused(tmp_path / "missing.pth")
     assert "no file " in refused(tmp_path / "400000_net_G_A.pth")
     (folder / "580000_net_offline_regressor.pth").rename(tmp_path / "580000_net_regressor.pth")
     message = refused(folder)
@@ -367,7 +369,7 @@ def test_the_files_of_keypointgan(tmp_path):
     assert "has 400000_net_regressor.pth and 580000_net_regressor.pth." in refused(folder)
     torch.save([1], folder / "400000_net_D_A.pth")
     (folder / "580000_net_regressor.pth").unlink()
-    assert "400000_net_D_A.pth is no state dict" in refused(folder)
+    assert "400000_net_D_A.pth is not a state dict" in refused(folder)
     torch.save({"model.0.weight": torch.ones(1)}, folder / "400000_net_D_A.pth")
     assert "D_A: unexpected 'model.0.weight'" in refused(folder)
     with pytest.raises(ConfigError, match="KeypointGAN has no network 'D_B'; it has G_A, G_B"):

@@ -177,7 +177,7 @@ def test_tensors_in_two_files(tmp_path):
     path = write(tmp_path, table(pairs))
     data = tmp_path / "m.ckpt.data-00000-of-00001"
     data.rename(tmp_path / "m.ckpt.data-00000-of-00002")
-    assert "'model/ab' is in another file, 1 of 2." in refused(path)
+    assert "cannot read 'model/ab': it is in another file, 1 of 2." in refused(path)
     (tmp_path / "m.ckpt.data-00001-of-00002").write_bytes(ARRAYS["model/ab"].tobytes())
     assert same(read(path, below_model))
 
@@ -210,7 +210,7 @@ def test_an_index_cut_off_anywhere(tmp_path):
     index = table(pairs_of())
     for size in range(len(index)):
         path = write(tmp_path, index[:size])
-        assert "is no index of a TensorFlow checkpoint, or is damaged" in refused(path)
+        assert "is not an index of a TensorFlow checkpoint, or is damaged" in refused(path)
 
 
 def test_an_index_with_a_bit_of_any_byte_flipped(tmp_path):
@@ -260,11 +260,11 @@ HUGE = 1 << 40
         (dict(shape=((1 << 64) - 1,)), "its shape .* is not that of 4 bytes"),
         (dict(offset=HUGE), "the file is cut off"),
         (dict(offset=0), "its checksum is wrong"),
-        (dict(shard=1), "'model/ab' is in another file, 1 of 1"),
+        (dict(shard=1), "cannot read 'model/ab': it is in another file, 1 of 1"),
         (dict(size=4 * HUGE, shape=(HUGE,)), "tensors overlap"),
-        (dict(more=b"\x7f"), "is no index .* a field is of no known kind"),
-        (dict(more=varint(8 * 9 + 2) + b"\x09"), "is no index .* a field lies beyond its end"),
-        (dict(more=b"\xff" * 12), "is no index .* a number has no end"),
+        (dict(more=b"\x7f"), "is not an index .* a field is of no known kind"),
+        (dict(more=varint(8 * 9 + 2) + b"\x09"), "is not an index .* a field lies beyond its end"),
+        (dict(more=b"\xff" * 12), "is not an index .* a number has no end"),
         (dict(more=field(2, 3)), "cannot read 'model/ab': a shape is of no known kind"),
     ],
 )

@@ -233,7 +233,7 @@ WEIGHT, BIAS = "encoder.layers.0.weight", "encoder.layers.0.bias"
         (lambda state: state.update({BIAS: state[BIAS][0].clone()}), "file one number, model 1)"),
         (
             lambda state: state.update({BIAS: torch.zeros(1, dtype=torch.int32)}),
-            f"1 kinds ({BIAS}: file I32, model torch.float32).",
+            f"1 kinds ({BIAS}: file torch.int32, model torch.float32).",
         ),
         (lambda state: state.clear(), "165 missing ("),
     ],

@@ -210,7 +210,7 @@ def overlap(found: dict[str, Any]) -> None:
 
 
 ARGS, ENCODER = "architecture.args", "architecture.args.encoder"
-NO_PART, NOT_JSON = "names no part of a model", "is not valid JSON"
+NO_PART, NOT_JSON = "is not a part of a model", "is not valid JSON"
 TYPES = [  # never looked up, whatever they name
     "os.getcwd",
     "builtins.exec",
@@ -376,8 +376,8 @@ CASES = [
         for place in ("components", "keypoints.groups", "architecture", ENCODER, "preprocess")
     ),
     Case("shouting file", file(f"{SHOUT}.png", b"", False), "IntegrityError", "manifest"),
-    Case("shouting name", put("name", SHOUT), "IntegrityError", "no name of an entry"),
-    Case("shouting task", put("task", SHOUT), "IntegrityError", "is none of"),
+    Case("shouting name", put("name", SHOUT), "IntegrityError", "not the name of an entry"),
+    Case("shouting task", put("task", SHOUT), "IntegrityError", "must be one of"),
     Case("shouting value", put(f"{ENCODER}.width", SHOUT), "IntegrityError", "cannot be built"),
     Case(
         "shouting metadata",
@@ -493,7 +493,7 @@ CASES = [
     Case("wrong sum", listed("README.md", sha256="0" * 64), "IntegrityError", "sha256 is"),
     Case("sum is no text", listed("README.md", sha256=None), "IntegrityError", "must be str"),
     Case("another name", lambda f: seal(f, name="other"), "IntegrityError", "is of 'other'"),
-    Case("name as path", put("name", "../../evil"), "IntegrityError", "no name of an entry"),
+    Case("name as path", put("name", "../../evil"), "IntegrityError", "not the name of an entry"),
     Case("1000 listed files", lambda f: full(f, sealed=True), "IntegrityError", "at most 64"),
     Case("1000 further files", lambda f: full(f, sealed=False), "IntegrityError", "manifest"),
     *(
@@ -745,13 +745,16 @@ def front_matter(text: str) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (front_matter("library_name: x\n"), "names no licence"),
-        (front_matter("library_name: x\n# license: mit\n"), "names no licence"),
-        (front_matter('license: ""\n'), "names no licence"),
-        (front_matter("license:\ntags: [a]\n"), "names no licence"),
-        (front_matter("x_license: mit\n"), "names no licence"),
-        (lambda card: b"# A model\n\nlicense: mit\n", "names no licence"),
-        (lambda card: front_matter("tags: [a]\n")(card) + b"\nlicense: mit\n", "names no licence"),
+        (front_matter("library_name: x\n"), "no licence for the weights"),
+        (front_matter("library_name: x\n# license: mit\n"), "no licence for the weights"),
+        (front_matter('license: ""\n'), "no licence for the weights"),
+        (front_matter("license:\ntags: [a]\n"), "no licence for the weights"),
+        (front_matter("x_license: mit\n"), "no licence for the weights"),
+        (lambda card: b"# A model\n\nlicense: mit\n", "no licence for the weights"),
+        (
+            lambda card: front_matter("tags: [a]\n")(card) + b"\nlicense: mit\n",
+            "no licence for the weights",
+        ),
         (front_matter("license: other\n"), "needs a LICENSE file"),
     ],
 )

@@ -117,7 +117,7 @@ def test_round_trip(hub, client, tmp_path):
     assert folder_content(Path(pulled[0]["path"])) == folder_content(old)
 
     asked = len(hub.log)
-    assert client("zoo.hub.fetch", "alice/trip", first["commit"])[1] == first["commit"]
+    assert client("fetch", "alice/trip", revision=first["commit"])[1] == first["commit"]
     assert client("zoo.hub.is_cached", "alice/trip", first["commit"])
     assert not client("zoo.hub.is_cached", "alice/trip", NEVER)
     assert len(hub.log) == asked  # a commit in the cache needs no request
@@ -129,8 +129,7 @@ def test_round_trip(hub, client, tmp_path):
         *("hf:alice/trip", "apache-2.0", "puppets", "keypoint-detection"),
         first["commit"],
     )
-    assert client("zoo.hub.list_hub", "alice/t*", token=ALICE) == [entry]
-    assert client("zoo.hub.list_hub", "x*", token=ALICE) == client("zoo.hub.list_hub") == []
+    assert client("zoo.hub.list_hub") == []
     assert client("verify_remote", "alice/trip", first["commit"], old, ALICE) == []
     differences = client("verify_remote", "alice/trip", first["commit"], new, ALICE)
     assert differences[0] == f"assets/a.png: only in alice/trip at {first['commit'][:8]}"
@@ -189,7 +188,7 @@ def test_push_is_refused_where_it_would_surprise(hub, client, tmp_path):
         (
             {"create_pr": True, "tag": "v2"},
             "PublishRefusedError",
-            "a tag names a published commit; a pull request is none yet.",
+            "a tag names a published commit, a pull request does not.",
         ),
     ]:
         error = client.fail(PUSH, old, "alice/careful", token=ALICE, **options)
@@ -310,7 +309,7 @@ def test_offline_takes_what_is_whole_and_says_what_is_missing(hub, client, tmp_p
             f"{snapshot}; a download was probably interrupted. On a connected machine run "
             "`keypoint-zoo pull hf:bob/offline`."
         )
-        assert offline("zoo.hub.fetch", "bob/offline", weights=False)[1] == commit
+        assert offline("fetch", "bob/offline", weights=False)[1] == commit
         for path in snapshot.iterdir():  # as another tool leaves it that fetched one file
             if path.name != "config.json":
                 path.unlink()
@@ -318,22 +317,22 @@ def test_offline_takes_what_is_whole_and_says_what_is_missing(hub, client, tmp_p
         assert (
             "5 of 6 files missing (manifest.json, README.md, model.safetensors, ..." in error.text
         )
-        assert offline("zoo.hub.cached_problems") == [[str(snapshot), "5 of 6 files missing"]]
+        assert offline("zoo.cache.cached_problems") == [[str(snapshot), "5 of 6 files missing"]]
     assert hub.log == []
     assert weight(client(PULL, "hf:bob/offline", cache_dir=home / "hub")["path"]) == 0.0
 
 
 def test_only_the_description_is_fetched_where_that_is_enough(hub, client, tmp_path):
     published(hub, "bob/light")
-    folder, commit = client("zoo.hub.fetch", "bob/light", weights=False, cache_dir=tmp_path)
+    folder, commit = client("fetch", "bob/light", weights=False, cache_dir=tmp_path)
     assert not (Path(folder) / "model.safetensors").exists()
-    assert client("zoo.hub.cached_problems", tmp_path) == []
+    assert client("zoo.cache.cached_problems", tmp_path) == []
     assert not client("zoo.hub.is_cached", "bob/light", commit, tmp_path)
-    where = client("zoo.sources.locate", "hf:bob/light", cache_dir=tmp_path, weights=False)
+    where = client("locate", "hf:bob/light", cache_dir=tmp_path, weights=False)
     assert (where["package"]["config"]["name"], where["commit"]) == ("demo", commit)
     assert not (Path(folder) / "model.safetensors").exists()
     hub.log.clear()
-    assert client("zoo.hub.fetch", "bob/light", weights=False, cache_dir=tmp_path)[1] == commit
+    assert client("fetch", "bob/light", weights=False, cache_dir=tmp_path)[1] == commit
     assert len(hub.log) == 1  # what main is
     assert weight(client(PULL, "hf:bob/light", cache_dir=tmp_path)["path"]) == 0.0
 
@@ -432,7 +431,7 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
             "other",
             "model.safetensors",
             "UnknownEntryError",
-            "eve/other at {} is no package of keypoint-zoo: it has no manifest.json.",
+            "eve/other at {} is not a package of keypoint-zoo: it has no manifest.json.",
         ),
     ]:
         commit = hub.commit(f"eve/{name}", {file: b"x", "config.json": b"{}"})
@@ -446,7 +445,7 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
         ("eve/out", "../../x"),
         ("x", None),
     ]:
-        error = client.fail("zoo.hub.fetch", repo_id, revision, offline=True)
+        error = client.fail("fetch", repo_id, revision=revision, offline=True)
         assert error.kind == "UnknownEntryError"
 
     # beside a package, pickles are not fetched
@@ -539,7 +538,7 @@ def test_what_killed_downloads_leave_is_found(hub, client, tmp_path):
         part.write_bytes(b"part")
     for part in (old, foreign):
         os.utime(part, (1, 1))
-    found = client("zoo.hub.cached_problems", tmp_path)
+    found = client("zoo.cache.cached_problems", tmp_path)
     assert found == [[str(old), "left over from an interrupted download"]]
 
 
@@ -564,8 +563,8 @@ def test_the_lowest_client_that_is_allowed(hub, tmp_path):
         assert error.kind == "PublishConflictError"
         hub.fault("preupload", before=lambda: published(hub, "alice/low", value=7.0))
         assert client.fail(PUSH, old, "alice/low", token=ALICE).kind == "PublishConflictError"
-        (entry,) = client("zoo.hub.list_hub", "*/low", token=ALICE)
-        assert entry["repo_id"] == "alice/low"
+        listed = client("zoo.hub.list_hub", token=ALICE)
+        assert "alice/low" in [entry["repo_id"] for entry in listed]
         hub.fault("GET", times=9, status=503)
         error = client.fail(PULL, "hf:alice/low", token=ALICE)
         assert error.kind == "HubUnreachableError"

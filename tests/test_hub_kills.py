@@ -149,5 +149,5 @@ def test_a_pull_killed_at_random(hub, client, tmp_path):
     left = [path for path in cache.rglob("*") if re.search(r"\.incomplete$|^\.ref-", path.name)]
     for path in left:
         os.utime(path, (1, 1))
-    found = {path for path, _ in client("zoo.hub.cached_problems", cache)}
+    found = {path for path, _ in client("zoo.cache.cached_problems", cache)}
     assert {str(path) for path in left} <= found  # what remains, doctor can remove

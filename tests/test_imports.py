@@ -1,5 +1,6 @@
 """What importing costs: each claim is checked in a fresh interpreter."""
 
+import ast
 import json
 import os
 import subprocess
@@ -97,3 +98,65 @@ def test_a_missing_package_is_named(tmp_path):
         f"ImportError: keypoint-zoo is incomplete: no {tmp_path}/registry/__init__.py. Install it "
         "again."
     )
+
+
+PACKAGES = ("registry", "components", "zoo", "tools")
+
+
+def imported(tree, name, files):
+    """Return our files that a file imports anywhere in it, except for type checkers alone."""
+    found = set()
+
+    def visit(node):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:  # from zoo import schema: the file, not the package
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in files else node.module)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return {module for module in found if module in files and module != name}
+
+
+def cycles(graph):
+    """Return the sets of files each of which leads to all others of its set."""
+
+    def reached(start):
+        seen, front = set(), [start]
+        while front:
+            for module in graph[front.pop()] - seen:
+                seen.add(module)
+                front.append(module)
+        return seen
+
+    reach = {module: reached(module) for module in graph}
+    return {
+        tuple(sorted({module} | {other for other in reach[module] if module in reach[other]}))
+        for module in graph
+        if module in reach[module]
+    }
+
+
+def test_no_files_import_each_other_in_a_circle():
+    files = {}
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            parts = file.relative_to(ROOT).with_suffix("").parts
+            files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
+    graph = {
+        name: imported(ast.parse(file.read_text()), name, files) for name, file in files.items()
+    }
+    assert len(graph) > 150
+    assert "zoo.index" in graph["zoo.refs"]  # it does see imports
+    assert "zoo.hub" in graph["zoo.sources"]  # inside functions, too
+    assert cycles(graph) == set()
+
+
+def test_a_circle_is_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
+    assert cycles(graph) == {("a", "b", "c")}

@@ -208,5 +208,5 @@ def test_fit_keeps_a_fitting_image_and_refuses_the_rest():
     np.testing.assert_array_equal(fit_image(image, 8)[0], image)
     with pytest.raises(ValueError, match="misses the image"):
         fit_image(image, 8, crop=(20, 0, 4, 4))
-    with pytest.raises(ValueError, match="fit='squeeze' is none of stretch, pad, crop"):
+    with pytest.raises(ValueError, match="fit='squeeze' must be one of stretch, pad, crop"):
         fit_image(image, 8, "squeeze")

@@ -239,7 +239,7 @@ def test_nothing_that_is_not_a_package_is_ever_replaced(tmp_path):
         with pytest.raises(FileExistsError, match=text):
             write_folder(dest, content(1), overwrite=overwrite)
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileExistsError, match="is there and is no folder"):
+    with pytest.raises(FileExistsError, match="is there and is not a folder"):
         write_folder(tmp_path / "file", content(1), overwrite=True)
     assert (dest / "thesis.txt").read_text() == "three years"
     write_folder(tmp_path / "new" / "deep", content(1))

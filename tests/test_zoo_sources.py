@@ -145,7 +145,8 @@ def test_the_untrained_model_is_that_of_its_config():
     state = torch.get_rng_state()
     untrained = zoo.build("factorized-bbc-10")
     torch.set_rng_state(state)
-    expected = build_model(load_config(ROOT / "configs" / "factorized_bbc_10.py"), to_fill=True)
+    cfg = load_config(ROOT / "configs" / "factorized_bbc.py", {"num_landmarks": 10})
+    expected = build_model(cfg, to_fill=True)
     assert same(untrained, expected)
     assert not untrained.training
     assert same(zoo.load("lorenz-puppets", pretrained=False), zoo.build("lorenz-puppets")) is False

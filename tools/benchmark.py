@@ -233,7 +233,7 @@ def packages(folder: Path) -> dict[str, Callable]:
     architecture = open_package(entry).config["architecture"]
 
     def unchecked() -> None:
-        made = construct(architecture, None, "large")
+        made = construct(architecture, "large")
         made.load_state_dict(safetensors.torch.load_file(entry / "model.safetensors"))
         made.eval().to(memory_format=torch.channels_last)
 

@@ -39,45 +39,32 @@ def _check_origin() -> None:
 
 _check_origin()
 
-from zoo.index import Entry, register_index  # noqa: E402
+from zoo.index import Entry as Entry  # noqa: E402
+from zoo.index import register_index as register_index  # noqa: E402
 from zoo.listing import list_entries as list  # noqa: E402
-from zoo.listing import names  # noqa: E402
+from zoo.listing import names as names  # noqa: E402
 
 if TYPE_CHECKING:
-    from zoo.exporting import export, features
-    from zoo.hub import push
-    from zoo.model import architectures, build, load, open_model
-    from zoo.saving import save
-    from zoo.sources import doctor, info, pull
-    from zoo.verifying import verify
+    from zoo.exporting import export as export
+    from zoo.exporting import features as features
+    from zoo.hub import push as push
+    from zoo.model import architectures as architectures
+    from zoo.model import build as build
+    from zoo.model import load as load
+    from zoo.model import open_model as open_model
+    from zoo.saving import save as save
+    from zoo.sources import doctor as doctor
+    from zoo.sources import info as info
+    from zoo.sources import pull as pull
+    from zoo.verifying import verify as verify
 
 LAZY = {
     **dict.fromkeys(("architectures", "build", "load", "open_model"), "model"),
     **dict.fromkeys(("doctor", "info", "pull"), "sources"),
     **dict.fromkeys(("export", "features"), "exporting"),
-    "push": "hub",
-    "save": "saving",
-    "verify": "verifying",
+    **{"push": "hub", "save": "saving", "verify": "verifying"},
 }
-
-__all__ = [
-    "Entry",
-    "architectures",
-    "build",
-    "doctor",
-    "export",
-    "features",
-    "info",
-    "list",
-    "load",
-    "names",
-    "open_model",
-    "pull",
-    "push",
-    "register_index",
-    "save",
-    "verify",
-]
+__all__ = ["Entry", "list", "names", "register_index", *LAZY]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,23 +17,22 @@ from huggingface_hub import constants
 
 from zoo.errors import IncompleteEntryError, NotCachedError, UnknownEntryError, ZooError
 from zoo.package import REQUIRED
-from zoo.refs import is_repo_id
-from zoo.schema import FORMAT, read_json
+from zoo.schema import FORMAT, is_repo_id, read_json
 
 WEIGHTS = "model.safetensors"
 STALE = 3600.0  # seconds without a byte after which an unfinished download is left over
 
 
 def folder_of(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Path:
-    """Return the folder of a repository in the cache; names that would lead elsewhere are no names.
+    """Return the folder of a repository in the cache; rejects path traversal.
 
     Raises:
         UnknownEntryError: no repository or revision can have such a name.
     """
     if not is_repo_id(repo_id):
         raise UnknownEntryError(
-            f"{repo_id!r:.100} is no repository of the Hub. Write hf:owner/name, or dir:path for a "
-            "folder."
+            f"{repo_id!r:.100} is not a repository of the Hub. Write hf:owner/name, or dir:path "
+            "for a folder."
         )
     if revision is not None and (
         not re.fullmatch(r"[^\s/\\~^:?*\[\x00-\x1f][^\s\\~^:?*\[\x00-\x1f]*", revision)
@@ -162,8 +161,7 @@ def cached_problems(cache_dir: str | Path | None = None) -> list[tuple[Path, str
 
 
 def _is_ours(snapshot: Path) -> bool:
-    if (snapshot / "manifest.json").is_file():
-        return True
     with contextlib.suppress(OSError, ZooError, AttributeError):
-        return bool(read_json(snapshot / "config.json", "").get("format") == FORMAT)
-    return False
+        stated = read_json(snapshot / "config.json", "").get("format")
+        return (snapshot / "manifest.json").is_file() or stated == FORMAT
+    return (snapshot / "manifest.json").is_file()

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zoo.errors import PublishRefusedError
+from zoo.index import entries
+from zoo.schema import check_evaluation, check_license
 
 BEGIN, END = "<!-- notes -->", "<!-- /notes -->"
 
@@ -53,9 +55,16 @@ drawn = model.rasterizer(Landmarks(xy=torch.zeros(1, {count}, 2)))  # yours: (x,
 model.bottleneck(drawn).xy  # read back from the drawing: (1, {count}, 2)
 """,
 }
-IMPORTS = {
-    "pose-regression": "import torch\n\nimport zoo\nfrom registry.contract import Landmarks",
-}
+INTEGRITY = """\
+`manifest.json` lists size and sha256 of every other file; its own sha256 stands for the whole. \
+Each loading checks all of them, that the weights were made for this `config.json`, and that \
+every tensor fits. Nothing is unpickled or executed.
+
+```python
+# deep: also compares the outputs with golden.safetensors
+zoo.verify({reference}, deep=True)
+```"""
+IMPORTS = {"pose-regression": "import torch\n\nimport zoo\nfrom registry.contract import Landmarks"}
 
 
 def render(
@@ -63,8 +72,6 @@ def render(
     evaluation: Mapping[str, Any],
     *,
     license: str,
-    license_name: str | None = None,
-    license_link: str | None = None,
     repo_id: str | None = None,
     human: str = "",
     pictures: Sequence[str] = (),
@@ -75,46 +82,56 @@ def render(
     Args:
         config: content of ``config.json``.
         evaluation: content of ``evaluation.json``.
-        license: the Hub's identifier of the weights' licence; never guessed.
-        license_name, license_link: of a licence ``other``.
+        license: the Hub's identifier of the weights' licence; never guessed. The text of
+            ``other`` is the package's LICENSE.
         repo_id: where the package will be published; decides how the card says to load it.
         human: what stands between the markers; see :func:`human_part`.
         pictures: files below ``assets/``.
         summary: one sentence; that of the zoo's entry of this name without.
 
     Raises:
-        PublishRefusedError: no licence, results that cannot be published, markers in ``human``.
+        PublishRefusedError: no licence, or markers in ``human``.
+        IntegrityError: results that cannot be published.
     """
-    licence = _licence(config, license, license_name, license_link)
-    results = list(evaluation.get("results", ()))
-    _check_results(results)
+    name = str(config["name"])
+    check_license(license, True, f"'{name}'")
+    licence = {"license": license}
+    if license == "other":
+        licence |= {"license_name": f"{name} licence", "license_link": "LICENSE"}
+    check_evaluation(evaluation, f"'{name}'")
+    results = evaluation["results"]
     if BEGIN in human or END in human:
         raise PublishRefusedError(f"the notes hold {BEGIN} or {END}; these lines frame them.")
-    reference = f"hf:{repo_id}" if repo_id else str(config["name"])
-    about = _about(config)
+    reference = f"hf:{repo_id}" if repo_id else name
+    known, trained = entries(), str(config["training"].get("config") or "").removesuffix(".py")
+    entry = known.get(name) or known.get(trained.replace("_", "-"))
+    keys = ("summary", "paper", "data_licence")
+    about = {key: getattr(entry, key, "") or "" for key in keys}
+    weights = _text(licence.get("license_name") or license)
+    weights += ", see `LICENSE`." if license == "other" else "."
+    data = f" The training data: {_text(about['data_licence'])}" if about["data_licence"] else ""
     sections = [
-        f"# {_text(config['name'])}",
+        f"# {_text(name)}",
         *(_picture(file) for file in pictures),
         _text(summary or about["summary"]),
         _description(config),
         "## Use\n\n" + _usage(config, reference),
-        f"<!-- Kept when this card is made again: the lines between the next two. -->\n\n"
+        "<!-- Kept when this card is made again: the lines between the next two. -->",
         f"{BEGIN}\n{human.strip()}\n{END}",
         "## Results\n\n" + _results(results),
         "## Training\n\n" + _training(config),
         "## Landmarks\n\n" + _landmarks(config["keypoints"]),
         "## Images and coordinates\n\n" + _coordinates(config),
         "## Limits\n\n" + _limits(config, results),
-        "## Licence\n\n" + _licence_text(licence, about["data_licence"]),
-        "## Integrity\n\n" + _integrity(reference),
+        f"## Licence\n\nThe weights: {weights}{data}",
+        "## Integrity\n\n" + INTEGRITY.format(reference=json.dumps(_line(reference))),
     ]
     if about["paper"]:
         sections.append(
-            "## Citation\n\nThe method, which please cite:\n\n> " + _text(about["paper"])
+            f"## Citation\n\nThe method, which please cite:\n\n> {_text(about['paper'])}"
         )
-    front = _yaml(_front_matter(config, results, licence)).lstrip("\n")
     body = "\n\n".join(section for section in sections if section)
-    return f"---\n{front}\n---\n\n{body}\n"
+    return f"---\n{_front_matter(config, results, licence)}---\n\n{body}\n"
 
 
 def human_part(text: str) -> str:
@@ -136,98 +153,36 @@ def human_part(text: str) -> str:
     return "\n".join(lines[begins[0] + 1 : ends[0]]).strip()
 
 
-def _licence(
-    config: Mapping[str, Any], license: str | None, name: str | None, link: str | None
-) -> dict[str, str]:
-    if not isinstance(license, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        given = f"{license!r} is no identifier of a licence" if license else "no licence is given"
-        raise PublishRefusedError(
-            f"'{config['name']}': {given} for the weights, and none is guessed. Say "
-            "license='apache-2.0', or another identifier of the Hub, or license='other' with "
-            "license_name and license_link='LICENSE'."
-        )
-    if license != "other":
-        return {"license": license}
-    if not name or not link:
-        raise PublishRefusedError(
-            f"'{config['name']}': license='other' needs license_name and license_link='LICENSE', "
-            "and the text in the package's LICENSE."
-        )
-    return {"license": license, "license_name": name, "license_link": link}
-
-
-def _check_results(results: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse results that the Hub's model-index, or a reader, could not take."""
-    for i, row in enumerate(results):
-        where = f"evaluation.json: results[{i}]"
-        texts = [row.get(key) for key in ("task", "protocol", "metric", "unit", "origin")]
-        texts += [row.get("dataset", {}).get(key) for key in ("id", "name")]
-        if not all(isinstance(text, str) and text.strip() for text in texts):
-            raise PublishRefusedError(
-                f"{where}: task, protocol, metric, unit, origin, dataset id and name are needed."
-            )
-        if row["origin"] not in ORIGINS:
-            raise PublishRefusedError(
-                f"{where}: origin {row['origin']!r} is none of {', '.join(ORIGINS)}."
-            )
-        value = row.get("value")
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not _finite(value):
-            raise PublishRefusedError(f"{where}: the value {value!r} is no finite number.")
-
-
-def _finite(value: float) -> bool:
-    return isinstance(value, int) or math.isfinite(value)
-
-
-def _about(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the zoo knows of the entry, or of the config this package was trained with."""
-    from zoo.index import entries
-
-    known = entries()
-    trained = str(config["training"].get("config") or "").replace("_", "-")
-    entry = known.get(str(config["name"])) or known.get(trained.removesuffix(".py"))
-    return {key: getattr(entry, key, "") or "" for key in ("summary", "paper", "data_licence")}
-
-
-# ------------------------------------------------------------------------------- front matter
-
-
 def _front_matter(
     config: Mapping[str, Any], results: Sequence[Mapping[str, Any]], licence: Mapping[str, str]
-) -> dict[str, Any]:
+) -> str:
     training = config["training"]
     ours = [row for row in results if row["origin"] == "ours"]
     short = config["architecture"]["type"].split("/")[-1]
-    front: dict[str, Any] = {
+    rows = [{"name": config["name"], "results": [_index_row(row) for row in ours]}]
+    front = {
         **licence,
         "library_name": "keypoint-zoo",
         "pipeline_tag": PIPELINE_TAGS.get(config["task"]),
         "tags": list(dict.fromkeys(["keypoint-zoo", short, "unsupervised", "landmarks"])),
-        # a name of ours is no identifier of the Hub, so only what says that it is one
+        # a name of ours does not identify anything on the Hub, so only what says that it is there
         "datasets": _hub_ids(training.get("dataset")),
         "base_model": _hub_ids(training.get("base")),
         "metrics": list(dict.fromkeys(row["metric"] for row in ours)),
+        "model-index": rows if ours else None,
     }
-    if ours:
-        rows = [_index_row(row) for row in ours]
-        front["model-index"] = [{"name": config["name"], "results": rows}]
-    return {key: value for key, value in front.items() if value}
+    return _yaml({key: value for key, value in front.items() if value})
 
 
 def _index_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a result as model-index has it; what it has no place for is in ``args``."""
-    dataset = {
-        "type": row["dataset"]["id"].removeprefix("hf:"),
-        "name": row["dataset"]["name"],
-        **({"split": row["dataset"]["split"]} if row["dataset"].get("split") else {}),
-    }
+    data = row["dataset"]
+    dataset = {"type": data["id"].removeprefix("hf:"), "name": data["name"]}
+    if data["split"]:
+        dataset["split"] = data["split"]
     further = {k: v for k, v in row.items() if k not in ("dataset", "task", "metric", "value")}
-    metric = {
-        "type": row["metric"],
-        "name": f"{row['metric']}, {row['unit']} ({row['protocol']})",
-        "value": row["value"],
-        "args": further,
-    }
+    name = f"{row['metric']}, {row['unit']} ({row['protocol']})"
+    metric = {"type": row["metric"], "name": name, "value": row["value"], "args": further}
     task = {"type": PIPELINE_TAGS.get(row["task"], row["task"]), "name": row["task"]}
     return {"task": task, "dataset": dataset, "metrics": [metric]}
 
@@ -238,53 +193,31 @@ def _hub_ids(stated: Any) -> list[str]:
     return [found[1]] if found else []
 
 
-def _yaml(value: Any, indent: int = 0) -> str:
-    """Return a value as block YAML that every parser reads alike; all strings are quoted."""
-    start = "\n" + " " * indent
-    if isinstance(value, Mapping) and value:
-        return "".join(f"{start}{_key(k)}:{_yaml(v, indent + 2)}" for k, v in value.items())
-    if isinstance(value, (list, tuple)) and value:
-        return "".join(f"{start}- {_yaml(v, indent + 2).lstrip()}" for v in value)
-    return f" {_scalar(value)}"
+def _yaml(value: Any) -> str:
+    """Return block YAML in ASCII that every parser reads alike: what could be misread is quoted."""
+    import yaml
 
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
 
-def _key(key: str) -> str:
-    plain = re.fullmatch(r"[a-z][a-z_-]{2,}", key) and key not in ("yes", "off", "true", "false")
-    return key if plain and key != "null" else _scalar(key)
+    def text(dumper: Any, string: str) -> Any:
+        style = None if re.fullmatch(r"[a-z][a-z_-]{2,}", string) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", string, style=style)
 
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, str):
-        return f'"{"".join(map(_character, value))}"'
-    text = json.dumps(value, allow_nan=False)
-    # 1e-05 is a number in JSON and a string in YAML 1.1
-    return re.sub(r"^(-?\d+)e", r"\1.0e", text) if isinstance(value, float) else text
-
-
-def _character(c: str) -> str:
-    if c in '\\"':
-        return f"\\{c}"
-    if c.isprintable():
-        return c
-    return f"\\u{ord(c):04X}" if ord(c) < 0x10000 else f"\\U{ord(c):08X}"
-
-
-# --------------------------------------------------------------------------------------- text
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, width=math.inf))
 
 
 def _text(value: Any) -> str:
     """Return a value as one line of Markdown without any markup of its own."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", _line(value))
+    return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", _line(value or ""))
 
 
 def _code(value: Any) -> str:
     """Return a value as code on one line, fit for a table."""
-    text = _line(value).replace("`", "'").replace("|", "\\|")
+    text = _line(value or "").replace("`", "'").replace("|", "\\|")
     return f"`{text}`" if text else ""
-
-
-def _python(value: str) -> str:
-    return json.dumps(_line(value), ensure_ascii=False)
 
 
 def _line(value: Any) -> str:
@@ -301,145 +234,125 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _bullets(items: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in items.items():
-        if value not in (None, "", [], {}):
-            yield f"- {name}: {value}"
+def _bullets(items: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in items.items() if value)
 
 
 def _picture(file: str) -> str:
     if not re.fullmatch(r"assets/[A-Za-z0-9_-][A-Za-z0-9_.-]*\.png", file):
-        raise PublishRefusedError(f"{file!r} is no picture of a package; they are assets/*.png.")
+        raise PublishRefusedError(f"{file!r} is not a picture of a package, assets/*.png.")
     return f"![{file.removeprefix('assets/').removesuffix('.png')}]({file})"
 
 
 def _description(config: Mapping[str, Any]) -> str:
-    count, semantics = config["keypoints"]["count"], config["keypoints"]["semantics"]
+    keypoints, ((file, own),) = config["keypoints"], config["weights"].items()
+    flops = number(own["flops"] and f"{own['flops']:,}")
+    row = [_code(file), _text(own["role"]), f"{own['parameters']:,}", _code(own["dtype"]), flops]
     parts = [
         [_text(role), _code(part["type"]), f"{part['parameters']:,}"]
         for role, part in config["components"].items()
     ]
-    files = [
-        [
-            _code(file),
-            _text(own["role"]),
-            f"{own['parameters']:,}",
-            _code(own["dtype"]),
-            f"{own['flops']:,}" if own.get("flops") else "",
-        ]
-        for file, own in config["weights"].items()
-    ]
     text = (
         f"A model for {_text(config['task'])} of the library keypoint-zoo: "
-        f"{_code(config['architecture']['type'])} with {count} landmarks ({_text(semantics)})."
+        f"{_code(config['architecture']['type'])} with {keypoints['count']} landmarks "
+        f"({_text(keypoints['semantics'])})."
     )
-    text += "\n\n" + _table(["file", "for", "parameters", "stored as", "FLOPs"], files)
+    text += "\n\n" + _table(["file", "for", "parameters", "stored as", "FLOPs"], [row])
     return text + ("\n\n" + _table(["part", "component", "parameters"], parts) if parts else "")
 
 
 def _usage(config: Mapping[str, Any], reference: str) -> str:
     task, needed = config["task"], max(2, config["preprocess"]["frames"])
+    quoted = json.dumps(_line(reference), ensure_ascii=False)
     code = CALLS.get(task, "").format(frames=needed, count=config["keypoints"]["count"])
     imports = IMPORTS.get(task, "import numpy as np\n\nimport zoo")
     plugins = "".join(
         f"\n\nNeeds the plugin {_code(plugin['distribution'])}, which is not part of the library."
         for plugin in config["plugins"]
     )
-    return f"```python\n{imports}\n\nmodel = zoo.load({_python(reference)})\n{code}```{plugins}"
+    return f"```python\n{imports}\n\nmodel = zoo.load({quoted})\n{code}```{plugins}"
 
 
 def _results(results: Sequence[Mapping[str, Any]]) -> str:
     """Return one table per origin, so that nobody's numbers stand in another's column."""
-    if not results:
-        return "Nothing has been measured yet."
     parts = []
     for origin, title in ORIGINS.items():
-        rows = [row for row in results if row["origin"] == origin]
-        if rows:
-            parts.append(f"### {title}\n\n{_score_table(rows)}\n\n{_protocols(rows)}")
-    return "\n\n".join(parts)
-
-
-def _score_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row.get("baselines") or {}))
-    head = ["data", "protocol", "metric", "value", "interval", "n"]
-    head += [_text(name.replace("_", " ")) for name in names] + ["crop"]
-    return _table(head, [_score_row(row, names) for row in rows])
+        if rows := [row for row in results if row["origin"] == origin]:
+            names = list(dict.fromkeys(name for row in rows for name in row["baselines"]))
+            head = ["data", "protocol", "metric", "value", "interval", "n"]
+            head += [_text(name.replace("_", " ")) for name in names] + ["crop"]
+            table = _table(head, [_score_row(row, names) for row in rows])
+            parts.append(f"### {title}\n\n{table}\n\n{_protocols(rows)}")
+    return "\n\n".join(parts) or "Nothing has been measured yet."
 
 
 def _score_row(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    split, better = row["dataset"].get("split"), row.get("higher_is_better")
-    arrow = {True: " ↑", False: " ↓"}.get(better, "") if isinstance(better, bool) else ""
-    low_high = [number(end) for end in row.get("interval") or ()]
-    baselines = row.get("baselines") or {}
+    data, better = row["dataset"], row["higher_is_better"]
+    arrow = "" if better is None else " ↑" if better else " ↓"
+    low_high = [number(end) for end in row["interval"] or ()]
     return [
-        _text(row["dataset"]["name"]) + (f", {_text(split)}" if split else ""),
+        _text(data["name"]) + (f", {_text(data['split'])}" if data["split"] else ""),
         _code(row["protocol"]),
         f"{_code(row['metric'])}, {_text(row['unit'])}{arrow}",
         f"**{number(row['value'])}**",
-        f"{low_high[0]} to {low_high[1]}" if len(low_high) == 2 else "",
-        number(row.get("n")),
-        *(number(baselines.get(name)) for name in names),
-        _text(row.get("crop") or ""),
+        " to ".join(low_high) if len(low_high) == 2 else "",
+        number(row["n"]),
+        *(number(row["baselines"].get(name)) for name in names),
+        _text(row["crop"]),
     ]
 
 
 def _protocols(rows: Sequence[Mapping[str, Any]]) -> str:
     lines: dict[str, None] = {}
     for row in rows:
-        when = [_text(row[key]) for key in ("date", "library") if row.get(key)]
-        how = [_code(row["command"])] if row.get("command") else []
-        source = f" ({', '.join(when + how)})" if when or how else ""
-        definition = _text(row.get("definition") or "no definition given")
-        lines[f"- {_code(row['protocol'])}, {_code(row['metric'])}: {definition}{source}"] = None
+        source = [_text(row["date"]), _text(row["library"]), _code(row["command"])]
+        shown = f" ({', '.join(filter(None, source))})" if any(source) else ""
+        definition = _text(row["definition"]) or "no definition given"
+        lines[f"- {_code(row['protocol'])}, {_code(row['metric'])}: {definition}{shown}"] = None
     return "\n".join(lines)
 
 
 def _training(config: Mapping[str, Any]) -> str:
-    training = config["training"]
-    seconds = training.get("seconds")
-    overrides = training.get("overrides")
+    of = config["training"].get
+    seconds, overrides = of("seconds"), of("overrides")
     shown = {
-        "data": _text(training.get("dataset") or ""),
-        "split": _text(training.get("split") or ""),
-        "steps": number(training.get("steps")),
-        "checkpoint": _text(training.get("selection") or ""),
-        "seed": number(training.get("seed")),
-        "hardware": _text(training.get("hardware") or ""),
+        "data": _text(of("dataset")),
+        "split": _text(of("split")),
+        "steps": number(of("steps")),
+        "checkpoint": _text(of("selection")),
+        "seed": number(of("seed")),
+        "hardware": _text(of("hardware")),
         "time": f"{round(seconds / 60)} min" if isinstance(seconds, (int, float)) else "",
-        "config": _code(training.get("config") or ""),
+        "config": _code(of("config")),
         "overrides": _code(json.dumps(overrides)) if overrides else "",
-        "started from": _code(training.get("base") or ""),
-        "library": _text(training.get("library") or ""),
-        "commit": _code(training.get("commit") or ""),
-        "note": _text(training.get("note") or ""),
+        "started from": _code(of("base")),
+        "library": _text(of("library")),
+        "commit": _code(of("commit")),
+        "note": _text(of("note")),
     }
-    return "\n".join(_bullets(shown)) or "Not recorded."
+    return _bullets(shown) or "Not recorded."
 
 
 def _landmarks(keypoints: Mapping[str, Any]) -> str:
-    if keypoints["semantics"] == "discovered":
-        meaning = (
-            "Discovered landmarks have no anatomical meaning: their names are numbers, and left "
-            "and right are whatever the training made of them."
-        )
-    else:
-        meaning = "The names are those of the annotated keypoints the model was made to predict."
-    pairs = {
+    meaning = (
+        "The names are those of the annotated keypoints the model was made to predict."
+        if keypoints["semantics"] == "annotated"
+        else "Discovered landmarks have no anatomical meaning: their names are numbers, and left "
+        "and right are whatever the training made of them."
+    )
+    shown = {
+        "names, in order": ", ".join(_code(name) for name in keypoints["names"]),
         "edges": ", ".join(f"{a}-{b}" for a, b in keypoints["edges"]),
         "swapped by a mirror": ", ".join(f"{a}-{b}" for a, b in keypoints["flip_pairs"]),
-        **{
-            f"group {_text(name)}": ", ".join(map(str, members))
-            for name, members in keypoints["groups"].items()
-        },
     }
-    names = ", ".join(_code(name) for name in keypoints["names"])
-    return "\n".join([meaning, "", f"- names, in order: {names}", *_bullets(pairs)])
+    for name, members in keypoints["groups"].items():
+        shown[f"group {_text(name)}"] = ", ".join(map(str, members))
+    return f"{meaning}\n\n{_bullets(shown)}"
 
 
 def _coordinates(config: Mapping[str, Any]) -> str:
     images, points = config["preprocess"], config["coordinates"]
-    size = images.get("image_size")
+    size = images["image_size"]
     shown = {
         "network input": f"{size} x {size} pixels" if size else "any size",
         "an image is fitted by": _code(images["fit"]),
@@ -450,7 +363,7 @@ def _coordinates(config: Mapping[str, Any]) -> str:
         "further outputs": ", ".join(_code(extra) for extra in points["extras"]),
     }
     does = "\n\n`model.preprocess` does all this, and its `to_original` takes points back."
-    return "\n".join(_bullets(shown)) + (does if size else "")
+    return _bullets(shown) + (does if size else "")
 
 
 def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
@@ -464,19 +377,3 @@ def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> 
         lines.append("Images are stretched to a square; very wide or tall ones suffer.")
     lines.append("Every image gets all landmarks, also one that shows nothing of the kind.")
     return "\n".join(f"- {line}" for line in lines if line)
-
-
-def _licence_text(licence: Mapping[str, str], data: str) -> str:
-    name = _text(licence.get("license_name") or licence["license"])
-    text = f"The weights: {name}, see `LICENSE`." if len(licence) > 1 else f"The weights: {name}."
-    return text + (f" The training data: {_text(data)}" if data else "")
-
-
-def _integrity(reference: str) -> str:
-    call = f"zoo.verify({_python(reference)}, deep=True)"
-    return (
-        "`manifest.json` lists size and sha256 of every other file; its own sha256 stands for the "
-        "whole. Each loading checks all of them, that the weights were made for this "
-        "`config.json`, and that every tensor fits. Nothing is unpickled or executed.\n\n"
-        f"```python\n# deep: also compares the outputs with golden.safetensors\n{call}\n```"
-    )

@@ -16,6 +16,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -30,11 +31,11 @@ INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells call what SIGINT and SIGPIPE en
 REF = "a name of the zoo, hf:owner/name[@revision], or dir:path"
 EXIT_CODES = """\
 exit status:
-  0  fine               4    no network, or offline and not in the cache
-  1  a check failed     5    the Hub refuses this account
-  2  wrong words,       6    needs another version, a plugin, or other weights
-     files or values    130  interrupted
-  3  no such entry      141  nobody reads the answer any more"""
+  0  fine                4    no network, or offline and not in the cache
+  1  a check failed      5    the Hub refuses this account
+  2  usage error: words, 6    needs another version, a plugin, or other weights
+     files or values     130  interrupted
+  3  no such entry       141  broken pipe"""
 
 
 class Answer(NamedTuple):
@@ -61,10 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its words; those of the process without.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    # known before the words are understood, and without a terminal's bars
-    as_json = "--json" in words
     try:
-        answer = _run(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: _notice(f"warning: {message}")
+            # a former name, which Python would only mention to its developers
+            warnings.filterwarnings("default", "'.*' is now called", DeprecationWarning)
+            options = vars(_parser().parse_args(words))
+            run, _ = options.pop("run"), options.pop("json")
+            answer: Answer = run(**options)
     except SystemExit as stop:  # --help and --version, which have printed already
         return _written("", int(stop.code or OK))
     except KeyboardInterrupt as error:
@@ -73,21 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer = _failed(error, str(error), error.exit_code)
     except (OSError, ValueError) as error:
         answer = _failed(error, str(error), USAGE)
-    if as_json:
+    text = "\n".join(answer.lines)
+    if "--json" in words:  # also where the other words were not understood
         text = json.dumps(_plain(answer.document), indent=2, allow_nan=False)
-    else:
-        text = "\n".join(answer.lines)
     return _written(f"{text}\n" if text else "", answer.code)
-
-
-def _run(words: Sequence[str]) -> Answer:
-    with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: _notice(f"warning: {message}")
-        # a former name, which Python would only mention to its developers
-        warnings.filterwarnings("default", "'.*' is now called", DeprecationWarning)
-        args = _parser().parse_args(words)
-        answer: Answer = args.run(args)
-        return answer
 
 
 def _failed(error: BaseException, message: str, code: int) -> Answer:
@@ -128,44 +122,29 @@ def _notice(text: str, *, passing: bool = False) -> None:
             err.flush()
 
 
-# ----------------------------------------------------------------------------------- subcommands
-
-
-def _list(args: argparse.Namespace) -> Answer:
+def _list(pattern: Sequence[str], exclude: Sequence[str] | None, **filters: Any) -> Answer:
     from zoo.listing import list_entries
 
-    found = list_entries(
-        args.pattern or "*",
-        exclude=args.exclude,
-        task=args.task or None,
-        dataset=args.dataset or None,
-        license=args.license or None,
-        architecture=args.architecture or None,
-        metric=args.metric,
-        source="hub" if args.hub else "index",
-        cached=True if args.cached else None,
-    )
+    found = list_entries(pattern or "*", exclude=exclude or (), **filters)
     if not found:
         _notice("no entry passes these filters")
         return Answer([], ())
-    rows = [("name", "task", "dataset", "weights", "licence", "result")]
+    rows: list[Sequence[str]] = [("name", "task", "dataset", "weights", "licence", "result")]
     for entry in found:
-        first = (
-            f"{entry.results[0]['protocol']} {_score(entry.results[0])}" if entry.results else ""
-        )
-        own = (entry.name, entry.task, entry.dataset, entry.weights, entry.license or "", first)
-        rows.append(own)
+        first = [f"{row['protocol']} {_score(row)}" for row in entry.results[:1]]
+        own = (entry.name, entry.task, entry.dataset, entry.weights, entry.license or "")
+        rows.append((*own, *(first or [""])))
     return Answer(found, _table(rows))
 
 
-def _info(args: argparse.Namespace) -> Answer:
+def _info(ref: str) -> Answer:
     from zoo.schema import read_json
     from zoo.sources import info
 
-    found = info(args.ref)
+    found = info(ref)
     results = list(found.entry.results)
     if found.path is not None:  # with those that the paper or others report
-        results = read_json(found.path / "evaluation.json", args.ref)["results"]
+        results = read_json(found.path / "evaluation.json", ref)["results"]
     lines = [f"{found.entry.name}: {found.entry.summary}".removesuffix(": "), ""]
     lines += _table([(key, value) for key, value in _facts(found) if value], cut=False)
     for origin, title in ORIGINS.items():
@@ -191,7 +170,8 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
     yield "how", entry.how
     official = f"keypoint-zoo convert {entry.converter} FILE --config {entry.name}"
     yield "convert", f"{official} --license L --out DIR" if entry.converter else ""
-    yield "config", str(entry.config or "")
+    options = ", ".join(f"{key}={value}" for key, value in entry.options.items())
+    yield "config", f"{entry.config or ''}{f' with {options}' if options else ''}"
     if config is None:
         return
     stated, size = config["weights"]["model.safetensors"], config["preprocess"]["image_size"]
@@ -211,141 +191,101 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
         yield "missing", f"{name}, which the entry claims to be in '{claimed[name]}'"
 
 
-def _pull(args: argparse.Namespace) -> Answer:
+def _pull(ref: str, dry_run: bool, **options: Any) -> Answer:
     from zoo.sources import pull
 
-    found = pull(
-        args.ref,
-        revision=args.revision,
-        dest=args.dest,
-        dry_run=args.dry_run,
-        offline=True if args.offline else None,
-        force=args.force,
-    )
+    found = pull(ref, dry_run=dry_run, **options)
     lines = _table([(file, _bytes(size)) for file, size in found.files.items()])
     total = _bytes(sum(found.files.values()))
-    if args.dry_run:
+    if dry_run:
         commit = f", commit {found.commit}" if found.commit else ""
         return Answer(found, [*lines, f"{total}{commit}; nothing was fetched"])
     return Answer(found, [*lines, f"{total} checked: {found.path}"])
 
 
-def _push(args: argparse.Namespace) -> Answer:
+def _push(folder: str, repo: str, dry_run: bool, **options: Any) -> Answer:
     from zoo.hub import push
 
-    done = push(
-        args.folder,
-        args.repo.removeprefix("hf:"),
-        private=args.private,
-        branch=args.branch,
-        tag=args.tag,
-        create_pr=args.pr,
-        message=args.message,
-        dry_run=args.dry_run,
-        announce=_notice,
-    )
+    repo_id = repo.removeprefix("hf:")
+    done = push(folder, repo_id, dry_run=dry_run, announce=_notice, **options)
     lines = _table([(file, _bytes(size)) for file, size in done.files.items()])
-    said = "would be published" if args.dry_run else "published"
+    said = "would be published" if dry_run else "published"
     state = said if done.changed else "is the same there already; nothing to send"
     return Answer(done, [*lines, f"{done.url} ({done.visibility}): {state}"])
 
 
-def _verify(args: argparse.Namespace) -> Answer:
+def _verify(ref: str, **options: Any) -> Answer:
     from zoo.verifying import verify
 
-    report = verify(args.ref, against=args.against, deep=args.deep)
+    report = verify(ref, **options)
     lines = [f"{name} differs by {value:.3g}" for name, value in report.differences.items()]
     lines += [f"problem: {problem}" for problem in report.problems]
     if report.ok:
-        lines.append(f"{args.ref}: {report.checked} files as they must be, digest {report.digest}")
+        lines.append(f"{ref}: {report.checked} files as they must be, digest {report.digest}")
     return Answer(report, lines, OK if report.ok else FAILED)
 
 
-def _doctor(args: argparse.Namespace) -> Answer:
+def _doctor(fix: bool) -> Answer:
     from zoo.sources import doctor
 
-    found = doctor(fix=args.fix)
-    left = doctor() if args.fix and found else found
-    if not found:
-        return Answer({"findings": [], "left": []}, ["nothing is broken or left over"])
+    found = doctor(fix=fix)
+    left = doctor() if fix and found else found
     lines = [line if line in left else f"{line} (removed)" for line in found]
-    return Answer({"findings": found, "left": left}, lines, FAILED if left else OK)
+    answer = {"findings": found, "left": left}
+    return Answer(answer, lines or ["nothing is broken or left over"], FAILED if left else OK)
 
 
-def _card(args: argparse.Namespace) -> Answer:
-    from zoo import card, folder, index, package
+def _card(folder: str, write: bool) -> Answer:
+    from zoo import card, package, schema
+    from zoo.folder import write_folder
 
-    place = args.folder.removeprefix("dir:")
-    found = package.open_package(place, weights=args.write, edited="README.md")
+    found = package.open_package(folder.removeprefix("dir:"), weights=write, edited="README.md")
     old = (found.root / "README.md").read_text()
-    licence = index.licence_of(old) or ""
-    other = licence == "other"
     text = card.render(
         found.config,
         found.evaluation,
-        license=licence,
-        license_name=f"{found.config['name']} licence" if other else None,
-        license_link="LICENSE" if other else None,
+        license=schema.licence_of(old) or "",
         human=card.human_part(old),
         pictures=sorted(file for file in found.manifest["files"] if file.startswith("assets/")),
     )
-    if args.write:
+    if write:
         files: dict[str, Any] = {path: found.root / path for path in found.manifest["files"]}
-        folder.write_folder(found.root, {**files, "README.md": text.encode()}, overwrite=True)
+        write_folder(found.root, {**files, "README.md": text.encode()}, overwrite=True)
     return Answer({"card": text}, text.splitlines())
 
 
-def _convert(args: argparse.Namespace) -> Answer:
+def _convert(source: str, file: str, out: str, license_text: str | None, **options: Any) -> Answer:
     from zoo.convert import convert
 
-    text = Path(args.license_text).read_text() if args.license_text else None
-    out = convert(
-        args.source,
-        args.file,
-        args.out,
-        license=args.license,
-        license_text=text,
-        config=args.config,
-    )
-    return Answer({"path": out}, [str(out)])
+    text = Path(license_text).read_text() if license_text else None
+    made = convert(source, file, out, license_text=text, **options)
+    return Answer({"path": made}, [str(made)])
 
 
-def _export(args: argparse.Namespace) -> Answer:
+def _export(ref: str, out: str, format: Any, images: Sequence[str], **options: Any) -> Answer:
+    from components.data.video import read_image
     from zoo.exporting import export
     from zoo.model import open_model
 
-    model = open_model(args.ref)
-    images = None
-    if args.images:
-        from components.data.video import read_image
-
+    model, batch = open_model(ref), None
+    if images:
         if getattr(model, "preprocess", None) is None:
-            raise ValueError(f"{args.ref} takes no images; leave out --images.")
-        images = model.preprocess([read_image(file) for file in args.images]).images
-    done = export(model, args.out, args.format, part=args.part, images=images)
+            raise ValueError(f"{ref} takes no images; leave out --images.")
+        batch = model.preprocess([read_image(file) for file in images]).images
+    done = export(model, out, format, images=batch, **options)
     apart = ", ".join(f"{name} {value:.2g}" for name, value in done.differences.items())
     line = f"{done.path}: {', '.join(done.inputs)} -> {', '.join(done.outputs)}"
-    return Answer(done, [line, f"greatest difference from the model: {apart}"])
+    return Answer(done, [line, f"largest difference from the model: {apart}"])
 
 
-def _predict(args: argparse.Namespace) -> Answer:
+def _predict(**options: Any) -> Answer:
     from zoo.prediction import predict
 
     done = []
-    for one in predict(
-        args.ref,
-        args.inputs,
-        args.out,
-        checkpoint=args.checkpoint,
-        batch_size=args.batch_size,
-        counted=lambda text: _notice(text, passing=True),
-    ):
+    for one in predict(**options, counted=partial(_notice, passing=True)):
         _notice(f"{one.table}: {one.frames} frames, {one.landmarks} landmarks")
         done.append(one)
     return Answer(done, ())
-
-
-# ------------------------------------------------------------------------------------- the words
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -371,10 +311,14 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("exclude", "task", "dataset", "license", "architecture"):
         of = "names to leave out" if name == "exclude" else f"the {name}"
         text = f"a pattern of {of}; may be repeated"
-        one.add_argument(f"--{name}", action="append", default=[], metavar="PATTERN", help=text)
+        one.add_argument(f"--{name}", action="append", metavar="PATTERN", help=text)
     one.add_argument("--metric", help="only with such a result: 'regression<=5'")
-    one.add_argument("--hub", action="store_true", help="ask the Hub instead of the index")
-    one.add_argument("--cached", action="store_true", help="only what loads without network")
+    text = "ask the Hub instead of the index"
+    one.add_argument(
+        "--hub", action="store_const", dest="source", const="hub", default="index", help=text
+    )
+    text = "only what loads without network"
+    one.add_argument("--cached", action="store_true", default=None, help=text)
 
     one = command("info", _info, "All about one entry: size, results, licence, place.")
     one.add_argument("ref", metavar="REF", help=REF)
@@ -385,14 +329,22 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--dest", metavar="DIR", help="copy it there")
     one.add_argument("--dry-run", action="store_true", help="only tell what would be fetched")
     one.add_argument("--force", action="store_true", help="fetch again what is in the cache")
-    one.add_argument("--offline", action="store_true", help="only look into the cache")
+    text = "only look into the cache"
+    one.add_argument("--offline", action="store_true", default=None, help=text)
 
     one = command("push", _push, "Publish a package on the Hub, as one commit.")
     one.add_argument("folder", metavar="DIR", help="the package")
     one.add_argument("repo", metavar="OWNER/NAME", help="made if there is none")
-    _add_push_options(one)
+    seen = one.add_mutually_exclusive_group()
+    text = "of a new repository, the default"
+    seen.add_argument("--private", action="store_true", default=None, help=text)
+    text = "for everyone to see"
+    seen.add_argument("--public", action="store_false", dest="private", default=None, help=text)
+    one.add_argument("--tag", help="name the commit")
     one.add_argument("--branch", help="instead of main")
-    one.add_argument("--pr", action="store_true", help="open a pull request instead")
+    one.add_argument(
+        "--pr", action="store_true", dest="create_pr", help="open a pull request instead"
+    )
     one.add_argument("--message", help="first line of the commit")
     one.add_argument("--dry-run", action="store_true", help="only tell what would be sent")
 
@@ -432,18 +384,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_push_options(parser: argparse.ArgumentParser) -> None:
-    seen = parser.add_mutually_exclusive_group()
-    text = "of a new repository, the default"
-    seen.add_argument("--private", action="store_true", default=None, help=text)
-    text = "for everyone to see"
-    seen.add_argument("--public", action="store_false", dest="private", default=None, help=text)
-    parser.add_argument("--tag", help="name the commit")
-
-
-# --------------------------------------------------------------------------------------- the text
-
-
 def _table(rows: Sequence[Sequence[str]], *, indent: int = 0, cut: bool = True) -> list[str]:
     """Return aligned lines, on a terminal no wider than it."""
     if not rows:
@@ -464,26 +404,17 @@ def _score_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     shown = [name.replace("_", " ") for name in baselines]
     rows = [["protocol", "metric", "value", "interval", *shown, "n", "data"]]
     for row in results:
-        interval = row["interval"] or ()
-        rows.append(
-            [
-                row["protocol"],
-                row["metric"],
-                _score(row),
-                " to ".join(map(number, interval)),
-                *(number(row["baselines"].get(name)) for name in baselines),
-                number(row["n"]),
-                " ".join(filter(None, (row["dataset"]["name"], row["dataset"]["split"]))),
-            ]
-        )
+        own = [row["protocol"], row["metric"], _score(row)]
+        own.append(" to ".join(map(number, row["interval"] or ())))
+        own += [*(number(row["baselines"].get(name)) for name in baselines), number(row["n"])]
+        data = row["dataset"]
+        rows.append([*own, " ".join(filter(None, (data["name"], data["split"])))])
     return rows
 
 
 def _paper_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    return [
-        [row["metric"], _score(row), row["dataset"], row["setting"], row["source"]]
-        for row in results
-    ]
+    last = ("dataset", "setting", "source")
+    return [[row["metric"], _score(row), *(row[key] for key in last)] for row in results]
 
 
 def _score(row: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of the Hub's client, whose errors become ours.
+"""Wraps the Hub's client and its errors.
 
 The token is passed on to the client and never put in a message.
 """
@@ -13,13 +13,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from huggingface_hub import constants, get_token, list_repo_tree, whoami
+import huggingface_hub as hf
+from huggingface_hub import constants
 from huggingface_hub import errors as client
-from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled as hidden_already
+from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
 from zoo.errors import (
     AccessError,
@@ -45,14 +43,14 @@ def list_tree(repo_id: str, commit: str, token: str | None) -> dict[str, Any]:
         IntegrityError: paths that lead out of the folder, or too many.
     """
     with asking(repo_id, commit, token):
-        listed = list_repo_tree(repo_id, recursive=True, revision=commit, token=token)
+        listed = hf.list_repo_tree(repo_id, recursive=True, revision=commit, token=token)
         # folders count too: a listing without end must end
         rows = list(itertools.islice(listed, 4 * MAX_FILES + 1))
     files = {row.path: row for row in rows if hasattr(row, "blob_id")}
     if len(files) > MAX_FILES or len(rows) > 4 * MAX_FILES:
         raise IntegrityError(
-            f"{repo_id} at {commit[:8]} has more than {MAX_FILES} files; a package has not. "
-            "Nothing was fetched."
+            f"{repo_id} at {commit[:8]} has more than {MAX_FILES} files; at most {MAX_FILES} are "
+            "allowed. Nothing was fetched."
         )
     for path in files:
         if path.startswith("/") or "\\" in path or ".." in path.split("/"):
@@ -105,53 +103,51 @@ def _translated(
 ) -> ZooError | None:
     """Return our error for one of the client's, or None where it is none of the client's."""
     error = origin(error)
-    status = status_of(error)
-    address = f"{constants.ENDPOINT}/{repo_id}"
+    status, hub = status_of(error), constants.ENDPOINT
     if isinstance(error, client.GatedRepoError):
         return AccessError(
-            f"{repo_id} is gated and {_account(token)} has no access. Ask for it at {address}, "
-            "then `hf auth login`."
+            f"{repo_id} is gated and {_account(token)} has no access. Ask for it at "
+            f"{hub}/{repo_id}, then `hf auth login`."
         )
     if isinstance(error, client.RepositoryNotFoundError):
         return UnknownEntryError(
-            f"No repository {repo_id} on {constants.ENDPOINT}, or it is private and "
-            f"{_account(token)} has no access. Check the name, or `hf auth login`."
+            f"No repository {repo_id} on {hub}, or it is private and {_account(token)} has no "
+            "access. Check the name, or `hf auth login`."
         )
     if isinstance(error, client.RevisionNotFoundError):
         return UnknownEntryError(
-            f"{repo_id} has no revision '{revision}'. Its branches and tags: {address}/tree/main."
+            f"{repo_id} has no revision '{revision}'. Its branches and tags: "
+            f"{hub}/{repo_id}/tree/main."
         )
     if isinstance(error, client.OfflineModeIsEnabled):
         return HubUnreachableError("HF_HUB_OFFLINE=1 forbids to ask the Hub.")
     if status in (401, 403):
         return AccessError(
-            f"{constants.ENDPOINT} refuses {repo_id} ({status}): {_account(token)} may not do "
-            "this. Use another token: `hf auth login`."
+            f"{hub} refuses {repo_id} ({status}): {_account(token)} may not do this. Use another "
+            "token: `hf auth login`."
         )
     if status == 412:
         return PublishConflictError(f"{repo_id} changed meanwhile.")
     if status in (400, 413, 422):
         said = str(getattr(error, "server_message", None) or "no reason given").splitlines()[0]
-        return PublishRefusedError(f"{constants.ENDPOINT} refuses this for {repo_id}: {said:.200}")
+        return PublishRefusedError(f"{hub} refuses this for {repo_id}: {said:.200}")
     if status is not None:
-        return HubUnreachableError(f"{constants.ENDPOINT} answers {status}.")
+        return HubUnreachableError(f"{hub} answers {status}.")
     library = type(error).__module__.partition(".")[0]
     lost = isinstance(error, (ConnectionError, TimeoutError, RuntimeError)) or (
         isinstance(error, OSError) and error.errno is None  # not the system's: the client's own
     )
     if lost or library.startswith(("http", "requests", "urllib3", "huggingface_hub")):
-        return HubUnreachableError(
-            f"{constants.ENDPOINT} does not answer ({type(error).__name__})."
-        )
+        return HubUnreachableError(f"{hub} does not answer ({type(error).__name__}).")
     return None
 
 
 def _account(token: str | None) -> str:
     """Say whose account it is; a question that may fail, as the error at hand shows."""
-    if not (token or get_token()):
+    if not (token or hf.get_token()):
         return "your machine (no token was found)"
     with contextlib.suppress(Exception):
-        return f"your account '{whoami(token)['name']}'"
+        return f"your account '{hf.whoami(token)['name']}'"
     return "your token"
 
 
@@ -160,11 +156,11 @@ def bars(progress: bool | None) -> Iterator[None]:
     """Let the client show bars or not; its environment variable goes before."""
     shown = sys.stderr.isatty() if progress is None else progress
     change = constants.HF_HUB_DISABLE_PROGRESS_BARS is None
-    if shown or not change or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
+    hidden = change and not shown and not hidden_already()
+    if hidden:
+        disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        if hidden:
+            enable_progress_bars()

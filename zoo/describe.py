@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from components.data.fit import fit_options
 from registry.build import arguments_of, build, resolve, slots_of
 from registry.errors import ConfigError
 from registry.plugins import plugin_of
+from registry.sizes import image_size
+from zoo.fingerprint import landmarks_of
 from zoo.schema import COORDINATES, PREPROCESS
 
-TASK_OF = {
-    "pipelines/reconstruction": "keypoint-detection",
-    "pipelines/motion_transfer": "motion-transfer",
-    "pipelines/forecast": "forecasting",
-    "pipelines/pose_autoencoder": "pose-regression",
-}
 TRAINING_ONLY = {"critics", "priors"}  # roles that no finished model runs
 
 
@@ -76,18 +71,27 @@ def types_in(node: Any) -> list[str]:
     return []
 
 
-def frames_needed(model: Any) -> int:
-    """Return how many frames a prediction takes: those a forecast is given, or one."""
-    return int(model.frames)
+def images_and_keypoints(
+    model: Any, cfg: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``preprocess`` and ``keypoints`` of the config.json of a model of a training config.
+
+    Raises:
+        ConfigError: data sets and drawing parts state different image sizes.
+    """
+    size = image_size(cfg)
+    options = {"fit": "stretch", **fit_options(cfg)}
+    preprocess = {"image_size": size, **options, **PREPROCESS, "frames": model.frames}
+    return preprocess, keypoints_of(model, cfg, landmarks_of(model, size).xy.shape[1])
 
 
-def preprocess_of(cfg: Mapping[str, Any], frames: int) -> dict[str, Any]:
-    """Return how images must come in."""
-    options = json.loads(json.dumps(fit_options(cfg)))
-    if options.get("crop") is None:
-        options.pop("crop", None)
-    options.setdefault("fit", "stretch")
-    return {"image_size": cfg.get("image_size"), **options, **PREPROCESS, "frames": frames}
+def fit_options(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how a config's data set, that of test, else of train, fits images into a square."""
+    data = cfg.get("data", {})
+    shown = data.get("test") or data.get("train") or {}
+    shown = shown.get("frame_dataset", shown)  # of clips
+    stated = {key: shown[key] for key in ("fit", "crop") if shown.get(key) is not None}
+    return {key: list(value) if key == "crop" else value for key, value in stated.items()}
 
 
 def coordinates_of(landmarks: Any) -> dict[str, Any]:
@@ -96,40 +100,37 @@ def coordinates_of(landmarks: Any) -> dict[str, Any]:
     return {**COORDINATES, "extras": extras}
 
 
-def keypoints_of(cfg: Mapping[str, Any], count: int) -> dict[str, Any]:
+def keypoints_of(model: Any, cfg: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Return names, limbs and sides of the landmarks.
 
     Landmarks that a prior of annotated poses shaped carry the annotation's names, if its data set
-    is at hand. Discovered ones are numbered: what they sit on is for the user to see.
+    is at hand. Discovered ones are numbered: what they sit on is for the user to see. Limbs are
+    those of the model, also learned ones. Where a compositor masks a background out, all landmarks
+    belong to the foreground.
+
+    Args:
+        model: the pipeline.
+        cfg: the resolved config it was trained with.
+        count: of its landmarks.
     """
-    model = cfg["model"]
-    named: tuple[str, ...] = ()
-    prior = None
-    if cfg.get("data", {}).get("prior"):
-        try:
-            prior = build(cfg["data"]["prior"], "data.prior", "datasets")
-        except (ConfigError, OSError):
-            prior = None  # the data are elsewhere: numbers instead of names
-        named = tuple(getattr(prior, "keypoint_names", ()))
-    annotated = bool(cfg.get("data", {}).get("prior"))
-    layered = model.get("compositor") or (model.get("image_pipeline") or {}).get("compositor")
-    groups = {}
-    if layered and not annotated and "mask_blend" in str(layered.get("type")):
-        groups = {"foreground": list(range(count))}
-    if len(named) != count:
-        named = tuple(f"{'fg' if groups else 'kp'}{k:02d}" for k in range(count))
-    edges = [list(edge) for edge in cfg["model"].get("rasterizer", {}).get("edges", ())]
+    stated, prior = cfg.get("data", {}).get("prior"), None
+    if stated:
+        with suppress(ConfigError, OSError):  # the data are elsewhere: numbers instead of names
+            prior = build(stated, "data.prior", "datasets")
+    names = tuple(getattr(prior, "keypoint_names", ()))
+    compositor = getattr(getattr(model, "image_pipeline", model), "compositor", None)
+    masked = compositor is not None and "mask" in compositor.fills
+    groups = {"foreground": list(range(count))} if masked and not stated else {}
+    metrics = cfg.get("evaluate", {}).get("metrics", {}).values()
+    told = [cfg["model"].get("flip_pairs"), *(metric.get("flip_pairs") for metric in metrics)]
+    flips = next((pairs for pairs in told if pairs), getattr(prior, "flip_pairs", ()))
+    if len(names) != count:
+        names = tuple(f"{'fg' if groups else 'kp'}{k:02d}" for k in range(count))
     return {
         "count": count,
-        "names": list(named),
-        "semantics": "annotated" if annotated else "discovered",
+        "names": list(names),
+        "semantics": "annotated" if stated else "discovered",
         "groups": groups,
-        "edges": [edge for edge in edges if edge[0] != edge[1]],
-        "flip_pairs": [list(pair) for pair in _flip_pairs(cfg, prior)],
+        "edges": [list(edge) for edge in model.limbs()],
+        "flip_pairs": [list(pair) for pair in flips],
     }
-
-
-def _flip_pairs(cfg: Mapping[str, Any], prior: Any) -> Sequence[Sequence[int]]:
-    metrics = cfg.get("evaluate", {}).get("metrics", {}).values()
-    stated = [cfg["model"].get("flip_pairs"), *(metric.get("flip_pairs") for metric in metrics)]
-    return next((pairs for pairs in stated if pairs), getattr(prior, "flip_pairs", ()))

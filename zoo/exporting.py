@@ -27,7 +27,7 @@ Format = Literal["onnx", "torch_export", "torchscript"]
 Part = Literal["detector", "renderer"]
 Batch = tuple[Tensor, ...]  # the inputs of a part, or its outputs
 
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2", "torchscript": ".pt"}
+PARTS = {"detector": "predict", "renderer": "reconstruct"}  # and the method of each
 FIELDS = ("xy", "cov", "affine", "score")  # of landmarks, that a detector gives
 NOTE = "keypoint-zoo.json"  # the description inside the file
 BATCHES = (1, 3)  # compared; traced with another one, so that a number written down is found out
@@ -39,37 +39,23 @@ TOLERANCE = {"detector": 1e-3, "renderer": 1e-2}
 
 
 class ExportError(ZooError, ValueError):
-    """What is asked for is nothing that this model, or this installation, can give."""
+    """What is asked for is beyond this model, or this installation."""
 
     exit_code = INCOMPATIBLE
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """An exported file.
-
-    Attributes:
-        path: the file.
-        differences: output -> greatest absolute difference from the model on any image compared.
-        inputs, outputs: names, in their order.
-    """
+    """An exported file."""
 
     path: Path
-    differences: dict[str, float]
-    inputs: tuple[str, ...]
+    differences: dict[str, float]  # output -> largest absolute difference on any image compared
+    inputs: tuple[str, ...]  # names, in their order
     outputs: tuple[str, ...]
 
 
 class Detector(nn.Module):
-    """Images to the tensors of their landmarks.
-
-    Args:
-        pipeline: of ``components/pipelines``.
-        outputs: fields of its landmarks.
-
-    Shapes:
-        (B, 3, S, S) in [0, 1] -> xy (B, K, 2), and (B, K, 2, 2), (B, K, 2, 2), (B, K) if asked for
-    """
+    """Images (B, 3, S, S) in [0, 1] to fields of their landmarks: xy (B, K, 2), cov, affine ..."""
 
     inputs = ("images",)
 
@@ -83,14 +69,7 @@ class Detector(nn.Module):
 
 
 class Renderer(nn.Module):
-    """The appearance of one image in the pose of another.
-
-    Args:
-        pipeline: of ``components/pipelines``.
-
-    Shapes:
-        (B, 3, S, S), (B, 3, S, S) in [0, 1] -> (B, 3, S, S)
-    """
+    """The appearance of one image in the pose of another, all (B, 3, S, S) in [0, 1]."""
 
     inputs = ("source", "driving")
     outputs = ("render",)
@@ -114,9 +93,8 @@ def export(
     """Write a model into one file, read the file back and compare it with the model.
 
     The file takes batches of any size of square images of the model's size, and computes on the
-    CPU in float32; ``torch.export.passes.move_to_device_pass`` moves a .pt2, ONNX runs wherever its
-    runtime does. It says itself what its inputs and outputs are: the metadata ``keypoint-zoo.json``
-    of an ONNX model, the extra file of that name of the others.
+    CPU in float32 (``torch.export.passes.move_to_device_pass`` moves a .pt2). It says itself what
+    its inputs and outputs are: as metadata, or extra file, ``keypoint-zoo.json``.
 
     Args:
         model: a pipeline, as ``zoo.load`` returns it; it is not changed.
@@ -129,25 +107,25 @@ def export(
             puppets. They also give the size of a model without ``preprocess``.
 
     Raises:
-        ExportError: an unknown format or part, a model that has no such part or whose operations
-            the format lacks, images of another size, or a missing optional dependency.
+        ExportError: the model has no such part or the format lacks its operations; images of
+            another size; a missing optional dependency.
         IntegrityError: the file does not compute what the model does.
     """
     out = Path(out)
     write, read = _tools(format, out)
-    _require(model, part)
+    method = PARTS.get(part)
+    if method is None:
+        raise ExportError(f"no part '{part}'.{did_you_mean(part, PARTS)}")
+    if not hasattr(model, method):
+        raise ExportError(f"{type(model).__name__} has no {part}: no method {method}().")
     size = _size(model, images)
     pictures = _puppets(size) if images is None else images.detach().float().cpu()
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         net = _net(model, part, pictures)
         note = {
-            "part": part,
-            "inputs": net.inputs,
-            "outputs": net.outputs,
-            "image_size": size,
-            "range": [0, 1],
-            "keypoints": getattr(model, "keypoints", None),
+            **{"part": part, "inputs": net.inputs, "outputs": net.outputs, "image_size": size},
+            **{"range": [0, 1], "keypoints": getattr(model, "keypoints", None)},
         }
         batches = _inputs(net.inputs, pictures, random)
         expected = _called_only(net, batches)
@@ -185,10 +163,9 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
             where a list or a sequence of layers counts as its members.
 
     Returns:
-        What these modules gave, in the order of their calls, and at the end ``pose``: what the
-        encoder gives the bottleneck. The second call of a module is ``name@2``, the first of
-        several tensors ``name[0]``. Maps are copies, since a later layer may work in place;
-        gradients flow through them.
+        Copies of what these modules gave, in the order of their calls, and at the end ``pose``,
+        what the bottleneck gets. A module's second call is ``name@2``, the first of several tensors
+        ``name[0]``; gradients flow through them.
 
     Raises:
         ExportError: the model has no encoder, or the encoder no module of that name.
@@ -200,6 +177,11 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
     for name in names or ():
         if name not in known:
             raise ExportError(f"the encoder has no module '{name}'.{did_you_mean(name, known)}")
+    wanted = [] if names is None else list(names)
+    for name, module in encoder.named_children() if names is None else ():
+        listed = isinstance(module, (nn.ModuleList, nn.Sequential))
+        inner = [f"{name}.{key}" for key, _ in module.named_children()]
+        wanted += inner if listed else [name]
     maps: dict[str, Tensor] = {}
     calls: Counter[str] = Counter()
 
@@ -213,7 +195,7 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
 
     hooks = [
         known[name].register_forward_hook(lambda _, args, output, name=name: keep(name, output))
-        for name in dict.fromkeys(_direct(encoder) if names is None else names)
+        for name in dict.fromkeys(wanted)
     ]
     try:
         found = encoder(images)
@@ -222,22 +204,6 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
             handle.remove()
     maps["pose"] = found.maps
     return maps
-
-
-def _direct(encoder: nn.Module) -> list[str]:
-    names = []
-    for name, part in encoder.named_children():
-        listed = isinstance(part, (nn.ModuleList, nn.Sequential))
-        names += [f"{name}.{key}" for key, _ in part.named_children()] if listed else [name]
-    return names
-
-
-def _require(model: Any, part: str) -> None:
-    methods = {"detector": "predict", "renderer": "reconstruct"}
-    if part not in methods:
-        raise ExportError(f"no part '{part}'.{did_you_mean(part, methods)}")
-    if not hasattr(model, methods[part]):
-        raise ExportError(f"{type(model).__name__} has no {part}: no method {methods[part]}().")
 
 
 def _net(model: Any, part: str, pictures: Tensor) -> Any:
@@ -254,17 +220,15 @@ def _net(model: Any, part: str, pictures: Tensor) -> Any:
 def _size(model: Any, images: Tensor | None) -> int:
     """Return the side of the images, of which ``images`` are some."""
     side = getattr(getattr(model, "preprocess", None), "image_size", None)
-    if images is None:
-        if side is None:
-            raise ExportError("the model does not say how large its images are; give images.")
-        return int(side)
-    shape = tuple(images.shape)
-    side = side or shape[-1]
-    if not shape[0] or shape[1:] != (3, side, side) or not images.is_floating_point():
-        raise ExportError(
-            f"images must be (N, 3, {side}, {side}) in [0, 1], not {shape} {images.dtype}. Pass "
-            "them through model.preprocess."
-        )
+    if images is not None:
+        shape, side = tuple(images.shape), side or images.shape[-1]
+        if not shape[0] or shape[1:] != (3, side, side) or not images.is_floating_point():
+            raise ExportError(
+                f"images must be (N, 3, {side}, {side}) in [0, 1], not {shape} {images.dtype}. "
+                "Pass them through model.preprocess."
+            )
+    if side is None:
+        raise ExportError("the model does not say how large its images are; give images.")
     return int(side)
 
 
@@ -283,10 +247,8 @@ def _inputs(names: Sequence[str], pictures: Tensor, random: torch.Generator) -> 
         shape = (len(names), count, *pictures.shape[1:])
         batches.append(tuple(torch.rand(shape, generator=random)))
         for start in range(0, len(pictures), count):
-            own = range(start, start + count)
-            batches.append(
-                tuple(pictures[[(k + i) % len(pictures) for k in own]] for i in range(len(names)))
-            )
+            own = torch.arange(start, start + count)
+            batches.append(tuple(pictures[(own + i) % len(pictures)] for i in range(len(names))))
     return batches
 
 
@@ -315,7 +277,7 @@ def _compare(
     batches: Sequence[Batch],
     expected: Sequence[Batch],
 ) -> dict[str, float]:
-    """Return the greatest difference of each output; infinite where its shape is another."""
+    """Return the largest difference of each output; infinite where its shape is another."""
     worst = dict.fromkeys(names, 0.0)
     for batch, outputs in zip(batches, expected, strict=True):
         try:
@@ -343,21 +305,21 @@ def _rank(difference: float) -> tuple[bool, float]:
 def _tools(format: str, out: Path) -> tuple[Callable[..., None], Callable[..., Any]]:
     """Return what writes and what reads a format."""
     known: dict[str, Any] = {
-        "onnx": (_write_onnx, _read_onnx),
-        "torch_export": (_write_torch_export, _read_torch_export),
-        "torchscript": (_write_torchscript, _read_torchscript),
+        "onnx": (".onnx", _write_onnx, _read_onnx),
+        "torch_export": (".pt2", _write_torch_export, lambda f: torch.export.load(f).module()),
+        "torchscript": (".pt", _write_torchscript, _read_torchscript),
     }
     if format not in known:
         raise ValueError(f"no format '{format}'.{did_you_mean(format, known)}")
-    if out.suffix != SUFFIXES[format]:
-        raise ValueError(f"{out}: a file of format {format} must end with {SUFFIXES[format]}.")
-    if format == "onnx":
-        lacking = [m for m in ("onnx", "onnxscript", "onnxruntime") if find_spec(m) is None]
-        if lacking:
-            raise ExportError(
-                f"the format onnx needs {', '.join(lacking)}: pip install 'keypoint-zoo[onnx]'."
-            )
-    return known[format]  # type: ignore[no-any-return]
+    suffix, write, read = known[format]
+    if out.suffix != suffix:
+        raise ValueError(f"{out}: a file of format {format} must end with {suffix}.")
+    lacking = [m for m in ("onnx", "onnxscript", "onnxruntime") if find_spec(m) is None]
+    if format == "onnx" and lacking:
+        raise ExportError(
+            f"the format onnx needs {', '.join(lacking)}: pip install 'keypoint-zoo[onnx]'."
+        )
+    return write, read
 
 
 def _program(net: Any, example: Batch) -> tuple[torch.export.ExportedProgram, Any]:
@@ -369,10 +331,6 @@ def _program(net: Any, example: Batch) -> tuple[torch.export.ExportedProgram, An
 
 def _write_torch_export(net: Any, example: Batch, file: Path, note: str) -> None:
     torch.export.save(_program(net, example)[0], file, extra_files={NOTE: note})
-
-
-def _read_torch_export(file: Path) -> Any:
-    return torch.export.load(file).module()
 
 
 def _write_onnx(net: Any, example: Batch, file: Path, note: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from components.data.fit import fit_image
 from registry.contract import Batch
-from zoo import describe, schema
+from zoo.tensors import Buffer, read_header, read_tensors
 
 TOLERANCE = 1e-3  # of a fingerprint: other processors and thread counts round differently
 SAMPLES = 1024  # values of each stage that a fingerprint keeps, evenly spaced
@@ -52,20 +52,24 @@ def _samples(value: Tensor) -> Tensor:
     return flat[:: math.ceil(len(flat) / SAMPLES)].clone()
 
 
+def _poses(model: Any) -> Tensor:
+    """Return poses (1, K, 2), 0.8 at most, for a model that draws them and sees no image."""
+    count = len(model.rasterizer.edges())
+    angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
+    return torch.from_numpy(0.8 * np.sin(angles))
+
+
 def _inputs(model: Any, size: int) -> dict[str, Tensor]:
     if not hasattr(model, "predict"):
-        count = len(model.rasterizer.edges())
-        angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
-        return {"poses": torch.from_numpy(0.8 * np.sin(angles))}
+        return {"poses": _poses(model)}
     from components.datasets.puppets import Puppets
 
-    given = describe.frames_needed(model)
-    length = max(given, 2)
+    length = max(model.frames, 2)
     puppets = Puppets(split="test", seed=5, clips=1, frames_per_clip=16 * length, image_size=size)
     frames = [puppets.image(16 * t) for t in range(length)]
     images = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).contiguous()
     if hasattr(model, "forecast"):
-        return {"frames": images[None, :given]}
+        return {"frames": images[None, : model.frames]}
     return {"source": images[:1], "driving": images[1:2]}
 
 
@@ -102,7 +106,7 @@ def _tensors(value: Any, place: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def compare(model: Any, golden: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return, per stage of a stored fingerprint, the greatest difference of the model's output.
+    """Return, per stage of a stored fingerprint, the largest difference of the model's output.
 
     Preprocessing is a stage of models that have it attached.
     """
@@ -119,24 +123,22 @@ def compare(model: Any, golden: Mapping[str, Tensor]) -> dict[str, float]:
     return worst
 
 
-def tolerance_of(data: bytes) -> float:
-    """Return the tolerance that ``golden.safetensors`` states, at most a tenth."""
-    length = int.from_bytes(data[:8], "little")
-    header = schema.parse_json(data[8 : 8 + length].rstrip(b" "), "golden.safetensors")
-    return min(float(header.get("__metadata__", {}).get("tolerance", TOLERANCE)), 0.1)
+def read_golden(data: Buffer) -> tuple[dict[str, Tensor], float]:
+    """Return what ``golden.safetensors`` stores, and the tolerance it states, at most a tenth."""
+    stored, metadata = read_header(data, "golden.safetensors")
+    tolerance = min(float(metadata.get("tolerance", TOLERANCE)), 0.1)
+    return read_tensors(data, stored), tolerance
 
 
 def landmarks_of(model: Any, image_size: int | None) -> Any:
     """Return the landmarks of a grey image; of drawn poses where no image is ever seen."""
-    device = next(model.parameters()).device
-    training = model.training
+    device, training = next(model.parameters()).device, model.training
     model.eval()
     try:
         with torch.no_grad():
-            if hasattr(model, "predict"):
-                size = image_size or 64
-                return model.predict(torch.full((1, 3, size, size), 0.5, device=device)).landmarks
-            count = len(model.rasterizer.edges())
-            return model(Batch(poses=torch.zeros(1, count, 2, device=device))).prior_landmarks
+            if not hasattr(model, "predict"):
+                return model(Batch(poses=_poses(model).to(device))).prior_landmarks
+            size = image_size or 64
+            return model.predict(torch.full((1, 3, size, size), 0.5, device=device)).landmarks
     finally:
         model.train(training)

@@ -36,10 +36,7 @@ def write_folder(
         dest: the folder.
         files: path in the package -> content, or the file to copy; without manifest.json.
         overwrite: replace a package that is there; other folders are never replaced.
-        expected: the digest it must have.
-
-    Returns:
-        The digest of the package.
+        expected: the digest it must have, which is returned.
 
     Raises:
         FileExistsError: something is there.
@@ -125,11 +122,10 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
     The number alone would not do: a new folder may get that of one just deleted.
     """
-    try:
+    with suppress(FileNotFoundError):
         found = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    return found.st_ino, found.st_ctime_ns, found.st_mtime_ns
+        return found.st_ino, found.st_ctime_ns, found.st_mtime_ns
+    return None
 
 
 def state_of(dest: Path) -> tuple[Any, ...]:
@@ -139,7 +135,7 @@ def state_of(dest: Path) -> tuple[Any, ...]:
 
 def _problem(dest: Path, overwrite: bool) -> str | None:
     if not dest.is_dir() or dest.is_symlink():
-        return "is there and is no folder. Give another one."
+        return "is there and is not a folder. Give another one."
     inside = any(dest.iterdir())
     if inside and not overwrite:
         return "is there. Give another folder, or overwrite."
@@ -150,10 +146,9 @@ def _problem(dest: Path, overwrite: bool) -> str | None:
 
 def _foreign(dest: Path) -> str | None:
     """Return a file that no package put there; replacing the folder would delete it."""
-    try:
+    listed: set[str] = set()
+    with suppress(OSError, ZooError, KeyError, TypeError):
         listed = {*read_json(dest / "manifest.json", dest.name)["files"], "manifest.json"}
-    except (OSError, ZooError, KeyError, TypeError):
-        listed = set()
     found = (path.relative_to(dest).as_posix() for path in dest.rglob("*") if not path.is_dir())
     return next((path for path in sorted(found) if path not in listed), None)
 
@@ -161,19 +156,12 @@ def _foreign(dest: Path) -> str | None:
 def _write(file: Path, content: bytes | Path) -> dict[str, Any]:
     """Write and sync one file with the permissions of the umask; return its manifest row."""
     file.parent.mkdir(exist_ok=True)
-    found, size = hashlib.sha256(), 0
+    data = content.read_bytes() if isinstance(content, Path) else content
     with open(file, "wb") as out:
-        if isinstance(content, Path):
-            with open(content, "rb") as stream:
-                while piece := stream.read(1 << 20):
-                    found.update(piece)
-                    size += out.write(piece)
-        else:
-            found.update(content)
-            size = out.write(content)
+        out.write(data)
         out.flush()
         os.fsync(out.fileno())
-    return {"size": size, "sha256": found.hexdigest()}
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _sync(folder: Path) -> None:
@@ -200,12 +188,11 @@ def leftovers(dest: Path) -> Sequence[Path]:
 def _running(path: Path) -> bool:
     if os.name == "nt":  # there, os.kill(pid, 0) sends Ctrl-C
         return time.time() - path.stat().st_mtime < 3600
-    try:
-        os.kill(int(path.name.split(".")[-2].split("-")[0]), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
+    with suppress(PermissionError, OverflowError):
+        try:
+            os.kill(int(path.name.split(".")[-2].split("-")[0]), 0)
+        except ProcessLookupError:
+            return False
     return True
 
 

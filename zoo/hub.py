@@ -10,47 +10,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import (
-    CommitOperationAdd,
-    CommitOperationDelete,
-    constants,
-    create_branch,
-    create_commit,
-    create_repo,
-    create_tag,
-    list_models,
-    repo_info,
-    snapshot_download,
-)
-from huggingface_hub import errors as client
+import huggingface_hub as hf
+from huggingface_hub import constants
 
-from zoo.cache import (
-    WEIGHTS,
-    cached_problems,
-    folder_of,
-    from_cache,
-    is_commit,
-    known_commit,
-    missing_files,
-    remember,
-)
+from zoo import cache, errors
 from zoo.client import asking, bars, list_tree, of_package, same, status_of
-from zoo.errors import (
-    HubUnreachableError,
-    IntegrityError,
-    PublishConflictError,
-    PublishRefusedError,
-    UnknownEntryError,
-    UnsafeWeightsError,
-    ZooError,
-)
+from zoo.errors import HubUnreachableError, IntegrityError, PublishConflictError, ZooError
 from zoo.index import Entry
 from zoo.package import PATTERNS, PICKLES, Package, check_publishable, open_package
+from zoo.refs import Access
 
 LIBRARY_TAG = "keypoint-zoo"
 TIMEOUT = 30.0  # seconds that the Hub may think about a revision
@@ -61,95 +34,67 @@ def is_offline(offline: bool | None = None) -> bool:
     return bool(constants.HF_HUB_OFFLINE) if offline is None else offline
 
 
-def resolve(
-    repo_id: str,
-    revision: str | None = None,
-    *,
-    token: str | None = None,
-    cache_dir: str | Path | None = None,
-) -> str:
+def resolve(repo_id: str, access: Access) -> str:
     """Ask the Hub, once, which commit a revision is; a full commit needs no request.
 
-    Args:
-        repo_id: ``owner/name``.
-        revision: tag, branch or commit; the main branch without.
-        token: instead of the stored one.
-        cache_dir: where to look for an older commit to name if the Hub does not answer.
-
-    Returns:
-        40 hexadecimal digits.
+    If the Hub does not answer, an older commit that is in the cache is named.
 
     Raises:
         UnknownEntryError: no such repository or revision.
         AccessError: not for this account.
         HubUnreachableError: the Hub does not answer.
     """
-    storage = folder_of(repo_id, revision, cache_dir)
-    if revision and is_commit(revision):
+    revision, token = access.revision, access.token
+    storage = cache.folder_of(repo_id, revision, access.cache_dir)
+    if revision and cache.is_commit(revision):
         return revision
     try:
         with asking(repo_id, revision, token):
-            info = repo_info(repo_id, revision=revision, timeout=TIMEOUT, token=token)
+            info = hf.repo_info(repo_id, revision=revision, timeout=TIMEOUT, token=token)
     except HubUnreachableError as error:
         raise HubUnreachableError(
             f"Cannot learn what '{revision or 'main'}' of {repo_id} is now: {error} "
-            f"{known_commit(storage, revision)}"
+            f"{cache.known_commit(storage, revision)}"
         ) from error.__cause__
-    return checked_commit(repo_id, info.sha)
+    return _checked(repo_id, info.sha)
 
 
-def checked_commit(repo_id: str, commit: str | None) -> str:
-    if commit is None or not is_commit(commit):
+def _checked(repo_id: str, commit: str | None) -> str:
+    if commit is None or not cache.is_commit(commit):
         raise IntegrityError(f"{constants.ENDPOINT} calls {commit!r:.60} a commit of {repo_id}.")
     return commit
 
 
-def fetch(
-    repo_id: str,
-    revision: str | None = None,
-    *,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
-    progress: bool | None = None,
-    force: bool = False,
-    weights: bool = True,
-) -> tuple[Path, str]:
-    """Return the folder of a package in the Hub client's cache; what is missing is downloaded.
+def fetch(repo_id: str, access: Access, *, weights: bool = True) -> tuple[Path, str]:
+    """Return a package's folder in the Hub client's cache, whose content is not yet checked.
 
-    Args:
-        repo_id, revision: as for :func:`resolve`.
-        offline: only look into the cache; HF_HUB_OFFLINE decides without.
-        cache_dir: another cache than the client's.
-        token: instead of the stored one.
-        progress: show bars; only on a terminal without.
-        force: download again what is there.
-        weights: also the weights, not only the files that describe them.
+    What is missing is downloaded: with ``weights`` all files, else those that describe them.
 
     Returns:
-        The folder, whose content is not yet checked, and its commit.
+        The folder, and its commit.
 
     Raises:
-        ZooError: it cannot be had; see the classes in ``zoo.errors``.
+        ZooError: it is unavailable; see the classes in ``zoo.errors``.
     """
-    storage = folder_of(repo_id, revision, cache_dir)
-    if is_offline(offline):
-        return from_cache(repo_id, revision, storage, weights)
-    commit = resolve(repo_id, revision, token=token, cache_dir=cache_dir)
+    revision, token = access.revision, access.token
+    storage = cache.folder_of(repo_id, revision, access.cache_dir)
+    if is_offline(access.offline):
+        return cache.from_cache(repo_id, revision, storage, weights)
+    commit = resolve(repo_id, access)
     snapshot = storage / "snapshots" / commit
-    if force or missing_files(snapshot, weights)[0]:
-        patterns = [path for path in PATTERNS if weights or path != WEIGHTS]
+    if access.force or cache.missing_files(snapshot, weights)[0]:
+        patterns = [path for path in PATTERNS if weights or path != cache.WEIGHTS]
         remote_files(repo_id, commit, token)  # refuses what must not be written
         for attempts in (2, 1, 0):
             try:
-                with asking(repo_id, commit, token), bars(progress):
-                    snapshot_download(
+                with asking(repo_id, commit, token), bars(access.progress):
+                    hf.snapshot_download(
                         repo_id,
                         revision=commit,
                         cache_dir=storage.parent,
                         token=token,
                         allow_patterns=patterns,
-                        force_download=force,
+                        force_download=access.force,
                     )
                 break
             except HubUnreachableError as error:
@@ -160,7 +105,7 @@ def fetch(
                     ) from error.__cause__
                 # a connection was cut, from which older clients do not recover by themselves
     if commit != revision:
-        remember(storage, revision or "main", commit)
+        cache.remember(storage, revision or "main", commit)
     return snapshot, commit
 
 
@@ -174,22 +119,24 @@ def remote_files(repo_id: str, commit: str, token: str | None = None) -> dict[st
     """
     tree = list_tree(repo_id, commit, token)
     pickles = [path for path in tree if any(fnmatchcase(path, kind) for kind in PICKLES)]
-    if pickles and WEIGHTS not in tree:
-        raise UnsafeWeightsError(
+    if pickles and cache.WEIGHTS not in tree:
+        raise errors.UnsafeWeightsError(
             f"{repo_id} has only pickled weights ({', '.join(pickles[:3])}); these are never "
             "loaded. Their owner can convert them offline: keypoint-zoo convert SOURCE FILE "
             "--out DIR."
         )
     if "manifest.json" not in tree:
-        raise UnknownEntryError(
-            f"{repo_id} at {commit[:8]} is no package of keypoint-zoo: it has no manifest.json."
+        raise errors.UnknownEntryError(
+            f"{repo_id} at {commit[:8]} is not a package of keypoint-zoo: it has no manifest.json."
         )
     return {path: file.size for path, file in tree.items() if of_package(path)}
 
 
 def is_cached(repo_id: str, commit: str, cache_dir: str | Path | None = None) -> bool:
     """Return whether all files of a package at a full commit are in the cache."""
-    return not missing_files(folder_of(repo_id, commit, cache_dir) / "snapshots" / commit)[0]
+    return not cache.missing_files(
+        cache.folder_of(repo_id, commit, cache_dir) / "snapshots" / commit
+    )[0]
 
 
 def verify_remote(
@@ -207,75 +154,55 @@ def verify_remote(
     return sorted(problems)
 
 
-def list_hub(pattern: str = "*", *, token: str | None = None) -> list[Entry]:
-    """Ask the Hub for its repositories with our tag.
-
-    Args:
-        pattern: of ``owner/name``, or of the name alone.
-        token: instead of the stored one.
-    """
+def list_hub(token: str | None = None) -> list[Entry]:
+    """Ask the Hub for its repositories with our tag; ``token`` instead of the stored one."""
     with asking("the list of models", None, token):
-        infos = list(list_models(filter=LIBRARY_TAG, limit=1000, full=True, token=token))
+        infos = list(hf.list_models(filter=LIBRARY_TAG, limit=1000, full=True, token=token))
     entries = []
     for info in infos:
-        if any(fnmatchcase(name, pattern) for name in (info.id, info.id.split("/")[-1])):
-            tags = [tag.partition(":") for tag in info.tags or ()]
-            said = {key: value for key, _, value in reversed(tags) if value}
-            entries.append(
-                Entry(
-                    name=f"hf:{info.id}",
-                    task=info.pipeline_tag or "",
-                    architecture="",
-                    dataset=said.get("dataset", ""),
-                    summary="",
-                    paper="",
-                    data_licence="",
-                    paper_results=(),
-                    results=(),
-                    license=said.get("license"),
-                    weights="hub",
-                    how=f"zoo.load('hf:{info.id}')",
-                    converter=None,
-                    provider="the Hub",
-                    folder=None,
-                    config=None,
-                    repo_id=info.id,
-                    commit=info.sha,
-                    digest=None,
-                )
-            )
+        tags = [tag.partition(":") for tag in info.tags or ()]
+        said = {key: value for key, _, value in reversed(tags) if value}
+        entry = Entry(
+            name=f"hf:{info.id}",
+            task=info.pipeline_tag or "",
+            architecture="",
+            dataset=said.get("dataset", ""),
+            summary="",
+            license=said.get("license"),
+            weights="hub",
+            how=f"zoo.load('hf:{info.id}')",
+            provider="the Hub",
+            repo_id=info.id,
+            commit=info.sha,
+        )
+        entries.append(entry)
     return entries
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What :func:`push` published, or would publish.
-
-    Attributes:
-        repo_id: where.
-        commit: the commit that holds the package; empty after a dry run that would make one.
-        url: of the commit, the pull request or the repository.
-        files: the files sent -> bytes; those that are there already are not sent again.
-        visibility: ``private`` or ``public``.
-        changed: whether a commit was made, or would be.
-        deleted: files of the old package that the new one has not.
-    """
+    """What :func:`push` published, or would publish."""
 
     repo_id: str
-    commit: str
-    url: str
-    files: dict[str, int]
-    visibility: str
-    changed: bool
-    deleted: tuple[str, ...] = ()
+    commit: str  # that holds the package; empty after a dry run that would make one
+    url: str  # of the commit, the pull request or the repository
+    files: dict[str, int]  # sent -> bytes; those that are there already are not sent again
+    visibility: str  # private or public
+    changed: bool  # whether a commit was made, or would be
+    deleted: tuple[str, ...] = ()  # files of the old package that the new one has not
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    commit: str
-    private: bool
-    new_branch: bool
-    tree: dict[str, Any]  # path -> the client's description of the file
+    """Where a branch is; without a commit there is no such repository, or it is not to be seen."""
+
+    repo_id: str
+    branch: str | None
+    token: str | None
+    commit: str = ""
+    private: bool = True
+    new_branch: bool = False
+    tree: dict[str, Any] = field(default_factory=dict)  # path -> the client's description
 
 
 def push(
@@ -300,8 +227,7 @@ def push(
     Args:
         source: folder of the package.
         repo_id: ``owner/name``; created if there is none.
-        private: of a new repository, which is private unless this is False. An existing one keeps
-            its visibility; another one here is an error.
+        private: of a new repository, unless this is False; an existing one must be so.
         branch: instead of main; made from main if there is none.
         tag: name the commit; it must be free.
         create_pr: open a pull request instead.
@@ -316,73 +242,70 @@ def push(
         PublishConflictError: the repository changed meanwhile, or the tag is taken.
         AccessError, HubUnreachableError: the Hub refuses, or does not answer.
     """
-    folder_of(repo_id, branch, None)
-    folder_of(repo_id, tag, None)
+    cache.folder_of(repo_id, branch, None)
+    cache.folder_of(repo_id, tag, None)
     if create_pr and tag:
-        raise PublishRefusedError("a tag names a published commit; a pull request is none yet.")
+        raise errors.PublishRefusedError("a tag names a published commit, a pull request does not.")
     package = open_package(source)
     check_publishable(package)
     content = _content(package)
     head = _head(repo_id, branch, token)
-    if head is not None:
-        _check_visibility(repo_id, head, private)
-        if parent is not None and not (len(parent) >= 7 and head.commit.startswith(parent)):
-            raise _conflict(repo_id, parent, head.commit)
-    elif parent is not None:
+    _check_visibility(head, private)
+    if parent is not None and not head.commit:
         raise PublishConflictError(f"{repo_id} is not there, and so has no commit {parent[:8]}.")
+    if parent is not None and not (len(parent) >= 7 and head.commit.startswith(parent)):
+        raise _conflict(repo_id, parent, head.commit)
     files, deleted = _difference(content, head)
-    tagged = _tagged(repo_id, tag, token) if tag and head is not None else None
-    if head is not None and tagged and (files or deleted or tagged != head.commit):
+    tagged = _tagged(repo_id, tag, token) if tag and head.commit else None
+    if tagged and (files or deleted or tagged != head.commit):
         raise PublishConflictError(
             f"Tag '{tag}' of {repo_id} is at {tagged[:8]} already. Nothing was published. Choose "
             "another tag."
         )
-    hidden = private is not False if head is None else head.private
+    hidden = head.private if head.commit else private is not False
     visibility = "private" if hidden else "public"
     address = f"{constants.ENDPOINT}/{repo_id}"
     if announce is not None:
-        size = sum(files.values())
         announce(
-            f"{'New ' if head is None else ''}{visibility} repository {address}, "
+            f"{'' if head.commit else 'New '}{visibility} repository {address}, "
             f"{'pull request to ' if create_pr else ''}branch {branch or 'main'}: "
-            f"{len(files)} files, {size / 1e6:.1f} MB"
+            f"{len(files)} files, {sum(files.values()) / 1e6:.1f} MB"
             + (f"; deletes {', '.join(deleted)}" if deleted else "")
             + (f"; tag {tag}" if tag else "")
         )
-    changed = bool(files or deleted)
     if dry_run:
-        known = head.commit if head is not None and not changed else ""
-        return Pushed(repo_id, known, address, files, visibility, changed, deleted)
-    if head is None:
-        with asking(repo_id, None, token):
-            create_repo(repo_id, private=hidden, exist_ok=True, token=token)
-        head = _head(repo_id, branch, token)
-        if head is None:
-            raise HubUnreachableError(f"{address} was made, but is not there yet. Push again.")
-        _check_visibility(repo_id, head, hidden)  # somebody else may have made it just now
-        files, deleted = _difference(content, head)
         changed = bool(files or deleted)
+        known = "" if changed else head.commit
+        return Pushed(repo_id, known, address, files, visibility, changed, deleted)
+    if not head.commit:
+        with asking(repo_id, None, token):
+            hf.create_repo(repo_id, private=hidden, exist_ok=True, token=token)
+        head = _head(repo_id, branch, token)
+        if not head.commit:
+            raise HubUnreachableError(f"{address} was made, but is not there yet. Push again.")
+        _check_visibility(head, hidden)  # somebody else may have made it just now
+        files, deleted = _difference(content, head)
     commit, url = head.commit, f"{address}/commit/{head.commit}"
-    if changed:
+    if files or deleted:
         if head.new_branch and branch:
             with asking(repo_id, branch, token):
-                create_branch(
+                hf.create_branch(
                     repo_id, branch=branch, revision=head.commit, exist_ok=True, token=token
                 )
-        operations: list[Any] = [CommitOperationAdd(path, content[path]) for path in files]
-        operations += [CommitOperationDelete(path, is_folder=False) for path in deleted]
+        operations: list[Any] = [hf.CommitOperationAdd(path, content[path]) for path in files]
+        operations += [hf.CommitOperationDelete(path, is_folder=False) for path in deleted]
         title = message or f"Publish {package.config['name']} ({package.digest[:8]})"
-        commit, url = _commit(repo_id, operations, content, head, branch, create_pr, title, token)
+        commit, url = _commit(head, operations, content, title, create_pr)
     if tag and not tagged:
         try:
             with asking(repo_id, commit, token):
-                create_tag(repo_id, tag=tag, revision=commit, token=token)
+                hf.create_tag(repo_id, tag=tag, revision=commit, token=token)
         except ZooError as error:
             raise type(error)(
                 f"{repo_id} is published as {commit[:8]}, but has no tag '{tag}': {error} Push "
                 "again: it only sets the tag."
             ) from error.__cause__
-    return Pushed(repo_id, commit, url, files, visibility, changed, deleted)
+    return Pushed(repo_id, commit, url, files, visibility, bool(files or deleted), deleted)
 
 
 def _content(package: Package) -> dict[str, bytes]:
@@ -396,66 +319,57 @@ def _content(package: Package) -> dict[str, bytes]:
     return content
 
 
-def _head(repo_id: str, branch: str | None, token: str | None) -> _Head | None:
-    """Return where a branch is; None if there is no such repository, or none to be seen."""
+def _head(repo_id: str, branch: str | None, token: str | None) -> _Head:
     new_branch = False
     with asking(repo_id, branch, token):
         try:
-            info = repo_info(repo_id, revision=branch, timeout=TIMEOUT, token=token)
-        except client.RevisionNotFoundError:
+            info = hf.repo_info(repo_id, revision=branch, timeout=TIMEOUT, token=token)
+        except hf.errors.RevisionNotFoundError:
             new_branch = True
-            info = repo_info(repo_id, timeout=TIMEOUT, token=token)
-        except client.GatedRepoError:
+            info = hf.repo_info(repo_id, timeout=TIMEOUT, token=token)
+        except hf.errors.GatedRepoError:
             raise  # of the next class, too
-        except client.RepositoryNotFoundError:
-            return None
-    commit = checked_commit(repo_id, info.sha)
-    return _Head(commit, bool(info.private), new_branch, list_tree(repo_id, commit, token))
+        except hf.errors.RepositoryNotFoundError:
+            return _Head(repo_id, branch, token)
+    commit, private = _checked(repo_id, info.sha), bool(info.private)
+    tree = list_tree(repo_id, commit, token)
+    return _Head(repo_id, branch, token, commit, private, new_branch, tree)
 
 
-def _check_visibility(repo_id: str, head: _Head, private: bool | None) -> None:
-    if private is not None and private != head.private:
-        raise PublishRefusedError(
-            f"{repo_id} exists and is {'private' if head.private else 'public'}. Publishing does "
-            f"not change that: do it at {constants.ENDPOINT}/{repo_id}/settings, or leave it out."
+def _check_visibility(head: _Head, private: bool | None) -> None:
+    if head.commit and private not in (None, head.private):
+        raise errors.PublishRefusedError(
+            f"{head.repo_id} exists and is {'private' if head.private else 'public'}. Publishing "
+            f"does not change that: do it at {constants.ENDPOINT}/{head.repo_id}/settings, or "
+            "leave it out."
         )
 
 
 def _tagged(repo_id: str, tag: str, token: str | None) -> str | None:
-    with asking(repo_id, tag, token), contextlib.suppress(client.RevisionNotFoundError):
-        info = repo_info(repo_id, revision=tag, timeout=TIMEOUT, token=token)
-        return checked_commit(repo_id, info.sha)
+    with asking(repo_id, tag, token), contextlib.suppress(hf.errors.RevisionNotFoundError):
+        info = hf.repo_info(repo_id, revision=tag, timeout=TIMEOUT, token=token)
+        return _checked(repo_id, info.sha)
     return None
 
 
 def _difference(
-    content: Mapping[str, bytes], head: _Head | None
+    content: Mapping[str, bytes], head: _Head
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the files to send -> bytes, and those to delete."""
-    tree = head.tree if head is not None else {}
-    files = {
-        path: len(data)
-        for path, data in content.items()
-        if path not in tree or not same(tree[path], data)
-    }
+    tree = head.tree
+    new = [path for path in content if path not in tree or not same(tree[path], content[path])]
     deleted = (path for path in tree if of_package(path) and path not in content)
-    return files, tuple(sorted(deleted))
+    return {path: len(content[path]) for path in new}, tuple(sorted(deleted))
 
 
 def _commit(
-    repo_id: str,
-    operations: list[Any],
-    content: Mapping[str, bytes],
-    head: _Head,
-    branch: str | None,
-    create_pr: bool,
-    title: str,
-    token: str | None,
+    head: _Head, operations: list[Any], content: Mapping[str, bytes], title: str, create_pr: bool
 ) -> tuple[str, str]:
     """Make the one commit; if its answer is lost, look whether it was made before saying no."""
+    repo_id, branch, token = head.repo_id, head.branch, head.token
     try:
         with asking(repo_id, branch, token), bars(None):
-            info = create_commit(
+            info = hf.create_commit(
                 repo_id,
                 operations,
                 commit_message=title,
@@ -467,11 +381,10 @@ def _commit(
         return str(info.oid), str(info.pr_url or info.commit_url)
     except (HubUnreachableError, PublishConflictError) as error:
         lost, cause = error, error.__cause__
-    try:
+    now = _Head(repo_id, branch, token)
+    with contextlib.suppress(ZooError):
         now = _head(repo_id, branch, token)
-    except ZooError:
-        now = None
-    if now is None or create_pr:
+    if not now.commit or create_pr:
         raise HubUnreachableError(
             f"{lost} It is not known whether the commit was made. Push again: if it was, that "
             f"changes nothing{' (but look for the pull request first)' if create_pr else ''}."
@@ -491,17 +404,3 @@ def _conflict(repo_id: str, was: str, now: str) -> PublishConflictError:
         f"{repo_id} changed since you started (was {was[:8]}, is {now[:8]}). Nothing was "
         "published. Pull, compare, push again, or use a pull request."
     )
-
-
-__all__ = [
-    "Pushed",
-    "cached_problems",
-    "fetch",
-    "is_cached",
-    "is_offline",
-    "list_hub",
-    "push",
-    "remote_files",
-    "resolve",
-    "verify_remote",
-]

@@ -5,11 +5,14 @@ An index is a JSON file::
     {"format_version": 1,
      "entries": {"acme-net-bbc": {"task": "keypoint-detection",
                                   "architecture": "pipelines/reconstruction",
-                                  "dataset": "bbc-pose", "summary": "One sentence.", ...}},
+                                  "dataset": "bbc-pose", "summary": "One sentence.", ...},
+                 "acme-net-bbc-20": {..., "config": "acme-net-bbc",
+                                     "options": {"num_landmarks": 20}}},
      "aliases": {"acme-bbc": {"to": "acme-net-bbc", "until": "0.3"}}}
 
 ``ROW`` has all keys of a row. Where the weights are is said by ``package``, a folder below that of
 the file, or by ``repo_id``, ``commit`` and ``digest`` together, or by nothing: not published.
+Without ``summary``, it is the first line of the config.
 
 A distribution adds its index by an entry point in its ``pyproject.toml``::
 
@@ -18,7 +21,7 @@ A distribution adds its index by an entry point in its ``pyproject.toml``::
 
 which stands for the file ``index.json`` in its top-level package ``acme_keypoints``. The package is
 found, never imported. Beside it, ``configs/acme_net_bbc.py`` is what ``acme-net-bbc`` is trained
-with, and built from where there are no weights.
+with, and built from where there are no weights; ``acme-net-bbc-20`` too, with its ``options``.
 """
 
 from __future__ import annotations
@@ -26,26 +29,16 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from zoo import schema
 from zoo.errors import IntegrityError, PluginError, UnknownEntryError, ZooError
-from zoo.refs import is_repo_id
-from zoo.schema import (
-    NOTHING,
-    NUMBER,
-    TASKS,
-    TEXT,
-    check_evaluation,
-    check_name,
-    check_version,
-    conform,
-    read_json,
-)
+from zoo.schema import NOTHING, NUMBER, TEXT
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -56,63 +49,39 @@ OURS = "keypoint-zoo"
 
 REPORTED = {  # a number in a paper
     **dict.fromkeys(("dataset", "metric", "unit", "setting", "source"), TEXT),
-    "value": NUMBER,
-    "recalled?": bool,
+    **{"value": NUMBER, "recalled?": bool},
 }
 ROW = {
-    **dict.fromkeys(("task", "architecture", "dataset", "summary"), TEXT),
-    **dict.fromkeys(("paper?", "data_licence?", "how?"), TEXT),
-    "paper_results?": [REPORTED],
-    "converter?": (str, NOTHING),
+    **dict.fromkeys(("task", "architecture", "dataset"), TEXT),
+    **dict.fromkeys(("summary?", "paper?", "data_licence?", "how?", "config?"), TEXT),
+    **{"options?": {"*": object}, "paper_results?": [REPORTED], "converter?": (str, NOTHING)},
     **dict.fromkeys(("package?", "repo_id?", "commit?", "digest?", "license?"), TEXT),
 }
-INDEX = {
-    "format_version": int,
-    "entries": {"*": ROW},
-    "aliases?": {"*": {"to": TEXT, "until": TEXT}},
-}
+ALIAS = {"to": TEXT, "until": TEXT}
+INDEX = {"format_version": int, "entries": {"*": ROW}, "aliases?": {"*": ALIAS}}
 
 
-class Entry(NamedTuple):  # a dataclass would make a listing slower by a quarter
-    """One model of the zoo.
+class Entry(NamedTuple):  # importing dataclasses would make a listing slower by a half
+    """One model of the zoo."""
 
-    Attributes:
-        name: what ``zoo.load`` takes.
-        task: keypoint-detection, motion-transfer, forecasting or pose-regression.
-        architecture: the pipeline's registered name.
-        dataset: short name of what it is trained on.
-        summary: one sentence.
-        paper: short citation.
-        data_licence: what may be done with the data.
-        paper_results: numbers papers print for this very model; none of them was measured here.
-        results: measured with this library, from the package's ``evaluation.json``.
-        license: of the weights; None where there are none.
-        weights: in a folder, on the Hub, or not published.
-        how: one sentence on how to train or get weights.
-        converter: whose official checkpoints fit: the source of ``keypoint-zoo convert``.
-        provider: ``keypoint-zoo``, a distribution with its version, or a registered file.
-        folder: the package, if it is in one.
-        config: the training config, if there is one.
-        repo_id, commit, digest: the one package on the Hub that this entry means.
-    """
-
-    name: str
-    task: str
-    architecture: str
-    dataset: str
-    summary: str
-    paper: str = ""
-    data_licence: str = ""
-    paper_results: tuple[dict[str, Any], ...] = ()
-    results: tuple[dict[str, Any], ...] = ()
-    license: str | None = None
-    weights: Literal["bundled", "hub", "none"] = "none"
-    how: str = ""
-    converter: str | None = None
-    provider: str = OURS
-    folder: Path | None = None
-    config: Path | None = None
-    repo_id: str | None = None
+    name: str  # what zoo.load takes
+    task: str  # one of zoo.schema.TASKS
+    architecture: str  # the pipeline's registered name
+    dataset: str  # short name of what it is trained on
+    summary: str  # one sentence
+    paper: str = ""  # short citation
+    data_licence: str = ""  # what may be done with the data
+    paper_results: tuple[dict[str, Any], ...] = ()  # papers' numbers of this very model
+    results: tuple[dict[str, Any], ...] = ()  # measured with this library
+    license: str | None = None  # of the weights
+    weights: Literal["bundled", "hub", "folder", "none"] = "none"  # where they are
+    how: str = ""  # to train or get weights, in one sentence
+    converter: str | None = None  # SOURCE of keypoint-zoo convert, if official checkpoints fit
+    provider: str = OURS  # or a distribution with its version, or a registered file
+    folder: Path | None = None  # the package, if it is in one
+    config: Path | None = None  # the training config, if there is one
+    options: Mapping[str, Any] = {}  # what to override in it
+    repo_id: str | None = None  # the one package on the Hub that this entry means
     commit: str | None = None
     digest: str | None = None
 
@@ -125,18 +94,7 @@ class Index(NamedTuple):
     aliases: dict[str, tuple[str, str]]
 
 
-class Plugins(NamedTuple):
-    """The indices of other distributions, and what is wrong with them."""
-
-    readable: tuple[Index, ...]
-    broken: tuple[str, ...]
-    hidden: tuple[str, ...]
-
-
 _registered: dict[Path, Index] = {}
-
-
-# ------------------------------------------------------------------------------------ questions
 
 
 def entries() -> dict[str, Entry]:
@@ -159,16 +117,14 @@ def find(name: str) -> Entry:
     for index in _indices():
         if name in index.aliases:
             new, until = index.aliases[name]
-            _warn(
-                f"'{name}' is now called '{new}'; the old name leaves in {until}.",
-                DeprecationWarning,
-            )
+            text = f"'{name}' is now called '{new}'; the old name leaves in {until}."
+            _warn(text, DeprecationWarning)
             return index.entries[new]
     import difflib
 
     near = difflib.get_close_matches(name[:99].lower().replace("_", "-"), known, n=5)
     hint = f" Did you mean: {', '.join(near)}?" if near else ""
-    broken = "".join(f" {problem}" for problem in _plugins().broken)
+    broken = "".join(f" {problem}" for problem in _plugins()[1])
     raise UnknownEntryError(
         f"No zoo entry named '{name[:99]}'.{hint} List all: `keypoint-zoo list`. For a Hub "
         f"repository write hf:owner/name, for a folder dir:path.{broken}"
@@ -180,18 +136,6 @@ def is_known(name: str) -> bool:
     return name in entries() or any(name in index.aliases for index in _indices())
 
 
-def config_file(name: str) -> Path:
-    """Return the training config of an entry.
-
-    Raises:
-        UnknownEntryError: there is no such entry, or none comes with it.
-    """
-    entry = find(name)
-    if entry.config is None:
-        raise UnknownEntryError(f"'{entry.name}' of {entry.provider} comes without a config.")
-    return entry.config
-
-
 def no_weights_text(entry: Entry) -> str:
     """Return what to tell someone who asks for the weights of an entry that has none."""
     ways = [f"or take the untrained model: zoo.load('{entry.name}', pretrained=False)."]
@@ -199,8 +143,10 @@ def no_weights_text(entry: Entry) -> str:
         command = f"keypoint-zoo convert {entry.converter} FILE --config {entry.name}"
         ways.insert(0, f"convert the official checkpoint: {command} --license L --out DIR")
     if entry.config is not None:
+        changed = [f"{key}={value}" for key, value in entry.options.items()]
+        words = " ".join([entry.config.name, *(["--cfg-options", *changed] if changed else [])])
         where = f"`keypoint-zoo info {entry.name}` shows where that file is"
-        ways.insert(0, f"train it: tools/train.py configs/{entry.config.name} ({where})")
+        ways.insert(0, f"train it: tools/train.py configs/{words} ({where})")
     elif entry.how:
         ways.insert(0, entry.how.rstrip("."))
     text = "; ".join(ways)
@@ -208,24 +154,10 @@ def no_weights_text(entry: Entry) -> str:
     return f"No weights of '{entry.name}' are published.{data} {text[0].upper()}{text[1:]}"
 
 
-def licence_of(card: str) -> str | None:
-    r"""Return the licence that the front matter of a card names.
-
-    Example:
-        >>> licence_of("---\nlicense: apache-2.0\n---\n# A model")
-        'apache-2.0'
-    """
-    front = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
-    found = re.search(r"^license: *[\"']?([^\s\"']+)", front, re.MULTILINE)
-    return found[1] if found else None
-
-
 def problems() -> list[str]:
     """Return what is wrong with the indices of installed plugins."""
-    return [*_plugins().broken, *_plugins().hidden]
-
-
-# -------------------------------------------------------------------------------------- indices
+    _, broken, hidden = _plugins()
+    return broken + hidden
 
 
 def register_index(source: str | Path) -> None:
@@ -239,16 +171,15 @@ def register_index(source: str | Path) -> None:
         index = _read_index(file, str(file))
     except (OSError, ZooError) as error:
         raise PluginError(f"the index {file} cannot be read: {_reason(error)}") from error
-    others = [other for other in _indices() if other.provider != index.provider]
-    for name in index.entries:
-        for other in others:
+    for other in _indices():
+        for name in index.entries if other.provider != index.provider else ():
             if name in other.entries:
                 raise PluginError(f"{file}: '{name}' is already an entry of {other.provider}.")
     _registered[file] = index
 
 
-def _indices() -> Sequence[Index]:
-    return [_ours(), *_plugins().readable, *_registered.values()]
+def _indices() -> list[Index]:
+    return [_ours(), *_plugins()[0], *_registered.values()]
 
 
 @cache
@@ -257,13 +188,16 @@ def _ours() -> Index:
 
 
 @cache
-def _plugins() -> Plugins:
-    """Read the indices of installed distributions; what is wrong is warned of, once."""
+def _plugins() -> tuple[list[Index], list[str], list[str]]:
+    """Return the indices of installed distributions; which are broken; which names are hidden.
+
+    What is wrong is warned of, once.
+    """
     found: list[Index] = []
     broken: list[str] = []
     hidden: list[str] = []
     try:
-        points = sorted({(_provider(point), point.value) for point in _entry_points()})
+        points = sorted({(_dist(point), point.value) for point in _entry_points()})
     except Exception as error:  # one distribution's metadata; ours still work
         points = []
         broken.append(f"The plugins cannot be listed: {type(error).__name__}: {error}.")
@@ -276,15 +210,13 @@ def _plugins() -> Plugins:
             )
             continue
         for other in (_ours(), *found):
-            if same := sorted(index.entries.keys() & other.entries.keys()):
-                hidden.append(
-                    f"{other.provider} and {provider} both have {', '.join(same)}: that of "
-                    f"{other.provider} is taken."
-                )
+            if same := ", ".join(sorted(index.entries.keys() & other.entries.keys())):
+                both = f"{other.provider} and {provider} both have {same}"
+                hidden.append(f"{both}: that of {other.provider} is taken.")
         found.append(index)
     for problem in (*broken, *hidden):
         _warn(f"keypoint-zoo: {problem}", UserWarning)
-    return Plugins(tuple(found), tuple(broken), tuple(hidden))
+    return found, broken, hidden
 
 
 def _entry_points() -> Iterable[EntryPoint]:
@@ -303,7 +235,7 @@ def _entry_points() -> Iterable[EntryPoint]:
     return ()
 
 
-def _provider(point: EntryPoint) -> str:
+def _dist(point: EntryPoint) -> str:
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
 
 
@@ -324,25 +256,29 @@ def _read_index(file: Path, provider: str) -> Index:
 
     Raises:
         OSError: there is no such file.
-        IntegrityError, FormatTooNewError: what is in it is no index.
+        IntegrityError, FormatTooNewError: it holds something else.
     """
-    content = read_json(file, str(file.parent))
-    check_version(content, str(file))
-    conform(content, INDEX, file.name)
+    content = schema.read_json(file, str(file.parent))
+    schema.check_version(content, str(file))
+    schema.conform(content, INDEX, file.name)
     found = {name: _entry(name, row, file, provider) for name, row in content["entries"].items()}
     aliases = {old: (row["to"], row["until"]) for old, row in content.get("aliases", {}).items()}
     for old, (new, _) in aliases.items():
         if new not in found or old in found:
-            raise IntegrityError(f"{file.name}: the alias '{old}' is an entry, or leads to none.")
+            raise IntegrityError(
+                f"{file.name}: the alias '{old}' is itself an entry, or leads to no entry."
+            )
     return Index(provider, found, aliases)
 
 
 def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entry:
     where = f"{file.name}: {name}"
-    check_name(name, where)
-    if row["task"] not in TASKS:
-        raise IntegrityError(f"{where}: task {row['task']!r} is none of {', '.join(TASKS)}.")
-    attributes = {key: value for key, value in row.items() if key != "package"}
+    schema.check_name(name, where)
+    if row["task"] not in schema.TASKS:
+        raise IntegrityError(
+            f"{where}: task {row['task']!r} must be one of {', '.join(schema.TASKS)}."
+        )
+    attributes = {key: value for key, value in row.items() if key not in ("package", "config")}
     attributes["paper_results"] = tuple(row.get("paper_results", ()))
     if "package" in row:
         inside = PurePosixPath(row["package"])
@@ -350,49 +286,50 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
             raise IntegrityError(f"{where}: package must be a folder below that of the index.")
         folder = file.parent / inside
         attributes |= {"weights": "bundled", "folder": folder, "results": _measured(folder)}
+    elif "repo_id" in row:
+        attributes["weights"] = "hub"
+    else:
+        attributes["license"] = None
     if "repo_id" in row or "commit" in row:
         commit, digest = row.get("commit", ""), row.get("digest", "")
         pinned = re.fullmatch("[0-9a-f]{40}", commit) and re.fullmatch("[0-9a-f]{64}", digest)
-        if "package" in row or not pinned or not is_repo_id(row.get("repo_id", "")):
+        if "package" in row or not pinned or not schema.is_repo_id(row.get("repo_id", "")):
             raise IntegrityError(
                 f"{where}: a package on the Hub is named by repo_id, commit (40 digits) and digest "
                 "(64), and by no folder."
             )
-        attributes["weights"] = "hub"
-    if "weights" not in attributes:
-        attributes["license"] = None
-    config = _config(name, file.parent) if provider != str(file) else None
+    base = row.get("config", name)
+    schema.check_name(base, f"{where}: config")
+    # configs are Python: those beside an index that somebody merely registered are left alone
+    config, line = _config(base, file.parent) if provider != str(file) else (None, "")
+    attributes.setdefault("summary", line)
+    if not attributes["summary"]:
+        raise IntegrityError(f"{where}: no summary, and no config that has one.")
     return Entry(name=name, provider=provider, config=config, **attributes)
 
 
-def _config(name: str, folder: Path) -> Path | None:
-    """Find the config of an installed entry beside its index; ours in a checkout one level up.
-
-    Configs are Python, so those beside an index that somebody merely registered are left alone.
-    """
+def _config(name: str, folder: Path) -> tuple[Path | None, str]:
+    """Find a config beside its index, ours in a checkout one level up; and read its first line."""
     if folder == HERE and not (HERE / "configs").is_dir():
         folder = HERE.parent
     file = folder / "configs" / f"{name.replace('-', '_')}.py"
-    return file if file.is_file() else None
+    with suppress(OSError), file.open(encoding="utf-8") as opened:
+        line = opened.readline()
+        return file, line.strip().strip('"') if line.startswith('"""') else ""
+    return None, ""
 
 
 def _measured(folder: Path) -> tuple[dict[str, Any], ...]:
     """Return our results in a package; none if they cannot be read, which loading will report."""
-    try:
-        evaluation = read_json(folder / "evaluation.json", folder.name)
-        check_evaluation(evaluation, folder.name)
-    except (OSError, ZooError):
-        return ()
-    return tuple(result for result in evaluation["results"] if result["origin"] == "ours")
-
-
-# ----------------------------------------------------------------------------------------- words
+    with suppress(OSError, ZooError):
+        evaluation = schema.read_json(folder / "evaluation.json", folder.name)
+        schema.check_evaluation(evaluation, folder.name)
+        return tuple(row for row in evaluation["results"] if row["origin"] == "ours")
+    return ()
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"there is no {error.filename}."
-    return str(error)
+    return f"there is no {error.filename}." if isinstance(error, FileNotFoundError) else str(error)
 
 
 def _warn(text: str, category: type[Warning]) -> None:

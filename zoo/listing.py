@@ -12,11 +12,8 @@ from typing import Any, Literal
 from zoo.index import Entry, entries
 
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "<=": operator.le,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "<": operator.lt,
-    ">": operator.gt,
+    **{"<=": operator.le, ">=": operator.ge, "==": operator.eq},
+    **{"<": operator.lt, ">": operator.gt},
 }
 
 
@@ -35,10 +32,9 @@ def list_entries(
 ) -> list[Entry]:
     """Return the entries that pass all filters; known without network unless ``source="hub"``.
 
-    Every filter but ``metric`` is a glob, or several of which one has to match; case is ignored.
-
     Args:
-        pattern: of the names; on the Hub of owner/name, or of the name alone.
+        pattern: of the names; on the Hub of owner/name, or of the name alone. This and the next
+            five are globs, or several of which one has to match; case is ignored.
         exclude: of the names to leave out.
         task, dataset, license, architecture: of those attributes.
         metric: of our own results: ``("regression", "<=", 5)`` or ``"regression<=5"``, with the
@@ -48,7 +44,7 @@ def list_entries(
         sort: ``name`` (2 before 10), or a metric, the best first and those without it last.
 
     Raises:
-        ValueError: ``metric``, ``source`` or ``sort`` is none.
+        ValueError: ``metric``, ``source`` or ``sort`` cannot be understood.
 
     Example:
         >>> [entry.name for entry in list_entries("fomm-*", dataset="voxceleb*", exclude="*flow*")]
@@ -57,18 +53,26 @@ def list_entries(
     if source == "hub":
         from zoo.hub import list_hub
 
-        found = list_hub("*")
+        found = list_hub()
     elif source == "index":
         found = list(entries().values())
     else:
         raise ValueError(f"source is 'index' or 'hub', not {source!r}.")
+
+    def matches(value: str | None, globs: Sequence[str]) -> bool:
+        return value is not None and any(fnmatchcase(value.lower(), w) for w in globs)
+
+    def is_called(name: str, globs: Sequence[str]) -> bool:
+        """Match a name; those of the Hub, hf:owner/name, also without prefix and without owner."""
+        return any(matches(n, globs) for n in {name, name.removeprefix("hf:"), name.split("/")[-1]})
+
     called, others = _globs(pattern), _globs(exclude)
-    found = [e for e in found if _is_called(e, called) and not _is_called(e, others)]
+    found = [e for e in found if is_called(e.name, called) and not is_called(e.name, others)]
     filters = {"task": task, "dataset": dataset, "license": license, "architecture": architecture}
     for key, wanted in filters.items():
         if wanted is not None:
             globs = _globs(wanted)
-            found = [entry for entry in found if _matches(getattr(entry, key), globs)]
+            found = [entry for entry in found if matches(getattr(entry, key), globs)]
     if metric is not None:
         name, compare, limit = _comparison(metric)
         found = [e for e in found if any(compare(r["value"], limit) for r in _results(e, name))]
@@ -91,21 +95,9 @@ def _globs(words: str | Iterable[str]) -> list[str]:
     return [word.lower() for word in ((words,) if isinstance(words, str) else words)]
 
 
-def _matches(value: str | None, globs: Sequence[str]) -> bool:
-    return value is not None and any(fnmatchcase(value.lower(), glob) for glob in globs)
-
-
-def _is_called(entry: Entry, globs: Sequence[str]) -> bool:
-    """Match a name; those of the Hub, hf:owner/name, also without prefix and without owner."""
-    name = entry.name
-    return any(_matches(n, globs) for n in (name, name.removeprefix("hf:"), name.split("/")[-1]))
-
-
-def _comparison(
-    metric: str | tuple[str, str, float],
-) -> tuple[str, Callable[[Any, Any], bool], float]:
+def _comparison(metric: Any) -> tuple[str, Callable[[Any, Any], bool], float]:
     """Split ``regression<=5`` into name, comparison and limit."""
-    parts: Sequence[Any] = metric
+    parts = metric
     if isinstance(metric, str):
         found = re.fullmatch(r"\s*(.+?)\s*(<=|>=|==|<|>)\s*(\S+)\s*", metric)
         parts = found.groups() if found else ()
@@ -120,12 +112,8 @@ def _comparison(
 
 def _results(entry: Entry, name: str) -> list[dict[str, Any]]:
     """Return the results of an entry under a protocol or metric."""
-    wanted = name.lower()
-    return [
-        result
-        for result in entry.results
-        if wanted in (str(result.get(key)).lower() for key in ("protocol", "metric"))
-    ]
+    keys = ("protocol", "metric")
+    return [row for row in entry.results if name.lower() in (row[key].lower() for key in keys)]
 
 
 def _rank(results: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
@@ -133,7 +121,7 @@ def _rank(results: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
     if not results:
         return True, 0.0
     value = float(results[0]["value"])
-    return False, -value if results[0].get("higher_is_better") else value
+    return False, -value if results[0]["higher_is_better"] else value
 
 
 def _natural(entry: Entry) -> list[Any]:

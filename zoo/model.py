@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
-import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from registry import plugins
 from registry.build import resolve
@@ -30,9 +29,10 @@ from zoo.errors import (
     UnknownEntryError,
     WeightsMismatchError,
 )
-from zoo.fingerprint import landmarks_of
 from zoo.package import Package
 from zoo.preprocess import Preprocess
+from zoo.refs import Access
+from zoo.tensors import read_tensors
 
 MAX_TENSORS = 1 << 14  # parameters and buffers of one model
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
@@ -40,45 +40,33 @@ ROLES = (
     *("encoders", "bottlenecks", "rasterizers", "decoders", "compositors", "motions"),
     *("predictors", "pipelines"),
 )
-DTYPES = {  # those of zoo/package.py
-    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
-    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8},
-    **{"U8": torch.uint8, "BOOL": torch.bool},
-}
 
 
 def load(
     ref: str | Path,
     *,
     pretrained: bool = True,
-    revision: str | None = None,
     device: str = "cpu",
     dtype: torch.dtype | None = None,
     components: Sequence[str] | None = None,
     train: bool = False,
     strict: bool = True,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
-    progress: bool | None = None,
     overrides: Mapping[str, Any] | None = None,
+    **access: Any,
 ) -> Any:
     """Return a finished model, built from its package and filled with its checked weights.
 
     Args:
         ref: ``name[@revision]``, ``hf:owner/repo[@revision]``, ``dir:path`` or a Path.
         pretrained: False gives the untrained model, as :func:`build` does.
-        revision: branch, tag or commit, if not in ``ref``.
         device: where it goes.
         dtype: of its parameters; None for float32, whatever the file stores.
         components: return only these parts of the pipeline, in an ``nn.ModuleDict``.
         train: leave it in training mode.
         strict: False also takes weights that fit in part, and says once what did not fit.
-        offline: never ask the Hub; None follows HF_HUB_OFFLINE.
-        cache_dir: another cache than the Hub client's.
-        token: of the Hub; None for the one that is logged in.
-        progress: show downloads; None on a terminal only.
         overrides: dotted argument of the architecture -> value.
+        **access: ``revision`` (branch, tag or commit, if not in ``ref``), ``offline``,
+            ``cache_dir``, ``token``, ``progress``, ``force``: see :class:`zoo.refs.Access`.
 
     Returns:
         The pipeline, with ``entry``, ``package``, ``keypoints`` (names, edges, flip_pairs, ...) and
@@ -89,58 +77,42 @@ def load(
         ZooError: one of zoo/errors.py, with what to do.
     """
     if not pretrained:
-        model = build(ref, revision=revision, overrides=overrides, offline=offline, token=token)
+        model = build(ref, overrides=overrides, **access)
     else:
-        found = sources.locate(
-            ref,
-            revision=revision,
-            offline=offline,
-            cache_dir=cache_dir,
-            token=token,
-            progress=progress,
-        )
+        found = sources.locate(ref, Access(**access))
         model = assemble(found.package, overrides=overrides, strict=strict)
         model.entry = found.entry
     model = model.to(device=device, dtype=dtype or torch.float32).train(train)
     if model.preprocess is not None:
-        first = next(model.parameters())
-        model.preprocess = dataclasses.replace(
-            model.preprocess, device=str(first.device), dtype=first.dtype
-        )
+        at = next(model.parameters())
+        model.preprocess = replace(model.preprocess, device=str(at.device), dtype=at.dtype)
     if components is None:
         return model
     known = dict(model.named_children())
-    for part in components:
-        if part not in known:
-            raise UnknownEntryError(f"{ref} has no component '{part}'. It has {', '.join(known)}.")
+    if lost := [part for part in components if part not in known]:
+        raise UnknownEntryError(f"{ref} has no component '{lost[0]}'. It has {', '.join(known)}.")
     return nn.ModuleDict({part: known[part] for part in components})
 
 
-def build(
-    ref: str | Path,
-    *,
-    revision: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    offline: bool | None = None,
-    token: str | None = None,
-) -> Any:
+def build(ref: str | Path, *, overrides: Mapping[str, Any] | None = None, **access: Any) -> Any:
     """Return the untrained model of an entry, in evaluation mode; nothing is downloaded for names.
+
+    Args:
+        ref, overrides, **access: as for :func:`load`.
 
     Raises:
         ZooError: no such entry, or a component of it is not installed.
     """
-    entry = sources.entry_of(ref, revision)
+    how = Access(**access)
+    _, entry = sources.find(ref, how.revision)
     if entry is not None and entry.folder is None and entry.config is not None:
-        cfg = load_config(entry.config)
-        model = construct(architecture_of(cfg), overrides, entry.name)
-        _attach(model, cfg, None)
+        cfg = load_config(entry.config, entry.options)
+        model = construct(overridden(architecture_of(cfg), overrides), entry.name)
+        _attach(model, cfg, "cpu")
         model.entry = entry
         return model.eval()
-    found = sources.locate(ref, revision=revision, offline=offline, token=token)
-    config = found.package.config
-    with _limit(found.package):
-        model = construct(config["architecture"], overrides, config["name"], config["plugins"])
-    _attach_package(model, found.package)
+    found = sources.locate(ref, how)
+    model = _constructed(found.package, overrides)
     model.entry = found.entry
     return model.eval()
 
@@ -159,8 +131,8 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
     path = Path(ref)
     if isinstance(ref, str) and index.is_known(ref):
         path = Path()  # a bare name is always the zoo's; a folder of that name is ./name
-    run = path.is_dir() and (path / "config.json").is_file() and not _is_package(path)
-    if run:
+    package = (path / "manifest.json").is_file()
+    if (path / "config.json").is_file() and not package:
         found = [path / name for name in ("last.pth", "best.pth") if (path / name).is_file()]
         checkpoint = checkpoint or (found or [path / "last.pth"])[0]
         path = path / "config.json"
@@ -168,7 +140,7 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
         if checkpoint:
             raise ConfigError("--checkpoint goes with a config or the folder of a run.")
         device = "cuda" if torch.cuda.is_available() else "cpu"  # as runs are
-        return load(Path(ref) if _is_package(path) else ref, device=device)
+        return load(path if package else ref, device=device)
     elif not checkpoint:
         raise ConfigError(f"'{ref}' is a config; give its weights with --checkpoint.")
     from registry.job import load_pipeline  # brings mmengine's runner, which entries do not need
@@ -177,10 +149,6 @@ def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
     model = load_pipeline(cfg, checkpoint)
     _attach(model, cfg, str(next(model.parameters()).device))
     return model
-
-
-def _is_package(path: Path) -> bool:
-    return (path / "manifest.json").is_file()
 
 
 def assemble(
@@ -193,150 +161,123 @@ def assemble(
         WeightsMismatchError: names or shapes differ; nothing was loaded.
         IntegrityError: the description cannot be built.
     """
-    config, name = found.config, found.config["name"]
-    # the caller's random numbers stay what they were
-    with torch.random.fork_rng(devices=[]), _limit(found):
-        model = construct(config["architecture"], overrides, name, config["plugins"])
-    _check_fit(model.state_dict(), found, overrides, strict)
-    state = _tensors(found)
-    if strict:
-        model.load_state_dict(state, strict=True)
-    else:
-        own = model.state_dict()
-        fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-        model.load_state_dict(fit, strict=False)
-    _attach_package(model, found)
-    if overrides:
-        architecture = overridden(config["architecture"], overrides)
-        kept = {**config, "architecture": architecture}
-        model.package = dataclasses.replace(model.package, config=kept)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        model = _constructed(found, overrides)
+    state, own = read_tensors(found.weights, found.tensors), model.state_dict()
+    _check_fit(own, state, found.config, overrides, strict)
+    fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fit, strict=strict)
     return model.eval().to(memory_format=torch.channels_last)
 
 
-def _tensors(found: Package) -> dict[str, Tensor]:
-    """Return the tensors of a package's checked bytes, of which no copy is made."""
-    state, place = {}, 8 + int.from_bytes(found.weights[:8], "little")
-    for key, (kind, shape) in found.tensors.items():
-        dtype, count = DTYPES[kind], math.prod(shape)
-        flat = torch.empty(0, dtype=dtype)
-        if count:
-            flat = torch.frombuffer(found.weights, dtype=dtype, count=count, offset=place)
-        state[key] = flat.reshape(shape)
-        place += count * dtype.itemsize
-    return state
+def _constructed(found: Package, overrides: Mapping[str, Any] | None) -> Any:
+    """Return a package's model with fresh weights, and what the package tells about it."""
+    architecture = overridden(found.config["architecture"], overrides)
+    config = {**found.config, "architecture": architecture}
+    with _Limit(found):
+        model = construct(architecture, config["name"], config["plugins"])
+    model.keypoints = config["keypoints"]
+    model.preprocess = _preprocess(config["preprocess"], "cpu")
+    empty = bytearray()
+    model.package = replace(found, config=config, weights=empty, golden=empty)
+    return model
 
 
 def _check_fit(
     wanted: Mapping[str, Tensor],
-    found: Package,
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
     overrides: Mapping[str, Any] | None,
     strict: bool,
 ) -> None:
     """Compare names, shapes and kinds of a model's tensors with those of the file."""
-    theirs = found.tensors
-    missing = [key for key in wanted if key not in theirs]
-    extra = [key for key in theirs if key not in wanted]
-    shapes = [
-        f"{key}: file {_times(theirs[key][1])}, model {_times(value.shape)}"
-        for key, value in wanted.items()
-        if key in theirs and tuple(value.shape) != theirs[key][1]
-    ]
-    kinds = [
-        f"{key}: file {theirs[key][0]}, model {value.dtype}"
-        for key, value in wanted.items()
-        if key in theirs and DTYPES[theirs[key][0]].is_floating_point != value.is_floating_point()
-    ]
-    if not (missing or extra or shapes or kinds):
-        return
+    both = {key: (state[key], value) for key, value in wanted.items() if key in state}
+    problems: dict[str, list[str]] = {
+        "missing": [key for key in wanted if key not in state],
+        "unexpected": [key for key in state if key not in wanted],
+        "shapes": [],
+        "kinds": [],
+    }
+    for key, (file, own) in both.items():
+        if file.shape != own.shape:
+            problems["shapes"] += [f"{key}: file {_times(file.shape)}, model {_times(own.shape)}"]
+        if file.is_floating_point() != own.is_floating_point():
+            problems["kinds"] += [f"{key}: file {file.dtype}, model {own.dtype}"]
     counts = [
         f"{len(some)} {word} ({'; '.join(some[:3])}{f'; + {len(some) - 3} more' * (len(some) > 3)})"
-        for word, some in zip(
-            ("missing", "unexpected", "shapes", "kinds"), (missing, extra, shapes, kinds)
-        )
+        for word, some in problems.items()
         if some
     ]
-    architecture = found.config["architecture"]
+    if not counts:
+        return
+    architecture = config["architecture"]
     changed = f" Overrides: {dict(overrides)}." if overrides else ""
     text = (
         f"Weights do not fit {architecture['type']} v{architecture['version']} of "
-        f"'{found.config['name']}': "
-        f"{', '.join(counts)}.{changed}"
+        f"'{config['name']}': {', '.join(counts)}.{changed}"
     )
-    if strict or kinds:
+    if strict or problems["kinds"]:
         raise WeightsMismatchError(f"{text} Nothing was loaded.")
-    told = str(WeightsMismatchError(f"{text} strict=False: the rest stays untrained."))
-    warnings.warn(told, UserWarning, stacklevel=4)
+    told = WeightsMismatchError(f"{text} strict=False: the rest stays untrained.")
+    warnings.warn(str(told), UserWarning, stacklevel=4)
 
 
 def _times(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
 
 
-@contextmanager
-def _limit(found: Package) -> Iterator[None]:
-    """Stop a construction that makes many more numbers than its file can fill.
+class _Limit(TorchFunctionMode):
+    """Stops a construction that makes many more numbers than its file can fill; in its thread only.
 
-    Modules register a parameter before they fill it, so no memory is used that is not allowed.
+    Tensors are made before they are filled, so no memory is used that is not allowed.
     """
-    name = found.config["name"]
-    numbers = 4 * sum(math.prod(shape) for _, shape in found.tensors.values()) + (1 << 22)
-    made, calls, own = 0, 0, threading.get_ident()
 
-    def count(module: nn.Module, key: str, tensor: Tensor | None) -> None:
-        nonlocal made, calls
-        if tensor is None or threading.get_ident() != own:
-            return
-        made, calls = made + tensor.numel(), calls + 1
-        if made > numbers or calls > MAX_TENSORS:
-            raise IntegrityError(f"'{name}': its architecture is far larger than its weights.")
+    def __init__(self, found: Package) -> None:
+        super().__init__()
+        self.name = found.config["name"]
+        self.numbers = 4 * sum(math.prod(one.shape) for one in found.tensors.values()) + (1 << 22)
+        self.tensors = MAX_TENSORS
 
-    handles = (
-        nn.modules.module.register_module_parameter_registration_hook(count),
-        nn.modules.module.register_module_buffer_registration_hook(count),
-    )
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and not any(isinstance(given, Tensor) for given in args):
+            self.numbers, self.tensors = self.numbers - made.numel(), self.tensors - 1
+            if self.numbers < 0 or self.tensors < 0:
+                raise IntegrityError(
+                    f"'{self.name}': its architecture is far larger than its weights."
+                )
+        return made
 
 
 def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a package of this config's model says under ``architecture``."""
     args = describe.inference(json.loads(json.dumps(cfg["model"])))
     type_ = args.pop("type")
-    return {"type": type_, "version": _version(resolve(type_, "model")), "args": args}
-
-
-def _version(cls: Any) -> int:
-    """Return a pipeline's version, raised when old weights no longer fit it."""
-    return int(cls.version)
+    return {"type": type_, "version": resolve(type_, "model").version, "args": args}
 
 
 def construct(
-    architecture: Mapping[str, Any],
-    overrides: Mapping[str, Any] | None,
-    name: str,
-    origins: Sequence[Mapping[str, str]] = (),
+    architecture: Mapping[str, Any], name: str, origins: Sequence[Mapping[str, str]] = ()
 ) -> Any:
     """Build what ``architecture`` of a config.json says, with fresh weights.
 
     Args:
         architecture: type, version and args.
-        overrides: dotted argument -> value.
         name: of the entry, for messages.
         origins: where its plugins' components come from, as it claims.
 
     Raises:
         ZooError: a component is unknown, or the arguments do not make a model.
     """
-    args = overridden(architecture, overrides or {})["args"]
+    args = architecture["args"]
     if "type" in args:
         raise IntegrityError(f"'{name}': 'type' stands among the arguments of its architecture.")
     node = {**args, "type": architecture["type"]}
     for type_ in describe.types_in(node):
         _check_component(type_, name, origins)
-    own = _version(resolve(node["type"], "architecture"))
+    if node["type"].split("/")[0] != "pipelines":
+        raise IntegrityError(f"'{name}': its architecture, {node['type']}, is not a pipeline.")
+    own = resolve(node["type"], "architecture").version
     if architecture["version"] != own:
         raise WeightsMismatchError(
             f"'{name}' was made with version {architecture['version']} of {node['type']}, this is "
@@ -353,7 +294,7 @@ def _check_component(type_: Any, name: str, origins: Sequence[Mapping[str, str]]
     role = type_.split("/")[0] if isinstance(type_, str) else ""
     if role not in ROLES:
         raise IntegrityError(
-            f"'{name}': {str(type_)[:80]!r} names no part of a model; those are registered names "
+            f"'{name}': {str(type_)[:80]!r} is not a part of a model; those are registered names "
             f"such as 'encoders/unet', of {', '.join(ROLES)}. Nothing else is ever looked up."
         )
     try:
@@ -361,28 +302,29 @@ def _check_component(type_: Any, name: str, origins: Sequence[Mapping[str, str]]
     except ConfigError as error:
         if plugins.plugin_of(type_):
             raise PluginError(f"{error}") from error
-        known = f"Available: {', '.join(ROLE_TABLES[role].names())}."
         raise MissingArchitectureError(
             f"Entry '{name}' needs '{type_[:80]}', which is not installed."
-            f"{_advice(type_, origins)} Nothing was installed. {known}"
+            f"{_advice(type_, origins)} Nothing was installed. Available: "
+            f"{', '.join(ROLE_TABLES[role].names())}."
         ) from error
 
 
 def _advice(type_: str, origins: Sequence[Mapping[str, str]]) -> str:
     """Return where an entry claims that a component comes from; only plain requirements."""
     for origin in origins:
-        requires, distribution = origin["requires"], origin["distribution"]
-        if origin["component"] == type_ and re.fullmatch(
-            rf"{PLAIN_NAME}((>=|==|~=)[0-9][0-9A-Za-z.]*)?", requires
-        ):
+        requires = origin["requires"]
+        plain = re.fullmatch(rf"{PLAIN_NAME}((>=|==|~=)[0-9][0-9A-Za-z.]*)?", requires)
+        if origin["component"] == type_ and plain:
             return (
-                f" The entry claims that it comes from the distribution '{distribution[:80]}'"
-                f". If you trust it: pip install '{requires}'."
+                " The entry claims that it comes from the distribution "
+                f"'{origin['distribution'][:80]}'. If you trust it: pip install '{requires}'."
             )
     return ""
 
 
-def overridden(architecture: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def overridden(
+    architecture: Mapping[str, Any], overrides: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return an architecture with some arguments changed.
 
     Args:
@@ -393,7 +335,7 @@ def overridden(architecture: Mapping[str, Any], overrides: Mapping[str, Any]) ->
         UnknownEntryError: there is no such argument.
     """
     args = json.loads(json.dumps(architecture["args"]))
-    for dotted, value in overrides.items():
+    for dotted, value in (overrides or {}).items():
         *parents, last = dotted.split(".")
         node = args
         for key in parents:
@@ -404,19 +346,11 @@ def overridden(architecture: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     return {**architecture, "args": args}
 
 
-def _attach(model: Any, cfg: Mapping[str, Any], device: str | None) -> None:
+def _attach(model: Any, cfg: Mapping[str, Any], device: str) -> None:
     """Give a model of a training config what a package would tell about it."""
-    stated = describe.preprocess_of(cfg, describe.frames_needed(model))
-    count = count_landmarks(model, stated["image_size"])
-    model.keypoints = describe.keypoints_of(cfg, count)
-    model.preprocess = _preprocess(stated, device or "cpu")
+    preprocess, model.keypoints = describe.images_and_keypoints(model, cfg)
+    model.preprocess = _preprocess(preprocess, device)
     model.entry = model.package = None
-
-
-def _attach_package(model: Any, found: Package) -> None:
-    model.keypoints = found.config["keypoints"]
-    model.preprocess = _preprocess(found.config["preprocess"], "cpu")
-    model.package = dataclasses.replace(found, weights=bytearray())
 
 
 def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:
@@ -424,11 +358,6 @@ def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:
         return None
     crop = tuple(stated["crop"]) if stated.get("crop") else None
     return Preprocess(stated["image_size"], stated["fit"], crop, device)
-
-
-def count_landmarks(model: Any, image_size: int | None) -> int:
-    """Return how many landmarks a model finds."""
-    return int(landmarks_of(model, image_size).xy.shape[1])
 
 
 def architectures() -> list[str]:

@@ -9,7 +9,6 @@ or trusted before it is checked; everything here works without torch.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -21,27 +20,10 @@ from mmap import mmap
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import (
-    IncompleteEntryError,
-    IntegrityError,
-    PublishRefusedError,
-    UnknownEntryError,
-    UnsafeWeightsError,
-    ZooError,
-)
+from zoo import errors, schema
+from zoo.errors import IncompleteEntryError, IntegrityError, PublishRefusedError, ZooError
 from zoo.folder import beside, state_of
-from zoo.schema import (
-    CONFIG,
-    MANIFEST,
-    TEXT,
-    canonical,
-    check_config,
-    check_evaluation,
-    check_version,
-    conform,
-    parse_json,
-    read_json,
-)
+from zoo.tensors import DTYPES, Buffer, Stored, read_header
 
 REQUIRED = (
     *("README.md", "config.json", "model.safetensors", "evaluation.json", "golden.safetensors"),
@@ -49,40 +31,24 @@ REQUIRED = (
 PATTERNS = (*REQUIRED, "LICENSE", "manifest.json", "assets/*.png")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.tar")
 
-TENSOR = {"dtype": TEXT, "shape": [int], "data_offsets": [int]}
-BYTES = {
-    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
-    **dict.fromkeys(("I16", "F16", "BF16"), 2),
-    **dict.fromkeys(("I32", "F32"), 4),
-    **dict.fromkeys(("I64", "F64"), 8),
-}
-
-Buffer = bytearray | mmap  # writable bytes
-
 MAX_FILES = 64
 PIECE = 8 << 20  # bytes read at a time
-MAX_HEADER = 8 << 20  # bytes; the safetensors library itself allows 100 MB
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A checked package.
+    """A checked package."""
 
-    Attributes:
-        root: its folder.
-        config, evaluation, manifest: the files of those names.
-        digest: sha256 of the manifest, which stands for the whole content.
-        tensors: name -> dtype and shape in ``model.safetensors``, in the order of their bytes.
-        weights: the bytes of ``model.safetensors`` that were checked; empty if not asked for.
-    """
-
-    root: Path
-    config: dict[str, Any]
+    root: Path  # its folder
+    config: dict[str, Any]  # the files of these names
     evaluation: dict[str, Any]
     manifest: dict[str, Any]
-    digest: str
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    digest: str  # sha256 of the manifest, which stands for the whole content
+    # name -> what model.safetensors stores, in the order of its bytes
+    tensors: dict[str, Stored] = field(default_factory=dict)
+    # the bytes of the two files of tensors that were checked; empty if not asked for
     weights: Buffer = field(default_factory=bytearray, repr=False)
+    golden: Buffer = field(default_factory=bytearray, repr=False)
 
 
 def open_package(
@@ -103,8 +69,7 @@ def open_package(
         links: files may be links into this folder (the Hub's cache is made of such); no others.
 
     Raises:
-        UnknownEntryError: no such folder.
-        IncompleteEntryError: files are missing.
+        UnknownEntryError, IncompleteEntryError: there is no such folder, or files are missing.
         UnsafeWeightsError: only pickled weights are there.
         FormatTooNewError: written by a later version.
         IntegrityError: anything else is not as it must be.
@@ -126,10 +91,10 @@ def _open(
     manifest_file = root / "manifest.json"
     if not manifest_file.is_file():
         _refuse_without_manifest(root, where)
-    manifest = read_json(_unlinked(manifest_file, links, where), where)
-    check_version(manifest, where)
-    conform(manifest, MANIFEST, f"{where}: manifest.json")
-    if canonical(manifest) != manifest_file.read_bytes():
+    manifest = schema.read_json(_unlinked(manifest_file, links, where), where)
+    schema.check_version(manifest, where)
+    schema.conform(manifest, schema.MANIFEST, f"{where}: manifest.json")
+    if schema.canonical(manifest) != manifest_file.read_bytes():
         raise IntegrityError(f"manifest.json of {where} is damaged or was altered. Fetch it again.")
     _check_names(manifest["files"], where)
     _check_presence(root, manifest["files"], where, links, weights)
@@ -137,31 +102,39 @@ def _open(
     for path, stated in sorted(manifest["files"].items()):
         if path != edited and (weights or path != "model.safetensors"):
             found[path] = _read_checked(root / path, stated, where)
-    config = parse_json(bytes(found["config.json"]), f"{where}: config.json")
-    check_version(config, where)
-    conform(config, CONFIG, f"{where}: config.json")
-    check_config(config, where)
+    config = schema.parse_json(bytes(found["config.json"]), f"{where}: config.json")
+    schema.check_version(config, where)
+    schema.conform(config, schema.CONFIG, f"{where}: config.json")
+    schema.check_config(config, where)
     if config["name"] != manifest["name"]:
         raise IntegrityError(
             f"{where}: manifest.json is of '{manifest['name']}', config.json of '{config['name']}'."
         )
-    evaluation = parse_json(bytes(found["evaluation.json"]), f"{where}: evaluation.json")
-    check_evaluation(evaluation, where)
-    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
-    if weights:
-        _check_tensors(found["golden.safetensors"], f"{where}: golden.safetensors")
-        data = found["model.safetensors"]
-        tensors, metadata = _check_tensors(data, f"{where}: model.safetensors")
-        own = hashlib.sha256(bytes(found["config.json"])).hexdigest()
-        if metadata.get("config_sha256") != own:
-            raise IntegrityError(
-                f"{where}: config.json does not belong to these weights (they were made for config "
-                f"{str(metadata.get('config_sha256'))[:8]}, found {own[:8]})."
-            )
-        _check_counts(tensors, config["weights"]["model.safetensors"], where)
-    digest = hashlib.sha256(canonical(manifest)).hexdigest()
-    content = found["model.safetensors"] if weights else bytearray()
-    return Package(root, config, evaluation, manifest, digest, tensors, content)
+    evaluation = schema.parse_json(bytes(found["evaluation.json"]), f"{where}: evaluation.json")
+    schema.check_evaluation(evaluation, where)
+    digest = hashlib.sha256(schema.canonical(manifest)).hexdigest()
+    if not weights:
+        return Package(root, config, evaluation, manifest, digest)
+    data, golden = found["model.safetensors"], found["golden.safetensors"]
+    read_header(golden, f"{where}: golden.safetensors")
+    tensors, metadata = read_header(data, f"{where}: model.safetensors")
+    own = hashlib.sha256(bytes(found["config.json"])).hexdigest()
+    if metadata.get("config_sha256") != own:
+        raise IntegrityError(
+            f"{where}: config.json does not belong to these weights (they were made for config "
+            f"{str(metadata.get('config_sha256'))[:8]}, found {own[:8]})."
+        )
+    stated, numbers = (
+        config["weights"]["model.safetensors"],
+        [math.prod(one.shape) for one in tensors.values()],
+    )
+    # which of them are learned, the model alone can tell
+    if len(tensors) != stated["tensors"] or sum(numbers) < stated["parameters"]:
+        raise IntegrityError(
+            f"{where}: model.safetensors has {len(tensors)} tensors of {sum(numbers)} numbers, "
+            f"config.json says {stated['tensors']} of {stated['parameters']}."
+        )
+    return Package(root, config, evaluation, manifest, digest, tensors, data, golden)
 
 
 def _present(root: Path) -> Path:
@@ -170,24 +143,24 @@ def _present(root: Path) -> Path:
         return root
     if aside := beside(root, "old"):
         return aside[0]
-    raise UnknownEntryError(f"no folder '{root}'. Give dir:PATH the folder of a package.")
+    raise errors.UnknownEntryError(f"no folder '{root}'. Give dir:PATH the folder of a package.")
 
 
 def _refuse_without_manifest(root: Path, where: str) -> None:
     files = [path.name for path in root.iterdir()]
     if "config.json" in files and {"last.pth", "best.pth"} & set(files):
-        raise UnsafeWeightsError(
+        raise errors.UnsafeWeightsError(
             f"{where}: {root} is the folder of a training run, not a package. Make one: "
             f"tools/publish.py {root} --license L. Predictions work from the run itself: "
             f"keypoint-zoo predict {root} INPUT --out DIR."
         )
     if any(fnmatchcase(name, pattern) for name in files for pattern in PICKLES):
-        raise UnsafeWeightsError(
+        raise errors.UnsafeWeightsError(
             f"{where}: {root} has only pickled weights; these are never loaded. Their owner can "
             "convert them offline: keypoint-zoo convert SOURCE FILE --out DIR."
         )
     raise IncompleteEntryError(
-        f"{where}: {root} has no manifest.json, so it is no package, or one that was not "
+        f"{where}: {root} has no manifest.json, so it is not a package, or one not "
         "completely copied. Copy it again."
     )
 
@@ -196,25 +169,18 @@ def _check_names(files: Mapping[str, Any], where: str) -> None:
     if len(files) > MAX_FILES:
         raise IntegrityError(f"{where}: {len(files)} files; a package has at most {MAX_FILES}.")
     for path in files:
-        if not any(fnmatchcase(path, pattern) for pattern in PATTERNS) or not _plain(path):
+        plain = re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?", path) and ".." not in path
+        if not plain or not any(fnmatchcase(path, pattern) for pattern in PATTERNS):
             raise IntegrityError(f"{where}: {path!r} is not a file of a package.")
-    missing = [path for path in REQUIRED if path not in files]
-    if missing:
+    if missing := [path for path in REQUIRED if path not in files]:
         raise IncompleteEntryError(f"{where}: the manifest lists no {', '.join(missing)}.")
-
-
-def _plain(path: str) -> bool:
-    return (
-        re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?", path) is not None and ".." not in path
-    )
 
 
 def _check_presence(
     root: Path, files: Mapping[str, Any], where: str, links: Path | None, weights: bool
 ) -> None:
     needed = [path for path in files if weights or path != "model.safetensors"]
-    missing = [path for path in needed if not os.path.lexists(root / path)]
-    if missing:
+    if missing := [path for path in needed if not os.path.lexists(root / path)]:
         raise IncompleteEntryError(
             f"{where}: {len(missing)} of {len(files) + 1} files missing ({', '.join(missing[:3])}"
             f"{', ...' if len(missing) > 3 else ''}) in {root}; a download or copy was probably "
@@ -238,8 +204,7 @@ def _check_presence(
 
 def _unlinked(file: Path, links: Path | None, where: str) -> Path:
     """Return a file that is no link, or one into ``links``."""
-    real = file.resolve()
-    expected = file.parent.resolve() / file.name
+    real, expected = file.resolve(), file.parent.resolve() / file.name
     if file.parent.is_symlink() or (real != expected and not (links and real.parent == links)):
         raise IntegrityError(f"{where}: '{file}' is a link. Packages hold plain files only.")
     if not real.is_file():
@@ -262,56 +227,19 @@ def _hashed(file: Path, size: int) -> tuple[Buffer, str]:
 
 
 def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> Buffer:
-    size, expected = stated["size"], stated["sha256"]
-    actual = file.stat().st_size
-    if actual == size:
-        data, found = _hashed(file, size)
+    expected, actual = stated["sha256"], file.stat().st_size
+    state = f"it has {actual} bytes, expected {stated['size']}"
+    if actual == stated["size"]:
+        data, found = _hashed(file, actual)
         if found == expected:
             return data
         state = f"sha256 is {found[:8]}..., expected {expected[:8]}... (size equal)"
-    else:
-        state = f"it has {actual} bytes, expected {size}"
     if file.name == "README.md":
         state += "; if you edited its notes: keypoint-zoo card DIR --write"
     raise IntegrityError(
         f"{file.name} of {where} is damaged or was altered: {state}. File: {file}. Remove it and "
         "fetch it again; if this repeats, do not use the file, and tell its publisher."
     )
-
-
-def _check_tensors(data: Buffer, where: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return dtype and shape of every tensor, and the metadata, of a safetensors file."""
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
-        raise IntegrityError(f"{where}: not a safetensors file; pickled weights are never loaded.")
-    header = parse_json(bytes(data[8 : 8 + length]).rstrip(b" "), f"{where}: header", MAX_HEADER)
-    conform(header, {"*": {"*": object}}, where)
-    metadata = header.pop("__metadata__", {})
-    conform(metadata, {"*": TEXT}, where)
-    for key, tensor in header.items():
-        conform(tensor, TENSOR, f"{where}: {key[:80]!r}")
-    end, found = 0, {}
-    for key, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-        dtype, shape = tensor["dtype"], tensor["shape"]
-        known = dtype in BYTES and len(shape) <= 8 and all(0 <= n < 1 << 40 for n in shape)
-        if not known or tensor["data_offsets"] != [end, end + BYTES[dtype] * math.prod(shape)]:
-            raise IntegrityError(f"{where}: {key[:80]!r} is not laid out as it must be.")
-        end, found[key] = tensor["data_offsets"][1], (dtype, tuple(shape))
-    if end != len(data) - 8 - length:
-        raise IntegrityError(f"{where}: it is {len(data) - 8 - length - end} bytes too long.")
-    return found, metadata
-
-
-def _check_counts(
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]], stated: Mapping[str, Any], where: str
-) -> None:
-    parameters = sum(math.prod(shape) for _, shape in tensors.values())
-    # which of them are learned, the model alone can tell
-    if len(tensors) != stated["tensors"] or parameters < stated["parameters"]:
-        raise IntegrityError(
-            f"{where}: model.safetensors has {len(tensors)} tensors of {parameters} numbers, "
-            f"config.json says {stated['tensors']} of {stated['parameters']}."
-        )
 
 
 SECRET = re.compile(rb"hf_[A-Za-z0-9]{30,}")
@@ -322,23 +250,15 @@ def check_publishable(package: Package) -> None:
     """Refuse to send out what is no one else's business, or nobody's to give.
 
     Raises:
-        PublishRefusedError: no licence, leftovers, a token, a private path, non-finite weights.
+        PublishRefusedError: no licence, leftovers, a token, a private path, NaN in the weights.
     """
     name = f"'{package.config['name']}'"
     for file in sorted(package.root.rglob("*")):
         path = file.relative_to(package.root).as_posix()
         if path not in package.manifest["files"] and path != "manifest.json" and file.is_file():
             raise PublishRefusedError(f"{name}: '{path}' is left over. Remove it first.")
-    card = (package.root / "README.md").read_bytes()
-    front = re.match(rb"---\n(.*?)\n---\n", card, re.DOTALL)
-    licence = front and re.search(rb"^license: *[\"']?([\w.-]+)", front[1], re.MULTILINE)
-    if not licence:
-        raise PublishRefusedError(
-            f"{name}: its card names no licence of the weights, and none is guessed. Save it again "
-            "with license=..., for instance 'apache-2.0', or 'other' with license_text."
-        )
-    if licence[1] == b"other" and "LICENSE" not in package.manifest["files"]:
-        raise PublishRefusedError(f"{name}: license 'other' needs a LICENSE file in the package.")
+    card = (package.root / "README.md").read_text(errors="replace")
+    schema.check_license(schema.licence_of(card), "LICENSE" in package.manifest["files"], name)
     for path in package.manifest["files"]:
         if path.endswith((".md", ".json", "LICENSE")):
             text = (package.root / path).read_bytes()
@@ -352,17 +272,13 @@ def check_publishable(package: Package) -> None:
 def _check_finite(package: Package, name: str) -> None:
     import numpy as np
 
-    data = (package.root / "model.safetensors").read_bytes()
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-    for key, tensor in header.items():
-        if key == "__metadata__" or tensor["dtype"] not in kinds:
+    for key, one in package.tensors.items():
+        kind = DTYPES[one.dtype][0]
+        if "float" not in kind:
             continue
-        first, last = tensor["data_offsets"]
-        values = np.frombuffer(data[start + first : start + last], kinds[tensor["dtype"]])
         # bfloat16 has no numpy type; all bits of the exponent: infinite or not a number
-        half = tensor["dtype"] == "BF16"
+        half = kind == "bfloat16"
+        values = np.frombuffer(package.weights[one.begin : one.end], "uint16" if half else kind)
         finite = (values & 0x7F80) != 0x7F80 if half else np.isfinite(values)
         if not finite.all():
             raise PublishRefusedError(f"{name}: the weights of '{key}' are not all finite.")

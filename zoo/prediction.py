@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.annotations import VISIBLE, make_annotations, write_csv
+from components.data.annotations import VISIBLE, make_annotations, write_coco, write_csv
 from components.data.video import VideoReader, is_image, natural, read_image, write_video
 from components.drawing import draw_landmarks, write_png
 from registry.errors import ConfigError
@@ -23,18 +23,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """What was found in one input.
+    """What was found in one input."""
 
-    Attributes:
-        input: image, folder of images, or video.
-        table: CSV with a row per frame: file, width, height, and x, y of each landmark in pixels.
-        drawn: the pictures, or the one video, with the landmarks on them.
-        frames, landmarks: how many.
-    """
-
-    input: Path
-    table: Path
-    drawn: tuple[Path, ...]
+    input: Path  # image, folder of images, or video
+    table: Path  # CSV with a row per frame: file, width, height; x, y of landmarks in pixels
+    coco: Path | None  # the same as COCO keypoints, if the model has limbs: its skeleton
+    drawn: tuple[Path, ...]  # the pictures, or the one video, with the landmarks on them
     frames: int
     landmarks: int
 
@@ -84,14 +78,26 @@ def _predict_input(
     points: list[NDArray[np.float32]] = []
     sizes: list[tuple[int, int]] = []
 
+    def claim(target: Path) -> Path:
+        if target.resolve() in taken:
+            raise ValueError(
+                f"'{target}' is an input, or a result of another one. Give another --out, or "
+                "rename."
+            )
+        taken.add(target.resolve())
+        return target
+
     def drawn(frames: Iterator[Frame], labels: Iterator[str]) -> Iterator[Frame]:
-        for frame, pixels in _stream(model, frames, batch_size):
-            files.append(next(labels))
-            points.append(pixels)
-            sizes.append((frame.shape[1], frame.shape[0]))
-            if counted is not None:
-                counted(f"{path}: {len(files)} frames")
-            yield draw_landmarks(frame, pixels, edges)
+        while batch := list(islice(frames, batch_size)):
+            ready = model.preprocess(batch)
+            found = ready.to_original(model.predict(ready.images).landmarks.xy)
+            for frame, pixels in zip(batch, found):
+                files.append(next(labels))
+                points.append(pixels)
+                sizes.append((frame.shape[1], frame.shape[0]))
+                if counted is not None:
+                    counted(f"{path}: {len(files)} frames")
+                yield draw_landmarks(frame, pixels, edges)
 
     if path.is_dir() or is_image(path):
         images = [path]
@@ -104,34 +110,19 @@ def _predict_input(
         pictures = drawn(map(read_image, images), (image.name for image in images))
         written = []
         for image, picture in zip(images, pictures):
-            written.append(_claim(folder / f"{image.stem}_landmarks.png", taken))
+            written.append(claim(folder / f"{image.stem}_landmarks.png"))
             write_png(written[-1], picture)
     else:
         reader = VideoReader(path)
         out.mkdir(parents=True, exist_ok=True)
-        written = [_claim(out / f"{path.stem}_landmarks.mp4", taken)]
+        written = [claim(out / f"{path.stem}_landmarks.mp4")]
         numbered = (f"{path.stem}/{i:06d}" for i in range(10**9))
         write_video(written[0], drawn(iter(reader), numbered), reader.fps)
     visible = np.full((len(files), len(names)), VISIBLE)
-    table = _claim(out / f"{path.stem}_landmarks.csv", taken)
-    write_csv(table, make_annotations(names, files, np.stack(points), visible, sizes, edges))
-    return Predicted(path, table, tuple(written), len(files), len(names))
-
-
-def _claim(target: Path, taken: set[Path]) -> Path:
-    """Return the path of a result; it never replaces an input or the result of another one."""
-    if target.resolve() in taken:
-        raise ValueError(
-            f"'{target}' is an input, or a result of another one. Give another --out, or rename."
-        )
-    taken.add(target.resolve())
-    return target
-
-
-def _stream(
-    model: Any, frames: Iterator[Frame], batch_size: int
-) -> Iterator[tuple[Frame, NDArray[np.float32]]]:
-    """Yield each frame with its landmarks (K, 2) in its own pixels."""
-    while batch := list(islice(frames, batch_size)):
-        ready = model.preprocess(batch)
-        yield from zip(batch, ready.to_original(model.predict(ready.images).landmarks.xy))
+    found = make_annotations(names, files, np.stack(points), visible, sizes, edges)
+    table = claim(out / f"{path.stem}_landmarks.csv")
+    write_csv(table, found)
+    coco = claim(table.with_suffix(".json")) if edges else None
+    if coco is not None:
+        write_coco(coco, found)
+    return Predicted(path, table, coco, tuple(written), len(files), len(names))

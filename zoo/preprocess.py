@@ -15,15 +15,10 @@ from components.data.fit import fit_image, to_pixels
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Images as a model takes them.
+    """Images as a model takes them."""
 
-    Attributes:
-        images: (N, 3, S, S) in [0, 1].
-        affines: (N, 2, 3) from pixels of the original images to contract coordinates.
-    """
-
-    images: Tensor
-    affines: NDArray[np.float64]
+    images: Tensor  # (N, 3, S, S) in [0, 1]
+    affines: NDArray[np.float64]  # (N, 2, 3): pixels of the originals to contract coordinates
 
     def to_original(self, xy: Tensor) -> NDArray[np.float32]:
         """Return landmarks in pixels of the original images, pixel centres at integers.
@@ -45,19 +40,12 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How images of any size become what a model takes.
+    """How images of any size become what a model takes."""
 
-    Attributes:
-        image_size: side of the model's square images.
-        fit: "stretch", "pad" or "crop".
-        crop: (left, top, width, height) in original pixels, cut out first.
-        device, dtype: of the images: those of the model when it was loaded. One that is moved later
-            needs ``dataclasses.replace(model.preprocess, device=...)``.
-    """
-
-    image_size: int
-    fit: str = "stretch"
-    crop: tuple[int, int, int, int] | None = None
+    image_size: int  # side of the model's square images
+    fit: str = "stretch"  # or "pad", "crop"
+    crop: tuple[int, int, int, int] | None = None  # left, top, width, height, cut out first
+    # those of the model when it was loaded; dataclasses.replace makes others
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
 

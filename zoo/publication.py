@@ -11,6 +11,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from registry.errors import ConfigError
 from registry.evaluation import evaluate
 from registry.job import load_pipeline
 from registry.roles import ROLES
-from zoo import describe, folder, index, saving, schema
+from zoo import folder, index, saving, schema
 
 PICTURE = 100_000  # bytes of the card's picture
 INNER_TYPE = "frame_dataset.type"  # of a data set of clips
@@ -36,8 +37,6 @@ def package_run(
     work_dir: str | Path,
     dest: str | Path,
     *,
-    license: str,
-    license_text: str | None = None,
     name: str | None = None,
     checkpoint_name: str = "last.pth",
     dtype: torch.dtype | None = None,
@@ -47,6 +46,7 @@ def package_run(
     commit: str | None = None,
     repo_id: str | None = None,
     overwrite: bool = False,
+    **licence: Any,
 ) -> Path:
     """Write a checkpoint of a finished run as a package, with its scores and its history.
 
@@ -54,7 +54,6 @@ def package_run(
         work_dir: folder of a finished run: config.json, last.pth, and if they are there
             metrics.json, scalars.jsonl, log.txt, held_out.gif and panels.
         dest: the package.
-        license, license_text, repo_id, overwrite: as for ``zoo.save``.
         name: of the entry; that of ``repo_id``, else of the folder, hyphens for underscores.
         checkpoint_name: the weights in it: "last.pth", or "best.pth", the validation set's choice.
         dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
@@ -62,11 +61,11 @@ def package_run(
         metrics: scores of just these weights, as tools/evaluate.py --json writes them.
         picture: PNG for the card. Without, one of the run's own where its test data are generated;
             photographs may not be anyone's to publish.
-        hardware: what it was trained on; that of this machine without.
-        commit: of this library, that it was trained with; the checkout's own without.
+        hardware, commit: what it was trained on, and this library's; those of now without.
+        repo_id, overwrite, **licence: as for ``zoo.save``.
 
     Raises:
-        ConfigError: the run is not finished, or the scores are none.
+        ConfigError: the run is not finished, or its scores cannot be read.
         ZooError: the package is not fit to be published.
         FileExistsError: something is at ``dest``.
     """
@@ -84,25 +83,13 @@ def package_run(
     schema.check_name(name, "name")
     known = index.entries()
     entry = known.get(name) or known.get(work_dir.resolve().name.replace("_", "-"))
-    file = Path(metrics) if metrics else work_dir / "metrics.json"
-    if metrics and not file.is_file():
-        raise ConfigError(f"no scores '{file}'. Write them with tools/evaluate.py --json.")
+    if metrics and not Path(metrics).is_file():
+        raise ConfigError(f"no scores '{metrics}'. Write them with tools/evaluate.py --json.")
     model = load_pipeline(cfg, chosen)
-    steps = int(checkpoint.load(chosen).get("iteration", 0))
-    rows: Sequence[Mapping[str, Any]] = ()
-    date = datetime.now(timezone.utc)
-    if dtype is not None:
-        _round(model, dtype)
-    if (dtype is not None or chosen != last) and metrics is None and cfg.get("evaluate"):
-        rows = evaluate(model, cfg, selection=chosen.stem)
-    elif file.is_file():
-        if metrics is None and file.stat().st_mtime < chosen.stat().st_mtime:
-            raise ConfigError(
-                f"{file} is older than {chosen}, so it may be of other weights. Evaluate again "
-                "with tools/evaluate.py --json, and give that file as --metrics."
-            )
-        rows = json.loads(file.read_text())
-        date = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    for value in model.state_dict().values():
+        if dtype is not None and value.is_floating_point():  # the numbers that a package stores
+            value.copy_(value.to(dtype))
+    rows, date = _scores(model, cfg, chosen, metrics, dtype is not None or chosen != last)
     config = entry.config if entry is not None else None
     overrides = _overrides(cfg, config) if config is not None else None
     dataset = entry.dataset if entry is not None else ""
@@ -111,29 +98,29 @@ def package_run(
     command = _command(f"hf:{repo_id}" if repo_id else name, config, overrides)
     shared = {"library": schema.LIBRARY, "command": command, "date": f"{date:%Y-%m-%d}"}
     try:
-        evaluation = [{**_result(row, cfg, test), **shared} for row in rows]
+        shared["task"] = model.task
+        nodes = [cfg["evaluate"]["metrics"][row["protocol"]] for row in rows]
+        evaluation = [{**_result(row, node, test), **shared} for row, node in zip(rows, nodes)]
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"{file} holds no rows of a metrics.json: {error!r}.") from error
-    init = cfg["train"].get("init", {})
+        raise ConfigError(f"{metrics} holds no rows of a metrics.json: {error!r}.") from error
+    init = cfg["train"].get("init", {}).values()
     training = {
         "dataset": source["id"],
         "split": source["split"],
-        "steps": steps,
+        "steps": int(checkpoint.load(chosen).get("iteration", 0)),
         "selection": chosen.stem,
         "seed": cfg["train"].get("seed", 0),
         "hardware": hardware or _hardware(work_dir / "log.txt"),
         "seconds": _seconds(work_dir / "scalars.jsonl"),
         "config": config.name if config is not None else None,
         "overrides": overrides,
-        "base": ", ".join(sorted({value.partition(":")[0] for value in init.values()})) or None,
+        "base": ", ".join(sorted({origin.partition(":")[0] for origin in init})) or None,
         "commit": commit or _commit(),
     }
     return saving.save(
         model,
         dest,
         name=name,
-        license=license,
-        license_text=license_text,
         cfg=cfg,
         evaluation=evaluation,
         training={key: value for key, value in training.items() if value not in (None, {})},
@@ -141,39 +128,41 @@ def package_run(
         pictures=_pictures(work_dir, picture, cfg),
         repo_id=repo_id,
         overwrite=overwrite,
+        **licence,
     )
 
 
-def _round(model: Any, dtype: torch.dtype) -> None:
-    """Give a model the numbers that a package stores."""
-    with torch.no_grad():
-        for value in model.state_dict().values():
-            if value.is_floating_point():
-                value.copy_(value.to(dtype))
+def _scores(
+    model: Any, cfg: Mapping[str, Any], chosen: Path, metrics: str | Path | None, changed: bool
+) -> tuple[Sequence[Mapping[str, Any]], datetime]:
+    """Return the rows of a metrics.json of these weights, and when they were measured.
+
+    ``changed``: the scores of the run itself are those of other weights than ``chosen``.
+    """
+    file = Path(metrics) if metrics else chosen.parent / "metrics.json"
+    if changed and metrics is None and cfg.get("evaluate"):
+        return evaluate(model, cfg, selection=chosen.stem), datetime.now(timezone.utc)
+    if not file.is_file():
+        return (), datetime.now(timezone.utc)
+    if metrics is None and file.stat().st_mtime < chosen.stat().st_mtime:
+        raise ConfigError(
+            f"{file} is older than {chosen}, so it may be of other weights. Evaluate again "
+            "with tools/evaluate.py --json, and give that file as --metrics."
+        )
+    measured = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
+    return json.loads(file.read_text()), measured
 
 
-# ----------------------------------------------------------------------------------- the results
-
-
-def _result(
-    row: Mapping[str, Any], cfg: Mapping[str, Any], data: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Turn a row of metrics.json into one of evaluation.json."""
-    node = cfg["evaluate"]["metrics"][row["protocol"]]
+def _result(row: Mapping[str, Any], node: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn a row of metrics.json, of a metric of the config, into one of evaluation.json."""
     baselines = {key: value if _finite(value) else None for key, value in row["baselines"].items()}
     return {
+        **{key: row[key] for key in ("protocol", "metric", "unit", "value", "n", "crop")},
         "dataset": {"id": data["id"], "name": data["id"], "split": data["split"]},
-        "task": describe.TASK_OF.get(cfg["model"]["type"], "keypoint-detection"),
-        "protocol": row["protocol"],
-        "metric": row["metric"],
-        "unit": row["unit"],
         "higher_is_better": row["higher_is_better"],
         "definition": _definition(node, row.get("extra", {})),
-        "value": row["value"],
         "interval": row["interval"] if all(map(_finite, row["interval"])) else None,
-        "n": row["n"],
         "baselines": baselines,
-        "crop": row["crop"],
         "origin": "ours",
     }
 
@@ -198,25 +187,15 @@ def _command(name: str, config: Path | None, overrides: Mapping[str, Any] | None
     """Return what evaluates the published model."""
     words = ["tools/evaluate.py", f"configs/{config.name}" if config else "CONFIG"]
     words += ["--checkpoint", name]
-    changed = [
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in (overrides or {}).items()
-        if not key.startswith(("train.", "losses."))
-    ]
+    told = {k: v for k, v in (overrides or {}).items() if not k.startswith(("train.", "losses."))}
+    changed = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in told.items()]
     return shlex.join([*words, *(["--cfg-options", *changed] if changed else [])])
-
-
-# ----------------------------------------------------------------------------------- the history
 
 
 def _overrides(cfg: Mapping[str, Any], config: Path) -> dict[str, Any]:
     """Return what differs from the entry's config, as options that would make it so."""
-    base = load_config(config)
-    plain = {
-        key: cfg[key]
-        for key, value in base.items()
-        if not isinstance(value, dict) and key in cfg and cfg[key] != value
-    }
+    base = {k: v for k, v in load_config(config).items() if not isinstance(v, dict)}
+    plain = {key: cfg[key] for key, value in base.items() if cfg.get(key, value) != value}
     there = dict(_leaves(load_config(config, plain)))
     here = dict(_leaves(cfg))
     keys = [
@@ -241,9 +220,8 @@ def _public(value: Any) -> Any:
         return [_public(inner) for inner in value]
     if isinstance(value, Mapping):
         return {key: _public(inner) for key, inner in value.items()}
-    name = isinstance(value, str) and value.split("/")[0] in ROLES
-    path = isinstance(value, str) and not name and ("/" in value or "\\" in value)
-    return "PATH" if path else value
+    text = value if isinstance(value, str) and value.split("/")[0] not in ROLES else ""
+    return "PATH" if "/" in text or "\\" in text else value
 
 
 def _data(
@@ -268,10 +246,8 @@ def _hardware(log: Path) -> str:
 
 def _seconds(scalars: Path) -> int | None:
     """Return how long the iterations took, if the run recorded all of them."""
-    if not scalars.is_file():
-        return None
     total, before = 0.0, 0
-    for line in scalars.read_text().splitlines():
+    for line in scalars.read_text().splitlines() if scalars.is_file() else ():
         record = json.loads(line)
         if "seconds_per_iteration" in record:
             total += record["seconds_per_iteration"] * (record["iteration"] - before)
@@ -281,27 +257,13 @@ def _seconds(scalars: Path) -> int | None:
 
 def _commit() -> str | None:
     """Return the commit of the checkout this library is in, if it is in one."""
-    root = index.HERE.parent
-    if not (root / ".git").exists():
-        return None
-    words = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None  # no git, or a checkout of somebody else
-    return done.stdout.strip()
-
-
-# ---------------------------------------------------------------------------------- the picture
+    root, options = index.HERE.parent, ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    with suppress(OSError, subprocess.CalledProcessError):  # no git, or a checkout of somebody else
+        if (root / ".git").exists():
+            words = ["git", "-C", str(root), "describe", *options]
+            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            return done.stdout.strip()
+    return None
 
 
 def _pictures(
@@ -309,17 +271,13 @@ def _pictures(
 ) -> dict[str, bytes]:
     """Return the card's picture, file name -> PNG."""
     test = cfg["data"].get("test") or cfg["data"].get("train") or {}
-    if picture is not None:
-        with Image.open(picture) as image:
-            return {"preview.png": _small(image.convert("RGB"))}
-    panels = sorted((work_dir / "panels").glob("*.png"))
-    animation = work_dir / "held_out.gif"
-    if test.get("frame_dataset", test).get("type") not in GENERATED:
-        return {}
-    if animation.is_file():
-        return {"preview.png": _small(_strip(animation))}
-    if panels:
-        with Image.open(panels[-1]) as image:
+    shown: list[str | Path] = [picture] if picture is not None else []
+    if picture is None and test.get("frame_dataset", test).get("type") in GENERATED:
+        if (work_dir / "held_out.gif").is_file():
+            return {"preview.png": _small(_strip(work_dir / "held_out.gif"))}
+        shown += sorted((work_dir / "panels").glob("*.png"))[-1:]
+    for file in shown:
+        with Image.open(file) as image:
             return {"preview.png": _small(image.convert("RGB"))}
     return {}
 

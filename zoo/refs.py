@@ -1,41 +1,37 @@
-"""References to models: a zoo name, a Hub repository, or a folder; never two of them at once."""
+"""What is asked for: a zoo name, a Hub repository or a folder, never two at once; and how."""
 
 from __future__ import annotations
 
 import os
-import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from zoo.errors import AmbiguousReferenceError
+from zoo.index import is_known
+from zoo.schema import is_repo_id
 
 FORMS = "a name of the zoo, hf:owner/name for a Hub repository, or dir:path for a folder"
-_PART = r"\w(?:[\w.-]{0,94}\w)?"
-_REPO = re.compile(rf"(?!.*(?:--|\.\.)){_PART}/{_PART}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How a package is fetched: the keywords of every function that takes a reference."""
+
+    revision: str | None = None  # branch, tag or commit, if not in the reference
+    offline: bool | None = None  # never ask the Hub; None follows HF_HUB_OFFLINE
+    cache_dir: str | Path | None = None  # another cache than the Hub client's
+    token: str | None = None  # of the Hub; None for the one that is logged in
+    progress: bool | None = None  # show downloads; None on a terminal only
+    force: bool = False  # fetch again what is in the cache
 
 
 class Reference(NamedTuple):
-    """What a reference names.
+    """What a reference names."""
 
-    Attributes:
-        kind: entry of the index, Hub repository, or folder.
-        value: the name, ``owner/name``, or the path.
-        revision: branch, tag or commit; None for the pinned one of an entry, or the main branch.
-    """
-
-    kind: Literal["name", "hub", "dir"]
-    value: str
-    revision: str | None
-
-
-def is_repo_id(text: str) -> bool:
-    """Return whether ``text`` is ``owner/name`` as the Hub allows it.
-
-    Example:
-        >>> is_repo_id("lab/factorized-bbc"), is_repo_id("factorized-bbc"), is_repo_id("a/../b")
-        (True, False, False)
-    """
-    return _REPO.fullmatch(text) is not None
+    kind: Literal["name", "hub", "dir"]  # entry of the index, Hub repository, or folder
+    value: str  # the name, owner/name, or the path
+    revision: str | None  # None for the pinned one of an entry, or the main branch
 
 
 def parse(ref: str | Path, revision: str | None = None) -> Reference:
@@ -48,7 +44,7 @@ def parse(ref: str | Path, revision: str | None = None) -> Reference:
         revision: branch, tag or commit, instead of the one after ``@``.
 
     Raises:
-        AmbiguousReferenceError: it could mean two things, or is none.
+        AmbiguousReferenceError: it could mean two things, or nothing.
 
     Example:
         >>> parse("hf:lab/factorized-bbc@v1")
@@ -57,7 +53,7 @@ def parse(ref: str | Path, revision: str | None = None) -> Reference:
     if isinstance(ref, os.PathLike):
         return _folder(os.fspath(ref), revision)
     if not isinstance(ref, str):
-        raise AmbiguousReferenceError(f"{ref!r} is no reference. Write {FORMS}.")
+        raise AmbiguousReferenceError(f"{ref!r} is not a reference. Write {FORMS}.")
     if ref.startswith("dir:"):
         return _folder(os.path.expanduser(ref.removeprefix("dir:")), revision)
     value, at, own = ref.partition("@")
@@ -92,9 +88,9 @@ def _folder(path: str, revision: str | None) -> Reference:
 
 
 def _check_bare(value: str, ref: str) -> None:
-    """Refuse what is not meant, or not clearly meant, as a name of the zoo."""
+    """Refuse what is not, or not clearly, meant as a name of the zoo."""
     if not value or value != value.strip() or ":" in value:
-        raise AmbiguousReferenceError(f"'{ref}' is no reference. Write {FORMS}.")
+        raise AmbiguousReferenceError(f"'{ref}' is not a reference. Write {FORMS}.")
     there = os.path.isdir(value)
     if "/" in value or "\\" in value:
         here = " (a folder of that name exists here)" if there else ""
@@ -104,14 +100,11 @@ def _check_bare(value: str, ref: str) -> None:
                 f"'dir:{value}'."
             )
         raise AmbiguousReferenceError(
-            f"'{ref}' is no name of the zoo{here}. Write 'dir:{value}' for a folder, or "
+            f"'{ref}' is not a name of the zoo{here}. Write 'dir:{value}' for a folder, or "
             "hf:owner/name for a Hub repository."
         )
-    if there:
-        from zoo.index import is_known
-
-        if not is_known(value):
-            raise AmbiguousReferenceError(
-                f"'{ref}' is no name of the zoo, but a folder of that name exists here. Write "
-                f"'dir:{value}', or hf:owner/name for a Hub repository."
-            )
+    if there and not is_known(value):
+        raise AmbiguousReferenceError(
+            f"'{ref}' is not a name of the zoo, but a folder of that name exists here. Write "
+            f"'dir:{value}', or hf:owner/name for a Hub repository."
+        )

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from zoo import card, describe, folder, package, schema
 from zoo.errors import IntegrityError, PublishRefusedError, WeightsMismatchError
-from zoo.fingerprint import TOLERANCE, compare, fingerprint
-from zoo.model import architecture_of, assemble, construct, count_landmarks
+from zoo.fingerprint import TOLERANCE, compare, fingerprint, read_golden
+from zoo.model import architecture_of, assemble, construct
+from zoo.tensors import to_bytes
 
 
 def save(
@@ -60,43 +60,48 @@ def save(
         FileExistsError: something is there.
     """
     dest = Path(dest).absolute()
-    if not license:
-        raise PublishRefusedError("license: name the licence of the weights; none is guessed.")
     schema.check_name(name, "name")
+    schema.check_license(license, license_text is not None, f"'{name}'")
     folder.tidy(dest)
     folder.check_free(dest, overwrite)
     architecture, preprocess, keypoints = _described(model, cfg, name)
     with torch.random.fork_rng(devices=[]):
-        twin = construct(architecture, None, name)
+        twin = construct(architecture, name)
     state = _stored(model.state_dict(), twin.state_dict(), dtype, name)
     floats = {str(v.dtype).removeprefix("torch.") for v in state.values() if v.is_floating_point()}
     twin.load_state_dict(state)
     twin = twin.eval().to(memory_format=torch.channels_last)
     golden, landmarks, flops = fingerprint(twin, preprocess)
-    _check_same(model, state, golden, name)
-    learned = {key for key, _ in twin.named_parameters()}
+    own = copy.deepcopy(model).cpu().float().eval()
+    own.load_state_dict(state, strict=False)  # rounded, as they are stored
+    other = f"'{name}': built again from its config, the model computes something else (give the "
+    own = own.to(memory_format=torch.channels_last)
+    _require_same(own, golden, TOLERANCE, f"{other}cfg it was built with)")
+    learned = {key: state[key].numel() for key, _ in twin.named_parameters()}
+    args = architecture["args"].items()
+    parts = {role: node for role, node in args if isinstance(node, Mapping) and "type" in node}
+
+    def part(role: str, node: Mapping[str, Any]) -> dict[str, Any]:
+        count = sum(n for key, n in learned.items() if key.startswith(f"{role}."))
+        return {"type": node["type"], "prefix": f"{role}.", "parameters": count}
+
+    stored = {
+        "role": "inference",
+        "tensors": len(state),
+        "parameters": sum(learned.values()),
+        "dtype": "+".join(sorted(floats)),
+        "flops": flops,
+    }
     config = {
-        "format": schema.FORMAT,
-        "format_version": schema.FORMAT_VERSION,
-        "min_library": schema.LIBRARY,
-        "name": name,
-        "task": describe.TASK_OF.get(architecture["type"], "keypoint-detection"),
+        **{"format": schema.FORMAT, "format_version": schema.FORMAT_VERSION},
+        **{"min_library": schema.LIBRARY, "name": name, "task": model.task},
         "architecture": architecture,
-        "components": _components(architecture["args"], {key: state[key] for key in learned}),
-        "plugins": describe.plugins_in(architecture["args"])
-        + describe.plugins_in({"type": architecture["type"]}),
+        "components": {role: part(role, node) for role, node in parts.items()},
+        "plugins": describe.plugins_in({**architecture["args"], "type": architecture["type"]}),
         "preprocess": preprocess,
         "keypoints": keypoints,
         "coordinates": describe.coordinates_of(landmarks),
-        "weights": {
-            "model.safetensors": {
-                "role": "inference",
-                "tensors": len(state),
-                "parameters": sum(state[key].numel() for key in learned),
-                "dtype": "+".join(sorted(floats)),
-                "flops": flops,
-            }
-        },
+        "weights": {"model.safetensors": stored},
         "training": {**(training or {}), "library": schema.LIBRARY},
     }
     table = {"format_version": schema.FORMAT_VERSION, "results": [dict(row) for row in evaluation]}
@@ -107,84 +112,49 @@ def save(
     if old.is_file() and not notes:
         notes = card.human_part(old.read_text())
     text = card.render(
-        config,
-        table,
-        license=license,
-        repo_id=repo_id,
-        license_name=f"{name} licence" if license == "other" else None,
-        license_link="LICENSE" if license == "other" else None,
-        human=notes,
-        pictures=sorted(assets),
+        config, table, license=license, repo_id=repo_id, human=notes, pictures=sorted(assets)
     )
-    digest = hashlib.sha256(written).hexdigest()
+    metadata = {"config_sha256": hashlib.sha256(written).hexdigest()}
     files = {
         "config.json": written,
         "evaluation.json": schema.pretty(table),
         "README.md": text.encode(),
-        "model.safetensors": _tensor_file(state, {"config_sha256": digest}),
-        "golden.safetensors": _tensor_file(golden, {"tolerance": str(TOLERANCE)}),
+        "model.safetensors": to_bytes(state, metadata),
+        "golden.safetensors": to_bytes(golden, {"tolerance": str(TOLERANCE)}),
         **assets,
     }
     if license_text:
         files["LICENSE"] = license_text.encode()
-    _prove(files, twin, name)
+    _prove(files, name)
     folder.write_folder(dest, files, overwrite=overwrite)
     return dest
 
 
-def _tensor_file(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Return safetensors bytes, the same for the same content.
-
-    The library writes metadata in random order; here the header is written again, sorted.
-    """
-    data = safetensors.torch.save(tensors, {"format": "pt", **metadata})
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = schema.canonical(json.loads(data[8:start]))
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[start:]
+def _require_same(model: Any, golden: Mapping[str, Tensor], limit: float, problem: str) -> None:
+    for stage, difference in compare(model, golden).items():
+        if not difference <= limit:
+            raise IntegrityError(
+                f"{problem}: {stage} differs by {difference:.3g}. Nothing written."
+            )
 
 
-def _check_same(
-    model: Any, state: Mapping[str, Tensor], golden: Mapping[str, Tensor], name: str
-) -> None:
-    """Refuse a config that builds another model than the one that is being saved."""
-    own = copy.deepcopy(model).cpu().float().eval()
-    own.load_state_dict(state, strict=False)  # rounded, as they are stored
-    worst = compare(own.to(memory_format=torch.channels_last), golden)
-    if not all(difference <= TOLERANCE for difference in worst.values()):
-        stage = next(key for key, difference in worst.items() if not difference <= TOLERANCE)
-        raise IntegrityError(
-            f"'{name}': built again from its config, the model computes something else: {stage} "
-            f"differs by {worst[stage]:.3g}. Give the cfg it was built with. Nothing was written."
-        )
-
-
-def _prove(files: Mapping[str, bytes], twin: Any, name: str) -> None:
+def _prove(files: Mapping[str, bytes], name: str) -> None:
     """Load the package from its files as anyone will, and compare every stage bit for bit."""
     with tempfile.TemporaryDirectory() as there:
         folder.write_folder(Path(there) / name, files)
         found = package.open_package(Path(there) / name)
         package.check_publishable(found)
-        again = assemble(found)
-        golden = safetensors.torch.load(files["golden.safetensors"])
-        worst = compare(again, golden)
-        if not all(difference <= 0 for difference in worst.values()):
-            stage = next(key for key, difference in worst.items() if not difference <= 0)
-            raise IntegrityError(
-                f"'{name}' does not load back as it was: {stage} differs by {worst[stage]:.3g}. "
-                "Nothing was written."
-            )
+        golden, _ = read_golden(found.golden)
+        _require_same(assemble(found), golden, 0, f"'{name}' does not load back as it was")
 
 
 def _described(
     model: Any, cfg: Mapping[str, Any] | None, name: str
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Return architecture, preprocess and keypoints."""
-    known = getattr(model, "package", None)
     if cfg is not None:
-        preprocess = describe.preprocess_of(cfg, describe.frames_needed(model))
-        count = count_landmarks(model, preprocess["image_size"])
-        return architecture_of(cfg), preprocess, describe.keypoints_of(cfg, count)
+        return architecture_of(cfg), *describe.images_and_keypoints(model, cfg)
+    known = getattr(model, "package", None)
     if known is None:
         raise PublishRefusedError(
             f"'{name}': give cfg=, the resolved config this model was built from; without it no "
@@ -197,31 +167,16 @@ def _stored(
     own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], dtype: torch.dtype | None, name: str
 ) -> dict[str, Tensor]:
     """Return the tensors of inference, rounded to ``dtype``, each with memory of its own."""
-    wrong = [key for key in wanted if key not in own or own[key].shape != wanted[key].shape]
-    if wrong:
-        raise WeightsMismatchError(f"'{name}': '{wrong[0]}' of the model is not that of its cfg.")
     state = {}
-    for key in wanted:
+    for key, twin in wanted.items():
+        if key not in own or own[key].shape != twin.shape:
+            raise WeightsMismatchError(f"'{name}': '{key}' of the model is not that of its cfg.")
         value = own[key].detach().cpu()
         if value.is_floating_point():
             if not bool(value.isfinite().all()):
                 raise PublishRefusedError(f"'{name}': the weights of '{key}' are not all finite.")
-            if dtype is not None:
-                value = value.to(dtype)
-                if not bool(value.isfinite().all()):
-                    raise PublishRefusedError(f"'{name}': '{key}' is too large for {dtype}.")
+            value = value.to(dtype or value.dtype)
+            if not bool(value.isfinite().all()):
+                raise PublishRefusedError(f"'{name}': '{key}' is too large for {dtype}.")
         state[key] = value.contiguous().clone()
     return state
-
-
-def _components(args: Mapping[str, Any], state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return type, key prefix and size of every part of the pipeline."""
-    return {
-        role: {
-            "type": node["type"],
-            "prefix": f"{role}.",
-            "parameters": sum(v.numel() for k, v in state.items() if k.startswith(f"{role}.")),
-        }
-        for role, node in args.items()
-        if isinstance(node, Mapping) and "type" in node
-    }

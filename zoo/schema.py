@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import FormatTooNewError, IntegrityError
+from zoo.errors import FormatTooNewError, IntegrityError, PublishRefusedError
 
 LIBRARY = "0.1.0"  # of pyproject.toml
 FORMAT, FORMAT_VERSION = "keypoint-zoo", 1
@@ -25,78 +25,51 @@ TEXT, NUMBER, NOTHING = str, (int, float), type(None)
 
 # what the one implementation of each can do; another value asks for another library
 PREPROCESS = {
-    "resize": "area then bilinear",
-    "antialias": True,
-    "color": "RGB",
-    "range": [0, 1],
-    "mean": None,
-    "std": None,
-    "layout": "NCHW",
+    **{"resize": "area then bilinear", "antialias": True, "color": "RGB", "range": [0, 1]},
+    **{"mean": None, "std": None, "layout": "NCHW"},
 }
 COORDINATES = {
-    "frame": "normalised",
-    "order": "xy",
-    "pixel_centre": "(2i+1)/S-1",
+    **{"frame": "normalised", "order": "xy", "pixel_centre": "(2i+1)/S-1"},
     "align_corners": False,
 }
 
 # a dict: an object of these keys ("?" may be missing); {"*": s}: any keys; [s]: a list of s
 CONFIG = {
-    "format": TEXT,
+    **dict.fromkeys(("format", "min_library", "name", "task"), TEXT),
     "format_version": int,
-    "min_library": TEXT,
-    "name": TEXT,
-    "task": TEXT,
     "architecture": {"type": TEXT, "version": int, "args": {"*": object}},
     "components": {"*": {"type": TEXT, "prefix": TEXT, "parameters": int}},
     "plugins": [{"component": TEXT, "distribution": TEXT, "requires": TEXT}],
     "preprocess": {
         **dict.fromkeys(PREPROCESS, object),
-        "image_size": (int, NOTHING),
-        "fit": TEXT,
-        "crop?": [int],
-        "frames": int,
+        **{"image_size": (int, NOTHING), "fit": TEXT, "crop?": [int], "frames": int},
     },
     "keypoints": {
-        "count": int,
-        "names": [TEXT],
-        "semantics": TEXT,
-        "groups": {"*": [int]},
-        "edges": [[int]],
-        "flip_pairs": [[int]],
+        **{"count": int, "names": [TEXT], "semantics": TEXT, "groups": {"*": [int]}},
+        **{"edges": [[int]], "flip_pairs": [[int]]},
     },
     "coordinates": {**dict.fromkeys(COORDINATES, object), "extras": [TEXT]},
     "weights": {
         "model.safetensors": {
-            "role": TEXT,
-            "tensors": int,
-            "parameters": int,
-            "dtype": TEXT,
+            **{"role": TEXT, "tensors": int, "parameters": int, "dtype": TEXT},
             "flops": (int, NOTHING),
         }
     },
     "training": {"*": object},
 }
 RESULT = {
+    **dict.fromkeys(("task", "protocol", "metric", "unit", "definition", "crop"), TEXT),
+    **dict.fromkeys(("origin", "date", "library", "command"), TEXT),
     "dataset": {"id": TEXT, "name": TEXT, "split": (str, NOTHING)},
-    "task": TEXT,
-    "protocol": TEXT,
-    "metric": TEXT,
-    "unit": TEXT,
     "higher_is_better": (bool, NOTHING),
-    "definition": TEXT,
     "value": NUMBER,
     "interval": ([NUMBER], NOTHING),
     "n": (int, NOTHING),
     "baselines": {"*": (*NUMBER, NOTHING)},
-    "crop": TEXT,
-    "origin": TEXT,
-    "date": TEXT,
-    "library": TEXT,
-    "command": TEXT,
 }
 EVALUATION = {"format_version": int, "results": [RESULT]}
 MANIFEST = {"format_version": int, "name": TEXT, "files": {"*": {"size": int, "sha256": TEXT}}}
+FITS, SEMANTICS = ("stretch", "pad", "crop"), ("discovered", "annotated")
 ORIGINS = ("ours", "reported-by-paper", "third-party")
 
 
@@ -122,20 +95,16 @@ def read_json(file: Path, where: str) -> Any:
 
 
 def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
-    """Parse JSON without its holes: no NaN, no duplicate keys, no depth or size without end.
+    """Parse strict JSON: no NaN, no duplicate keys, bounded depth and size.
 
     Raises:
         IntegrityError: it is not such JSON.
     """
 
-    def no_constant(word: str) -> None:
-        raise ValueError(f"{word} is no JSON number")
-
     def number(text: str) -> float:
-        value = float(text)
-        if not math.isfinite(value):
-            raise ValueError(f"{text} is too large a number")
-        return value
+        if not math.isfinite(float(text)):
+            raise ValueError(f"{text} is not a finite number")
+        return float(text)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys: dict[str, Any] = {}
@@ -147,13 +116,9 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
 
     if len(data) > limit:
         raise IntegrityError(f"{where} is larger than {limit} bytes.")
+    hooks: Any = {"parse_constant": number, "parse_float": number, "object_pairs_hook": unique}
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_constant=no_constant,
-            parse_float=number,
-            object_pairs_hook=unique,
-        )
+        value = json.loads(data.decode("utf-8"), **hooks)
         if _depth(value) > MAX_DEPTH:
             raise ValueError(f"deeper than {MAX_DEPTH}")
     except (ValueError, RecursionError) as error:
@@ -166,12 +131,9 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level:
         depth += 1
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, (dict, list))
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
+        dicts = (inner for outer in level if isinstance(outer, dict) for inner in outer.values())
+        lists = (inner for outer in level if isinstance(outer, list) for inner in outer)
+        level = [*dicts, *lists]
     return depth
 
 
@@ -181,11 +143,13 @@ def conform(value: Any, schema: Any, where: str) -> None:
     Raises:
         IntegrityError: naming the first place that does not conform.
     """
+    if isinstance(schema, tuple) and isinstance(schema[0], list):
+        schema = object if value is None else schema[0]
     if isinstance(schema, dict):
         if not isinstance(value, dict):
             raise IntegrityError(f"{where} must be an object.")
+        keys = {key.rstrip("?"): key for key in schema}
         if "*" not in schema:
-            keys = {key.rstrip("?"): key for key in schema}
             for key in value:
                 if key not in keys:
                     raise IntegrityError(f"{where}: unknown key {key!r}.")
@@ -193,22 +157,18 @@ def conform(value: Any, schema: Any, where: str) -> None:
                 if key not in value and not written.endswith("?"):
                     raise IntegrityError(f"{where}: no {key!r}.")
         for key, inner in value.items():
-            each = schema.get("*", schema.get(key, schema.get(f"{key}?")))
-            conform(inner, each, f"{where}: {key}")
+            conform(inner, schema[keys.get(key, "*")], f"{where}: {key}")
     elif isinstance(schema, list):
         if not isinstance(value, list):
             raise IntegrityError(f"{where} must be a list.")
         for i, inner in enumerate(value):
             conform(inner, schema[0], f"{where}[{i}]")
-    elif isinstance(schema, tuple) and any(isinstance(kind, list) for kind in schema):
-        if value is not None:
-            conform(value, schema[0], where)
     else:
         kinds = schema if isinstance(schema, tuple) else (schema,)
-        right = isinstance(value, kinds) and (
-            not isinstance(value, bool) or bool in kinds or object in kinds
-        )
-        if not right:
+        # a bool is an int to Python
+        if not isinstance(value, kinds) or (
+            isinstance(value, bool) and bool not in kinds and object not in kinds
+        ):
             words = " or ".join(kind.__name__ for kind in kinds)
             raise IntegrityError(f"{where} must be {words}, not {str(value)[:60]!r}.")
 
@@ -225,7 +185,7 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
         )
     check_name(config["name"], where)
     if config["task"] not in TASKS:
-        raise IntegrityError(f"{where}: task {config['task']!r} is none of {', '.join(TASKS)}.")
+        raise IntegrityError(f"{where}: task {config['task']!r} must be one of {', '.join(TASKS)}.")
     _check_numbers(config["architecture"]["args"], f"{where}: architecture")
     for place, fixed in (("preprocess", PREPROCESS), ("coordinates", COORDINATES)):
         for key, value in fixed.items():
@@ -235,47 +195,101 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                     f"knows {value!r} only."
                 )
     preprocess = config["preprocess"]
-    size = preprocess["image_size"]
-    if size is not None and not 1 <= size <= MAX_SIDE:
-        raise IntegrityError(f"{where}: preprocess.image_size {size} is not in 1 ... {MAX_SIDE}.")
-    if preprocess["fit"] not in ("stretch", "pad", "crop"):
-        raise IntegrityError(f"{where}: preprocess.fit is {preprocess['fit']!r}.")
-    if len(preprocess.get("crop", range(4))) != 4:
-        raise IntegrityError(f"{where}: preprocess.crop must be left, top, width, height.")
-    _, _, width, height = preprocess.get("crop", (0, 0, 1, 1))
-    if not (0 < width <= MAX_NUMBER and 0 < height <= MAX_NUMBER):
-        raise IntegrityError(f"{where}: preprocess.crop is not of 1 ... {MAX_NUMBER} pixels.")
+    size, crop = preprocess["image_size"], preprocess.get("crop", (0, 0, 1, 1))
+    whole = len(crop) == 4 and all(0 < side <= MAX_NUMBER for side in crop[2:])
+    fine = {
+        f"image_size {size} is not in 1 ... {MAX_SIDE}": size is None or 1 <= size <= MAX_SIDE,
+        f"fit is {preprocess['fit']!r}": preprocess["fit"] in FITS,
+        f"crop must be left, top, width and height, of 1 ... {MAX_NUMBER} pixels": whole,
+    }
+    _require(f"{where}: preprocess", fine)
     check_keypoints(config["keypoints"], where)
 
 
+def _require(where: str, fine: Mapping[str, bool]) -> None:
+    """Refuse with the first text whose condition does not hold."""
+    for text, holds in fine.items():
+        if not holds:
+            raise IntegrityError(f"{where}: {text}.")
+
+
 def check_name(name: str, where: str) -> None:
-    """Refuse names that are no lower-case words joined by hyphens."""
+    """Refuse names other than lower-case words joined by hyphens."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,95}", name):
         raise IntegrityError(
-            f"{where}: {name[:80]!r} is no name of an entry: lower-case letters, digits, '-', '.'."
+            f"{where}: {name[:80]!r} is not the name of an entry: lower-case letters, digits, '-' "
+            "and '.'."
+        )
+
+
+_PART = r"\w(?:[\w.-]{0,94}\w)?"
+_REPO = re.compile(rf"(?!.*(?:--|\.\.)){_PART}/{_PART}", re.ASCII)
+
+
+def is_repo_id(text: str) -> bool:
+    """Return whether ``text`` is ``owner/name`` as the Hub allows it.
+
+    Example:
+        >>> is_repo_id("lab/factorized-bbc"), is_repo_id("factorized-bbc"), is_repo_id("a/../b")
+        (True, False, False)
+    """
+    return _REPO.fullmatch(text) is not None
+
+
+def licence_of(card: str) -> str | None:
+    r"""Return the licence that the front matter of a card names.
+
+    Example:
+        >>> licence_of("---\nlicense: apache-2.0\n---\n# A model")
+        'apache-2.0'
+    """
+    front = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
+    found = re.search(r"^license: *[\"']?([^\s\"']+)", front, re.MULTILINE)
+    return found[1] if found else None
+
+
+def check_license(license: Any, has_text: bool, where: str) -> None:
+    """Refuse weights without a licence that the Hub knows, or whose text comes along.
+
+    Args:
+        license: the Hub's identifier: ``apache-2.0``, ``other`` ...
+        has_text: whether the package holds the text, LICENSE.
+        where: for the message.
+
+    Raises:
+        PublishRefusedError: with what to give.
+    """
+    if not isinstance(license, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
+        given = f"{license!r} is not an identifier of a licence" if license else "no licence"
+        raise PublishRefusedError(
+            f"{where}: {given} for the weights, and none is guessed. Give license='apache-2.0', "
+            "another identifier of the Hub, or 'other' with license_text."
+        )
+    if license == "other" and not has_text:
+        raise PublishRefusedError(
+            f"{where}: license 'other' needs a LICENSE file in the package: give license_text."
         )
 
 
 def check_keypoints(keypoints: Mapping[str, Any], where: str) -> None:
     """Check names, groups, edges and flips against the number of keypoints."""
-    count, names = keypoints["count"], keypoints["names"]
-    if not 0 < count <= MAX_KEYPOINTS:
-        raise IntegrityError(f"{where}: keypoints.count {count} is not in 1 ... {MAX_KEYPOINTS}.")
-    if len(names) != count or len(set(names)) != count:
-        raise IntegrityError(f"{where}: keypoints.names must be {count} different names.")
-    if any(not name or len(name) > 64 or not name.isprintable() for name in names):
-        raise IntegrityError(f"{where}: keypoints.names must be printable, of 1 to 64 characters.")
-    if keypoints["semantics"] not in ("discovered", "annotated"):
-        raise IntegrityError(f"{where}: keypoints.semantics is {keypoints['semantics']!r}.")
-    pairs = [*keypoints["edges"], *keypoints["flip_pairs"]]
-    if any(len(pair) != 2 or pair[0] == pair[1] for pair in pairs):
-        raise IntegrityError(f"{where}: edges and flip_pairs must be pairs of two keypoints.")
-    groups = list(keypoints["groups"].values())
-    if any(not 0 <= k < count for part in (*pairs, *groups) for k in part):
-        raise IntegrityError(f"{where}: edges, flip_pairs and groups must name 0 ... {count - 1}.")
-    flipped = [k for pair in keypoints["flip_pairs"] for k in pair]
-    if len(flipped) != len(set(flipped)):
-        raise IntegrityError(f"{where}: a keypoint is in two flip_pairs.")
+    count, names, flips = (keypoints[key] for key in ("count", "names", "flip_pairs"))
+    pairs, flipped = [*keypoints["edges"], *flips], [k for pair in flips for k in pair]
+    members = [k for part in (*pairs, *keypoints["groups"].values()) for k in part]
+    printable = all(0 < len(name) <= 64 and name.isprintable() for name in names)
+    distinct = all(len(pair) == 2 and pair[0] != pair[1] for pair in pairs)
+    fine = {
+        f"count {count} is not in 1 ... {MAX_KEYPOINTS}": 0 < count <= MAX_KEYPOINTS,
+        f"names must be {count} different names": len(names) == count == len(set(names)),
+        "names must be printable, of 1 to 64 characters": printable,
+        f"semantics is {keypoints['semantics']!r}": keypoints["semantics"] in SEMANTICS,
+        "edges and flip_pairs must be pairs of two keypoints": distinct,
+        f"edges, flip_pairs and groups must name 0 ... {count - 1}": all(
+            0 <= k < count for k in members
+        ),
+        "a keypoint is in two flip_pairs": len(flipped) == len(set(flipped)),
+    }
+    _require(f"{where}: keypoints", fine)
 
 
 def check_evaluation(evaluation: Any, where: str) -> None:
@@ -283,9 +297,14 @@ def check_evaluation(evaluation: Any, where: str) -> None:
     where = f"{where}: evaluation.json"
     check_version(evaluation, where)
     conform(evaluation, EVALUATION, where)
-    for result in evaluation["results"]:
-        if result["origin"] not in ORIGINS:
-            raise IntegrityError(f"{where}: origin {result['origin']!r} is none of {ORIGINS}.")
+    for i, row in enumerate(evaluation["results"]):
+        place = f"{where}: results[{i}]"
+        if row["origin"] not in ORIGINS:
+            raise IntegrityError(f"{place}: origin {row['origin']!r} must be one of {ORIGINS}.")
+        if not math.isfinite(row["value"]):
+            raise IntegrityError(f"{place}: the value {row['value']} is not finite.")
+        if not all(row[key].strip() for key in ("task", "protocol", "metric", "unit")):
+            raise IntegrityError(f"{place}: task, protocol, metric and unit must not be empty.")
 
 
 def _check_numbers(node: Any, where: str, most: int = MAX_NUMBER) -> None:

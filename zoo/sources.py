@@ -10,231 +10,161 @@ from pathlib import Path
 from typing import Any
 
 from zoo import folder, index, package, schema
-from zoo.errors import (
-    IntegrityError,
-    NoWeightsError,
-    UnknownEntryError,
-    ZooError,
-)
+from zoo.errors import IntegrityError, NoWeightsError, UnknownEntryError, ZooError
 from zoo.index import Entry
 from zoo.package import Package
-from zoo.refs import Reference, parse
+from zoo.refs import Access, Reference, parse
 
 log = logging.getLogger("keypoint_zoo")
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A package, and how it was found.
+    """A package, and how it was found."""
 
-    Attributes:
-        entry: its row of the index; made from the package where there is none.
-        package: checked.
-        repo_id, commit: on the Hub; None for others.
-    """
-
-    entry: Entry
-    package: Package
-    repo_id: str | None = None
+    entry: Entry  # its row of the index, or what the package says of itself
+    package: Package  # checked
+    repo_id: str | None = None  # on the Hub
     commit: str | None = None
 
 
-def entry_of(ref: str | Path, revision: str | None = None) -> Entry | None:
-    """Return the index row of a name; None for folders and repositories."""
+def find(ref: str | Path, revision: str | None = None) -> tuple[Reference, Entry | None]:
+    """Return what a reference names, and its index row; None for folders and repositories."""
     reference = parse(ref, revision)
     if reference.kind != "name":
-        return None
+        return reference, None
     entry = index.find(reference.value)
     if reference.revision is not None and entry.repo_id is None:
-        raise _no_revision(entry, reference.revision)
-    return entry
+        raise UnknownEntryError(
+            f"'{entry.name}' of {entry.provider} is not on the Hub and has no revision "
+            f"'{reference.revision}'. Leave it out."
+        )
+    return reference, entry
 
 
-def locate(
-    ref: str | Path,
-    *,
-    revision: str | None = None,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
-    progress: bool | None = None,
-    force: bool = False,
-    weights: bool = True,
-) -> Located:
+def locate(ref: str | Path, access: Access | None = None, *, weights: bool = True) -> Located:
     """Find, fetch if need be, and check the package a reference names.
 
     Args:
-        ref, revision, offline, cache_dir, token, progress: as for ``zoo.load``.
-        force: fetch again what is in the cache.
+        ref: as for ``zoo.load``.
+        access: how.
         weights: also fetch and check the weights.
 
     Raises:
-        ZooError: there is none, it cannot be had, or it is damaged.
+        ZooError: there is none, it is unavailable, or it is damaged.
     """
-    reference = parse(ref, revision)
+    access = access or Access()
+    reference, entry = find(ref, access.revision)
     if reference.kind == "dir":
         found = package.open_package(reference.value, weights=weights)
-        return Located(describe(found), found)
-    entry, repo_id, wanted = None, reference.value, reference.revision
-    if reference.kind == "name":
-        entry = index.find(reference.value)
-        if entry.folder is not None:
-            return _bundled(entry, reference, weights)
-        if entry.repo_id is None:
-            raise NoWeightsError(index.no_weights_text(entry))
-        repo_id, wanted = entry.repo_id, wanted or entry.commit
-    found, commit = _fetched(repo_id, wanted, offline, cache_dir, token, progress, force, weights)
-    pinned = entry.digest if entry is not None and reference.revision is None else None
-    if pinned is not None and found.digest != pinned:
+        return Located(_described(found, "folder"), found)
+    if entry is not None and entry.folder is not None:
+        found = package.open_package(entry.folder, entry.name, weights=weights)
+        if entry.digest not in (None, found.digest):
+            raise IntegrityError(
+                f"'{entry.name}' in {entry.folder} is not the one its index lists. Install "
+                f"{entry.provider} again."
+            )
+        return Located(entry, found)
+    if entry is not None and entry.repo_id is None:
+        raise NoWeightsError(index.no_weights_text(entry))
+    repo_id, access = _on_hub(reference, entry, access)
+    found, commit = _fetched(repo_id, access, weights)
+    if entry is None:
+        return Located(_described(found, "hub", repo_id), found, repo_id, commit)
+    if reference.revision is None and entry.digest not in (None, found.digest):
         raise IntegrityError(
-            f"'{entry.name if entry else repo_id}': {repo_id} at {commit[:8]} has the digest "
-            f"{found.digest[:8]}, the index expects {pinned[:8]}. Do not use it."
+            f"'{entry.name}': {repo_id} at {commit[:8]} has the digest {found.digest[:8]}, the "
+            f"index expects {str(entry.digest)[:8]}. Do not use it."
         )
-    entry = entry or describe(found)._replace(weights="hub", repo_id=repo_id)
     return Located(entry, found, repo_id, commit)
 
 
-def _no_revision(entry: Entry, revision: str) -> UnknownEntryError:
-    return UnknownEntryError(
-        f"'{entry.name}' of {entry.provider} is not on the Hub and has no revision '{revision}'. "
-        "Leave it out."
-    )
+def _on_hub(reference: Reference, entry: Entry | None, access: Access) -> tuple[str, Access]:
+    """Return the repository, and the access with the revision that is meant."""
+    pinned = entry.commit if entry is not None else None
+    repo_id = entry.repo_id if entry is not None else None
+    revision = reference.revision or pinned
+    return repo_id or reference.value, dataclasses.replace(access, revision=revision)
 
 
-def _bundled(entry: Entry, reference: Reference, weights: bool) -> Located:
-    if reference.revision is not None:
-        raise _no_revision(entry, reference.revision)
-    assert entry.folder is not None
-    found = package.open_package(entry.folder, entry.name, weights=weights)
-    if entry.digest is not None and found.digest != entry.digest:
-        raise IntegrityError(
-            f"'{entry.name}' in {entry.folder} is not the one its index lists. Install "
-            f"{entry.provider} again."
-        )
-    return Located(entry, found)
-
-
-def _fetched(
-    repo_id: str,
-    revision: str | None,
-    offline: bool | None,
-    cache_dir: str | Path | None,
-    token: str | None,
-    progress: bool | None,
-    force: bool,
-    weights: bool,
-) -> tuple[Package, str]:
+def _fetched(repo_id: str, access: Access, weights: bool) -> tuple[Package, str]:
     """Fetch and check; what is damaged is fetched once more."""
     from zoo import hub
 
-    for again in (force, True):
-        snapshot, commit = hub.fetch(
-            repo_id,
-            revision,
-            offline=offline,
-            cache_dir=cache_dir,
-            token=token,
-            progress=progress,
-            force=again,
-            weights=weights,
-        )
-        name = f"{repo_id}@{commit[:8]}"
+    snapshot, commit = hub.fetch(repo_id, access, weights=weights)
+
+    def opened() -> Package:
         # in the cache, a snapshot's files are links to blobs, two folders up
         blobs = (snapshot.parent.parent / "blobs").resolve()
-        try:
-            return package.open_package(snapshot, name, weights=weights, links=blobs), commit
-        except IntegrityError as error:
-            if again or hub.is_offline(offline):
-                raise
-            log.warning("%s Fetching it again.", error)
-            revision = commit
-    raise AssertionError("unreachable")
+        return package.open_package(
+            snapshot, f"{repo_id}@{commit[:8]}", weights=weights, links=blobs
+        )
+
+    try:
+        return opened(), commit
+    except IntegrityError as error:
+        if access.force or hub.is_offline(access.offline):
+            raise
+        log.warning("%s Fetching it again.", error)
+    hub.fetch(repo_id, dataclasses.replace(access, revision=commit, force=True), weights=weights)
+    return opened(), commit
 
 
-def describe(found: Package) -> Entry:
+def _described(found: Package, weights: Any, repo_id: str | None = None) -> Entry:
     """Return an entry made from a package alone."""
     config = found.config
-    training = config["training"]
-    licence = index.licence_of((found.root / "README.md").read_text(errors="replace"))
     return Entry(
         name=config["name"],
         task=config["task"],
         architecture=config["architecture"]["type"],
-        dataset=str(training.get("dataset", "")),
+        dataset=str(config["training"].get("dataset", "")),
         summary="",
-        paper="",
-        data_licence="",
-        paper_results=(),
         results=tuple(found.evaluation["results"]),
-        license=licence,
-        weights="bundled",
-        how="",
-        converter=None,
-        provider="a folder",
+        license=schema.licence_of((found.root / "README.md").read_text(errors="replace")),
+        weights=weights,
+        provider="a folder" if weights == "folder" else "the Hub",
         folder=found.root,
-        config=None,
-        repo_id=None,
-        commit=None,
+        repo_id=repo_id,
         digest=found.digest,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What is known about an entry without loading it.
+    """What is known about an entry without loading it."""
 
-    Attributes:
-        entry: the row of the index.
-        config: the package's description; None where no weights are published.
-        files: file -> bytes.
-        parameters, flops: numbers in the weights; multiply-adds times two of one prediction.
-        digest, path, commit: of the package.
-        missing: components it needs that are not installed.
-    """
-
-    entry: Entry
-    config: dict[str, Any] | None = None
-    files: dict[str, int] = dataclasses.field(default_factory=dict)
+    entry: Entry  # its row of the index
+    config: dict[str, Any] | None = None  # config.json; None where no weights are published
+    files: dict[str, int] = dataclasses.field(default_factory=dict)  # file -> bytes
     parameters: int | None = None
-    flops: int | None = None
+    flops: int | None = None  # multiply-adds times two of one prediction
     digest: str | None = None
     path: Path | None = None
     commit: str | None = None
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # components it needs that are not installed
 
 
-def info(
-    ref: str | Path,
-    *,
-    revision: str | None = None,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
-) -> Info:
+def info(ref: str | Path, **access: Any) -> Info:
     """Describe an entry; reads its small files only, never the weights.
 
+    Args:
+        ref: as for ``zoo.load``.
+        **access: as for ``zoo.load``.
+
     Raises:
-        ZooError: there is no such entry, or its description cannot be had.
+        ZooError: there is no such entry, or its description is unavailable.
     """
-    entry = entry_of(ref, revision)
+    how = Access(**access)
+    _, entry = find(ref, how.revision)
     if entry is not None and entry.weights == "none":
         return Info(entry)
-    found = locate(
-        ref, revision=revision, offline=offline, cache_dir=cache_dir, token=token, weights=False
-    )
-    config = found.package.config
+    found = locate(ref, how, weights=False)
+    package, config = found.package, found.package.config
     stated = config["weights"]["model.safetensors"]
-    return Info(
-        entry=found.entry,
-        config=config,
-        files=sizes(found.package),
-        parameters=stated["parameters"],
-        flops=stated["flops"],
-        digest=found.package.digest,
-        path=found.package.root,
-        commit=found.commit,
-        missing=missing(config),
-    )
+    counts = sizes(package), stated["parameters"], stated["flops"]
+    where = package.digest, package.root, found.commit
+    return Info(found.entry, config, *counts, *where, missing(config))
 
 
 def missing(config: dict[str, Any]) -> tuple[str, ...]:
@@ -253,63 +183,38 @@ def sizes(found: Package) -> dict[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What :func:`pull` fetched, or would fetch.
+    """What :func:`pull` fetched, or would fetch."""
 
-    Attributes:
-        path: the package's folder; None after a dry run.
-        commit: on the Hub, or None.
-        digest: of the package; None after a dry run.
-        files: file -> bytes.
-    """
-
-    path: Path | None
-    commit: str | None
-    digest: str | None
-    files: dict[str, int]
+    path: Path | None  # the package's folder; None after a dry run
+    commit: str | None  # on the Hub
+    digest: str | None  # of the package; None after a dry run
+    files: dict[str, int]  # file -> bytes
 
 
 def pull(
-    ref: str | Path,
-    *,
-    revision: str | None = None,
-    dest: str | Path | None = None,
-    dry_run: bool = False,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
-    progress: bool | None = None,
-    force: bool = False,
+    ref: str | Path, *, dest: str | Path | None = None, dry_run: bool = False, **access: Any
 ) -> Pulled:
     """Fetch an entry completely and check it; optionally copy it into a folder.
 
     Args:
-        ref, revision, offline, cache_dir, token, progress: as for ``zoo.load``.
+        ref: as for ``zoo.load``.
         dest: copy it there, atomically; a package that is there is replaced.
         dry_run: only tell what would be fetched.
-        force: fetch again what is in the cache.
+        **access: as for ``zoo.load``.
 
     Raises:
-        ZooError: it cannot be had, or is damaged.
+        ZooError: it is unavailable, or damaged.
         FileExistsError: ``dest`` holds something else.
     """
-    reference = parse(ref, revision)
-    entry = index.find(reference.value) if reference.kind == "name" else None
-    if dry_run and (reference.kind == "hub" or (entry is not None and entry.repo_id)):
+    how = Access(**access)
+    reference, entry = find(ref, how.revision) if dry_run else (None, None)
+    if reference and (reference.kind == "hub" or (entry is not None and entry.repo_id)):
         from zoo import hub
 
-        repo_id = entry.repo_id if entry is not None and entry.repo_id else reference.value
-        wanted = reference.revision or (entry.commit if entry is not None else None)
-        commit = hub.resolve(repo_id, wanted, token=token)
-        return Pulled(None, commit, None, hub.remote_files(repo_id, commit, token))
-    found = locate(
-        ref,
-        revision=revision,
-        offline=offline,
-        cache_dir=cache_dir,
-        token=token,
-        progress=progress,
-        force=force,
-    )
+        repo_id, how = _on_hub(reference, entry, how)
+        commit = hub.resolve(repo_id, how)
+        return Pulled(None, commit, None, hub.remote_files(repo_id, commit, how.token))
+    found = locate(ref, how)
     if dry_run:
         return Pulled(None, found.commit, None, sizes(found.package))
     root = found.package.root
@@ -341,9 +246,9 @@ def doctor(*, fix: bool = False, cache_dir: str | Path | None = None) -> list[st
                 findings.append(f"left over: {path}")
                 if fix:
                     folder.tidy(entry.folder)
-    from zoo import hub
+    from zoo.cache import cached_problems
 
-    for path, said in hub.cached_problems(cache_dir):
+    for path, said in cached_problems(cache_dir):
         findings.append(f"{said}: {path}")
         if fix and said.startswith("left over"):
             os.unlink(path)

@@ -1,46 +1,31 @@
-"""Whether an entry is what it was when it was made."""
+"""Checks an entry's integrity and its outputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import safetensors.torch
+from typing import Any
 
 from zoo import sources
 from zoo.errors import IntegrityError, ZooError
-from zoo.fingerprint import compare, tolerance_of
+from zoo.fingerprint import compare, read_golden
 from zoo.model import assemble
+from zoo.refs import Access
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What :func:`verify` found.
+    """What :func:`verify` found."""
 
-    Attributes:
-        ok: no problem.
-        digest: of the package; empty if it could not be opened.
-        problems: one line each.
-        checked: number of files.
-        differences: with ``deep``, stage -> greatest difference from the stored output.
-    """
-
-    ok: bool
-    digest: str
-    problems: list[str]
-    checked: int
-    differences: dict[str, float]
+    ok: bool  # no problem
+    digest: str  # of the package; empty if it could not be opened
+    problems: list[str]  # one line each
+    checked: int  # files
+    differences: dict[str, float]  # with ``deep``: stage -> largest difference from what is stored
 
 
 def verify(
-    ref: str | Path,
-    *,
-    against: str = "manifest",
-    deep: bool = False,
-    revision: str | None = None,
-    offline: bool | None = None,
-    cache_dir: str | Path | None = None,
-    token: str | None = None,
+    ref: str | Path, *, against: str = "manifest", deep: bool = False, **access: Any
 ) -> Report:
     """Check every byte of an entry, and with ``deep`` that it still computes what it did.
 
@@ -48,17 +33,16 @@ def verify(
         ref: as for ``zoo.load``.
         against: "manifest", or "hub": also compare with what the Hub lists for that commit.
         deep: build it, load it strictly, and compare the outputs on the stored input.
-        revision, offline, cache_dir, token: as for ``zoo.load``.
+        **access: as for ``zoo.load``.
 
     Raises:
         ZooError: there is no such entry, or it cannot be fetched. Damage is reported, not raised.
     """
     if against not in ("manifest", "hub"):
         raise ValueError(f"against is 'manifest' or 'hub', not {against!r}.")
+    how = Access(**access)
     try:
-        found = sources.locate(
-            ref, revision=revision, offline=offline, cache_dir=cache_dir, token=token
-        )
+        found = sources.locate(ref, how)
     except IntegrityError as error:
         return Report(False, "", [str(error)], 0, {})
     problems: list[str] = []
@@ -69,12 +53,11 @@ def verify(
         if found.repo_id is None or found.commit is None:
             problems.append(f"{ref} does not come from the Hub.")
         else:
-            problems += hub.verify_remote(found.repo_id, found.commit, found.package, token)
+            problems += hub.verify_remote(found.repo_id, found.commit, found.package, how.token)
     if deep:
-        data = (found.package.root / "golden.safetensors").read_bytes()
         try:
-            tolerance = tolerance_of(data)
-            differences = compare(assemble(found.package), safetensors.torch.load(data))
+            golden, tolerance = read_golden(found.package.golden)
+            differences = compare(assemble(found.package), golden)
             if not any("landmarks" in stage for stage in differences):
                 problems.append("golden.safetensors stores no landmarks to compare with.")
         except ZooError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import cv2
@@ -51,14 +50,6 @@ def fit_image(
     return resized, fit_affine((width, height), fit, crop)
 
 
-def fit_options(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the data set of a config passes to `fit_image`: that of test, else of train."""
-    data = cfg.get("data", {})
-    shown = data.get("test") or data.get("train") or {}
-    shown = shown.get("frame_dataset", shown)  # of clips
-    return {key: shown[key] for key in ("fit", "crop") if key in shown}
-
-
 def fit_affine(size: tuple[int, int], fit: str = "stretch", crop: Crop | None = None) -> Array:
     """Return the affine of `fit_image` for an original of `size` (width, height)."""
     left, top, w, h = _window(*size, fit, crop)
@@ -98,6 +89,6 @@ def _window(width: int, height: int, fit: str, crop: Crop | None) -> Crop:
     if fit == "stretch":
         return left, top, w, h
     if fit not in FITS:
-        raise ValueError(f"fit={fit!r} is none of {', '.join(FITS)}.")
+        raise ValueError(f"fit={fit!r} must be one of {', '.join(FITS)}.")
     side = max(w, h) if fit == "pad" else min(w, h)
     return left + (w - side) // 2, top + (h - side) // 2, side, side

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from components.steps.limbs import limbs_of
 from registry.contract import Batch, Landmarks, Outputs, need
 from registry.protocols import Bottleneck, Rasterizer
 from registry.roles import PIPELINES
@@ -33,6 +34,10 @@ class PoseAutoencoder(nn.Module):
         poses = need(batch, "poses", "the pose prior (data.prior)")
         drawn = self.rasterizer(Landmarks(xy=poses))
         return Outputs(prior_drawn=drawn, prior_landmarks=self.bottleneck(drawn))
+
+    def limbs(self) -> list[tuple[int, int]]:
+        """Return the limbs that the rasterizer draws."""
+        return limbs_of(self.rasterizer.edges())
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Return the bottleneck's parameters as the only group."""

@@ -5,13 +5,14 @@ Whoever has the right to the weights runs this, offline, once; everyone else loa
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.atomic import replacing
 from registry.errors import ConfigError, did_you_mean
+from zoo.schema import check_license
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +37,8 @@ def convert(
     out: str | Path,
     *,
     license: str,
-    license_text: str | None = None,
     config: str | Path | None = None,
-    overwrite: bool = False,
+    **options: Any,
 ) -> Path:
     """Write the weights of an official checkpoint as a package.
 
@@ -49,9 +49,8 @@ def convert(
         file: what ``SOURCES`` says of it.
         out: the folder to write; for ``colorization-vgg16`` the ``.safetensors`` file.
         license: of these weights, as their owner gives them. Never guessed.
-        license_text: the text itself; needed where ``license`` is ``other``.
         config: a config file or the name of an entry, of the same model.
-        overwrite: replace what is there.
+        **options: ``license_text`` and ``overwrite`` of ``zoo.save``.
 
     Returns:
         ``out``.
@@ -63,26 +62,19 @@ def convert(
     """
     if source not in SOURCES:
         raise ConfigError(f"no converter '{source}'.{did_you_mean(source, SOURCES)}")
-    if not license.strip():
-        raise ConfigError("license: name the licence of these weights; none is guessed.")
+    check_license(license, bool(options.get("license_text")) or source == VGG, source)
     file, out = Path(file), Path(out)
     if source == VGG:
-        return _write(load(source, file), out, license, overwrite)
+        return _write(load(source, file), out, license, options.get("overwrite", False))
     from zoo.saving import save
 
     name, cfg, dataset = _config(source, config)
     model = _filled(load(source, file), cfg, source, file)
-    base = ", ".join(f"{path.name} (sha256 {_sha256(path)})" for path in _files(source, file))
-    return save(
-        model,
-        out,
-        name=name,
-        license=license,
-        license_text=license_text,
-        cfg=cfg,
-        training={"dataset": dataset, "config": name, "base": f"converted from {base}"},
-        overwrite=overwrite,
-    )
+    read = getattr(_module(source), "files", lambda path: {"": path})(file).values()
+    sums = [f"{path.name} (sha256 {sha256(path.read_bytes()).hexdigest()})" for path in read]
+    base = f"converted from {', '.join(sums)}"
+    training = {"dataset": dataset, "config": name, "base": base}
+    return save(model, out, name=name, license=license, cfg=cfg, training=training, **options)
 
 
 def load(source: str, file: str | Path) -> dict[str, Tensor]:
@@ -97,12 +89,6 @@ def load(source: str, file: str | Path) -> dict[str, Tensor]:
 
 def _module(source: str) -> Any:
     return import_module(f"zoo.convert.{source.replace('-', '_')}")
-
-
-def _files(source: str, file: Path) -> list[Path]:
-    """Return the files that were read."""
-    module = _module(source)
-    return list(module.files(file).values()) if hasattr(module, "files") else [file]
 
 
 def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any], str | None]:
@@ -121,7 +107,9 @@ def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any]
         dataset = next((row.dataset for row in rows if row.name == name), None)
         return name, load_config(path), dataset
     row = index.find(str(config))
-    return row.name, load_config(index.config_file(row.name)), row.dataset
+    if row.config is None:
+        raise ConfigError(f"'{row.name}' of {row.provider} comes without a config; give a file.")
+    return row.name, load_config(row.config, row.options), row.dataset
 
 
 def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Path) -> Any:
@@ -148,22 +136,13 @@ def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Pa
 
 
 def _write(state: dict[str, Tensor], out: Path, license: str, overwrite: bool) -> Path:
-    """Write a file of tensors so that ``out`` is the old one or the new one, never a part."""
-    import safetensors.torch
-
+    """Write a file of tensors, atomically."""
     if out.exists() and not overwrite:
         raise FileExistsError(f"'{out}' is there already.")
     if out.suffix != ".safetensors":
         raise ConfigError(f"'{out}': {VGG} makes one file; give --out NAME.safetensors.")
-    data = safetensors.torch.save(state, {"format": "pt", "license": license})
+    from zoo.tensors import to_bytes
+
     with replacing(out, sync=True) as temporary:
-        temporary.write_bytes(data)
+        temporary.write_bytes(to_bytes(state, {"license": license}))
     return out
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while piece := opened.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

@@ -52,10 +52,7 @@ CRITIC: Rules = {r"layer([01])\.": lambda m: f"image_critic.scales.{1 - int(m[1]
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename every entry.
-
-    Args:
-        states: the state dict ``model``, of all networks, and ``discriminator`` if there is one.
+    """Rename the state dict ``model``, of all networks, and ``discriminator`` if there is one.
 
     Raises:
         ConfigError: there is no ``model``, or it is another one.
@@ -65,17 +62,14 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
     ours = rename(states.get("discriminator", {}), CRITIC, "discriminator")
     left = dict(states["model"])
     for part, (place, rules) in PARTS.items():
-        own = {k.removeprefix(f"{part}."): left.pop(k) for k in list(left) if _below(k, part)}
+        keys = [key for key in left if key.startswith(f"{part}.")]
+        own = {key.removeprefix(f"{part}."): left.pop(key) for key in keys}
         ours |= {f"{place}.{key}": value for key, value in rename(own, rules, part).items()}
     if left:
         raise ConfigError(
             f"model: unexpected '{next(iter(left))}'. This is a checkpoint of another model."
         )
     return ours
-
-
-def _below(key: str, part: str) -> bool:
-    return key.startswith(f"{part}.")
 
 
 def load(path: str | Path) -> State:
@@ -90,12 +84,11 @@ def load(path: str | Path) -> State:
     found = unpickle(path, "a dictionary with the state dict of the model")
     candidates = [found, *(found.values() if isinstance(found, Mapping) else ())]
     states: dict[str, State] = {}
-    for name, first in (("model", "shape_encoder."), ("discriminator", "layer0.")):
-        for candidate in candidates:
-            if is_state(candidate):
-                state = {key.removeprefix("module."): value for key, value in candidate.items()}
-                if name not in states and any(key.startswith(first) for key in state):
-                    states[name] = state
+    for candidate in filter(is_state, candidates):
+        state = {key.removeprefix("module."): value for key, value in candidate.items()}
+        for name, first in (("model", "shape_encoder."), ("discriminator", "layer0.")):
+            if name not in states and any(key.startswith(first) for key in state):
+                states[name] = state
     if "model" not in states:
         raise ConfigError(
             f"{path} holds no state dict with a 'shape_encoder'. This is a checkpoint of another "

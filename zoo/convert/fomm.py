@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from registry.errors import ConfigError
-from zoo.convert.official import Rules, State, read, rename
+from zoo.convert.official import Rules, State, read, rename_all
 
 NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
 
@@ -53,21 +53,8 @@ RULES: dict[str, Rules] = {
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename every entry; the heads for logits and for matrices become one.
-
-    Args:
-        states: state dicts ``kp_detector`` and ``generator``, and ``discriminator`` if there is
-            one; others are left out.
-
-    Raises:
-        ConfigError: a network is missing, or is another model's.
-    """
-    ours: State = {}
-    for network, rules in RULES.items():
-        if network in states:
-            ours |= rename(states[network], rules, network)
-        elif network in NETWORKS:
-            raise ConfigError(f"no '{network}' among {', '.join(states)}.")
+    """Rename all; the heads for logits and matrices become one. See :func:`official.rename_all`."""
+    ours = rename_all(states, RULES, NETWORKS)
     for kind in ("weight", "bias"):
         heads = [ours.pop(key) for key in (f"kp.{kind}", f"jacobian.{kind}") if key in ours]
         if heads:
@@ -76,9 +63,5 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
 
 
 def load(path: str | Path) -> State:
-    """Read an official ``.pth.tar`` and convert it.
-
-    Raises:
-        ConfigError: the file cannot be read, or holds another model.
-    """
+    """Read an official ``.pth.tar`` and convert it; raises as :func:`official.read`."""
     return convert(read(path, NETWORKS))

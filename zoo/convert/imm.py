@@ -23,23 +23,20 @@ KINDS = {
 }
 
 
-def _layer(place: str, number: int, kind: str) -> str:
-    """Name a variable of the convolution of this number, or of the norm that follows it.
+def _trunk(scope: str, place: str) -> Rules:
+    """Return the rule of a trunk's convolutions and the norms that follow them.
 
     The official code counts convolutions from 1; ours counts layers from 0: convolution, norm,
     ReLU, and one more between every second block and the next.
     """
-    index = 3 * (number - 1) + (number - 1) // 2
-    return f"{place}.{index if kind in ('w', 'b') else index + 1}.{KINDS[kind]}"
 
+    def layer(match: re.Match[str]) -> str:
+        before, kind = int(match[1]) - 1, match[2] or match[3]
+        index = 3 * before + before // 2 + (kind not in ("w", "b"))
+        return f"{place}.{index}.{KINDS[kind]}"
 
-def _trunk(scope: str, place: str) -> Rules:
     names = "gamma|beta|moving_mean|moving_variance"
-    return {
-        rf"{scope}/conv_(\d+)/(?:conv_\1/(w|b)|batch_normalization/({names}))$": (
-            lambda m: _layer(place, int(m[1]), m[2] or m[3])
-        )
-    }
+    return {rf"{scope}/conv_(\d+)/(?:conv_\1/(w|b)|batch_normalization/({names}))$": layer}
 
 
 RULES: Rules = {
@@ -52,10 +49,7 @@ SLOT = r".*/Adam(_1)?$"  # of the optimizer
 
 
 def convert(variables: Mapping[str, Tensor]) -> State:
-    """Rename every variable; kernels become (out, in, height, width).
-
-    Args:
-        variables: those below the scope ``model/``, without it.
+    """Rename the variables below the scope ``model/``; kernels become (out, in, height, width).
 
     Raises:
         ConfigError: a variable is another model's.
@@ -66,9 +60,7 @@ def convert(variables: Mapping[str, Tensor]) -> State:
     }
 
 
-def files(path: str | Path) -> dict[str, Path]:
-    """Return the files of a checkpoint; see :func:`tensorflow_checkpoint.files`."""
-    return tensorflow_checkpoint.files(path)
+files = tensorflow_checkpoint.files
 
 
 def load(path: str | Path) -> State:

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from registry.errors import ConfigError
-from zoo.convert.official import Rules, State, is_state, rename, unpickle
+from zoo.convert.official import Rules, State, is_state, rename_all, unpickle
 
 
 def _stem(prefix: str) -> Rules:
@@ -44,21 +44,14 @@ RULES: dict[str, Rules] = {
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename every entry.
-
-    Args:
-        states: state dicts by official names: ``G_A``, ``G_B``, ``regressor``; ``D_A`` and the
-            frozen ``offline_regressor``. Those that are missing are missing in the result.
+    """Rename every entry of the networks of ``RULES``; those missing are missing in the result.
 
     Raises:
         ConfigError: a network is another model's.
     """
-    ours: State = {}
-    for network, state in states.items():
-        if network not in RULES:
-            raise ConfigError(f"KeypointGAN has no network '{network}'; it has {', '.join(RULES)}.")
-        ours |= rename(state, RULES[network], network)
-    return ours
+    if unknown := [network for network in states if network not in RULES]:
+        raise ConfigError(f"KeypointGAN has no network '{unknown[0]}'; it has {', '.join(RULES)}.")
+    return rename_all(states, RULES, ())
 
 
 def files(path: str | Path) -> dict[str, Path]:
@@ -83,7 +76,7 @@ def files(path: str | Path) -> dict[str, Path]:
             found[match[1]] = file
     if not found:
         raise ConfigError(
-            f"'{path}' is no network of KeypointGAN, and no folder of such. Give a folder with "
+            f"'{path}' is not a network of KeypointGAN, nor a folder of such. Give a folder with "
             f"ITERATION_net_NAME.pth for the names {', '.join(RULES)}, or one such file."
         )
     return found
@@ -99,5 +92,5 @@ def load(path: str | Path) -> State:
     for network, file in files(path).items():
         states[network] = unpickle(file, f"the state dict of {network}")
         if not is_state(states[network]):
-            raise ConfigError(f"{file} is no state dict. It was saved by other code.")
+            raise ConfigError(f"{file} is not a state dict. It was saved by other code.")
     return convert(states)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from registry.errors import ConfigError
-from zoo.convert.official import Rules, State, read, rename
+from zoo.convert.official import Rules, State, read, rename_all
 
 NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
 
@@ -37,28 +36,11 @@ RULES: dict[str, Rules] = {
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename every entry; kernels over one frame lose that dimension.
-
-    Args:
-        states: state dicts ``kp_detector`` and ``generator``, and ``discriminator`` if there is
-            one; others are left out.
-
-    Raises:
-        ConfigError: a network is missing, or is another model's.
-    """
-    ours: State = {}
-    for network, rules in RULES.items():
-        if network in states:
-            ours |= rename(states[network], rules, network)
-        elif network in NETWORKS:
-            raise ConfigError(f"no '{network}' among {', '.join(states)}.")
+    """Rename all; kernels over one frame lose that axis. See :func:`official.rename_all`."""
+    ours = rename_all(states, RULES, NETWORKS)
     return {key: value.squeeze(2) if value.ndim == 5 else value for key, value in ours.items()}
 
 
 def load(path: str | Path) -> State:
-    """Read an official ``.pth.tar`` and convert it.
-
-    Raises:
-        ConfigError: the file cannot be read, or holds another model.
-    """
+    """Read an official ``.pth.tar`` and convert it; raises as :func:`official.read`."""
     return convert(read(path, NETWORKS))

@@ -27,22 +27,21 @@ def unpickle(path: str | Path, what: str) -> Any:
     Raises:
         ConfigError: no such file, one that needs pickled code, or another kind of file.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).is_file():
         raise ConfigError(f"no file '{path}'. Give the official checkpoint.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else "no more is known"
-        if "weights only" not in str(error).lower():
-            raise ConfigError(
-                f"{path} is no checkpoint ({type(error).__name__}: {reason}). Download it again."
-            ) from error
-        raise ConfigError(
-            f"{path} is not a file of plain tensors, and code in a file is not run: {reason} "
-            f"If you trust it, read it elsewhere with torch.load(file, weights_only=False), save "
-            f"{what} alone with torch.save, and convert that."
-        ) from error
+        reason = (str(error).splitlines() or ["no more is known"])[0]
+        if "weights only" in str(error).lower():
+            text = (
+                f"is not a file of plain tensors, and code in a file is not run: {reason} If you "
+                "trust it, read it elsewhere with torch.load(file, weights_only=False), save "
+                f"{what} alone with torch.save, and convert that."
+            )
+        else:
+            text = f"is not a checkpoint ({type(error).__name__}: {reason}). Download it again."
+        raise ConfigError(f"{path} {text}") from error
 
 
 def is_state(value: Any) -> bool:
@@ -73,7 +72,9 @@ def read(path: str | Path, networks: Sequence[str]) -> dict[str, State]:
                 f". An official checkpoint holds {', '.join(networks)}."
             )
         if not is_state(found[network]):
-            raise ConfigError(f"{path}: '{network}' is no state dict. It was saved by other code.")
+            raise ConfigError(
+                f"{path}: '{network}' is not a state dict. It was saved by other code."
+            )
     return {name: dict(found[name]) for name in names if is_state(found[name])}
 
 
@@ -109,3 +110,25 @@ def rename(state: Mapping[str, Tensor], rules: Rules, network: str) -> State:
     for key in [key for key in renamed if key.endswith("running_mean")]:
         renamed.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return renamed
+
+
+def rename_all(
+    states: Mapping[str, Mapping[str, Tensor]], rules: Mapping[str, Rules], needed: Sequence[str]
+) -> State:
+    """Return the state dicts of several networks under our names, in one.
+
+    Args:
+        states: by official names; those without rules are left out.
+        rules: of each network.
+        needed: networks that must be there.
+
+    Raises:
+        ConfigError: one is missing, or is another model's.
+    """
+    ours: State = {}
+    for network in rules:
+        if network in states:
+            ours |= rename(states[network], rules[network], network)
+        elif network in needed:
+            raise ConfigError(f"no '{network}' among {', '.join(states)}.")
+    return ours

@@ -25,13 +25,10 @@ MAX_INDEX = 1 << 20  # bytes; that of a model with 500 variables has 30 kB
 MAX_KEY = 512
 MAX_RANK = 8
 FLOAT32 = 1  # of the enumeration DataType
-LANES = 512
-
-_POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
-_TABLE = np.arange(256, dtype=np.uint32)
+POLYNOMIAL = 0x82F63B78  # Castagnoli's, reflected
+_TABLE = list(range(256))
 for _ in range(8):
-    _TABLE = (_TABLE >> 1) ^ np.where(_TABLE & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
-_NUMBERS: list[int] = _TABLE.tolist()
+    _TABLE = [entry >> 1 ^ (entry & 1) * POLYNOMIAL for entry in _TABLE]
 
 
 def read(path: str | Path, wanted: Callable[[str], bool]) -> dict[str, NDArray[np.float32]]:
@@ -47,31 +44,31 @@ def read(path: str | Path, wanted: Callable[[str], bool]) -> dict[str, NDArray[n
     found = files(path)
     index = found.pop("index")
     if index.stat().st_size > MAX_INDEX:
-        raise ConfigError(f"{index} is larger than {MAX_INDEX} bytes: no index of a checkpoint.")
+        raise ConfigError(f"{index} is larger than {MAX_INDEX} bytes: not a checkpoint's index.")
     try:
         entries = dict(_entries(index.read_bytes()))
         shards = _shards(entries.pop(b"", None))
         chosen = {k.decode(): _fields(v) for k, v in entries.items() if wanted(k.decode())}
     except (ValueError, LookupError, struct.error) as error:
         raise ConfigError(
-            f"{index} is no index of a TensorFlow checkpoint, or is damaged: {error}. Copy or "
+            f"{index} is not an index of a TensorFlow checkpoint, or is damaged: {error}. Copy or "
             "download it again."
         ) from error
     arrays: dict[str, NDArray[np.float32]] = {}
     room = sum(file.stat().st_size for file in found.values())
     for name, entry in chosen.items():
-        shard = _number(entry, 3)
-        file = found.get(f"data-{shard:05d}-of-{shards:05d}")
-        if file is None:
-            raise ConfigError(f"{index}: '{name}' is in another file, {shard} of {shards}.")
         try:
+            shard = _number(entry, 3)
+            file = found.get(f"data-{shard:05d}-of-{shards:05d}")
+            if file is None:
+                raise ValueError(f"it is in another file, {shard} of {shards}")
             room -= _number(entry, 5)
             if room < 0:
                 raise ValueError("tensors overlap")
             arrays[name] = _tensor(entry, file)
         except (ValueError, LookupError, struct.error) as error:
             raise ConfigError(
-                f"{file}: cannot read '{name}': {error}. Copy or download it again."
+                f"{index}: cannot read '{name}': {error}. Copy or download it again."
             ) from error
     return arrays
 
@@ -141,8 +138,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     """Return the number that begins at this byte, and where it ends; at most 64 bits."""
     value = 0
     for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
+        byte, at = data[at], at + 1
         value |= (byte & 127) << shift
         if byte < 128:
             return value, at
@@ -165,15 +161,12 @@ def _fields(data: bytes) -> dict[int, list[int | bytes]]:
         if tag & 7 == 0:
             value, at = _varint(data, at)
         else:
-            length = {1: 8, 5: 4}.get(tag & 7, 0)
-            if tag & 7 == 2:
-                length, at = _varint(data, at)
-            elif not length:
+            if tag & 7 not in (1, 2, 5):
                 raise ValueError("a field is of no known kind")
+            length, at = _varint(data, at) if tag & 7 == 2 else ({1: 8, 5: 4}[tag & 7], at)
             if at + length > len(data):
                 raise ValueError("a field lies beyond its end")
-            value = data[at : at + length]
-            at += length
+            value, at = data[at : at + length], at + length
         found.setdefault(tag >> 3, []).append(value)
     return found
 
@@ -185,11 +178,9 @@ def _number(fields: dict[int, list[int | bytes]], key: int) -> int:
 
 
 def _shards(header: bytes | None) -> int:
-    if header is None:
-        raise ValueError("it has no header")
-    fields = _fields(header)
-    if _number(fields, 2):
-        raise ValueError("its numbers are big-endian")
+    fields = _fields(header or b"")
+    if header is None or _number(fields, 2):
+        raise ValueError("its numbers are big-endian" if header else "it has no header")
     return _number(fields, 1)
 
 
@@ -200,8 +191,10 @@ def _tensor(entry: dict[int, list[int | bytes]], file: Path) -> NDArray[np.float
         raise ValueError("it is stored in slices")
     shape: list[int] = []
     for message in entry.get(2, []):
-        for dimension in _fields(_bytes(message)).get(2, []):
-            shape.append(_number(_fields(_bytes(dimension)), 1))
+        for size in _fields(message).get(2, []) if isinstance(message, bytes) else [0]:
+            if not isinstance(size, bytes):
+                raise ValueError("a shape is of no known kind")
+            shape.append(_number(_fields(size), 1))
     offset, size = _number(entry, 4), _number(entry, 5)
     if len(shape) > MAX_RANK or size != 4 * math.prod(shape):
         raise ValueError(f"its shape {tuple(shape)} is not that of {size} bytes")
@@ -215,12 +208,6 @@ def _tensor(entry: dict[int, list[int | bytes]], file: Path) -> NDArray[np.float
     return np.frombuffer(data, "<f4").reshape(shape).astype(np.float32)
 
 
-def _bytes(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise ValueError("a shape is of no known kind")
-    return value
-
-
 def masked_crc32c(data: bytes) -> int:
     """Return the CRC-32C of the bytes, turned and shifted as LevelDB stores it.
 
@@ -228,38 +215,8 @@ def masked_crc32c(data: bytes) -> int:
         >>> hex(masked_crc32c(b"123456789"))  # the CRC itself is 0xe3069283
         '0xc78ab0e5'
     """
-    crc = _crc32c(data)
+    crc = 0xFFFFFFFF
+    for byte in data:  # about ten million a second: a model's weights take seconds
+        crc = _TABLE[(crc ^ byte) & 255] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _crc32c(data: bytes) -> int:
-    """Return the CRC-32C: pieces side by side, then joined, which is fast in NumPy.
-
-    A CRC is linear: that of A followed by B is that of A moved on by len(B) zero bytes, xor that of
-    B begun at 0. What zeros do to a CRC is known from what they do to its 32 bits.
-    """
-    crc, first = 0xFFFFFFFF, len(data) % LANES
-    for byte in data[:first]:
-        crc = _NUMBERS[(crc ^ byte) & 255] ^ crc >> 8
-    steps = len(data) // LANES
-    if steps:
-        columns = np.zeros((steps, LANES + 32), np.uint8)
-        columns[:, :LANES] = np.frombuffer(data, np.uint8, offset=first).reshape(LANES, steps).T
-        bits = np.left_shift(np.uint32(1), np.arange(32, dtype=np.uint32))
-        crcs = np.concatenate((np.zeros(LANES, np.uint32), bits))
-        crcs[0] = crc
-        for column in columns:
-            crcs = _TABLE[(crcs ^ column) & 255] ^ crcs >> 8
-        crcs, moved = crcs[:LANES], crcs[LANES:]
-        while len(crcs) > 1:
-            crcs = _moved(crcs[0::2], moved) ^ crcs[1::2]
-            moved = _moved(moved, moved)
-        crc = int(crcs[0])
-    return crc ^ 0xFFFFFFFF
-
-
-def _moved(crcs: NDArray[np.uint32], moved: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return CRCs after the zeros that turn bit i of one into ``moved[i]``."""
-    bits = (crcs[:, None] >> np.arange(32, dtype=np.uint32)) & 1
-    result: NDArray[np.uint32] = np.bitwise_xor.reduce(moved * bits, axis=1)
-    return result

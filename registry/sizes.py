@@ -1,0 +1,59 @@
+"""The one image size of a run: that of its data sets, and of the parts that draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from registry.build import arguments_of, resolve
+from registry.errors import ConfigError
+
+PLACES = ("model", "data.train", "data.fit", "data.val", "data.test")  # of a prior, only the poses
+
+
+def image_size(cfg: Mapping[str, Any]) -> int | None:
+    """Return the side, in pixels, of the images that a resolved config trains and scores on.
+
+    It is the ``image_size`` of data sets, rasterizers and all other parts that have one, stated or
+    by default; the plain number at the top of a config only fills these places in.
+
+    Returns:
+        None if no part has one.
+
+    Raises:
+        ConfigError: two of them differ.
+    """
+    sizes: dict[str, int] = {}
+    for place in PLACES:
+        node: Any = cfg
+        for key in place.split("."):
+            node = node.get(key) or {}
+        sizes |= _sizes(node, place)
+    if not sizes:
+        return None
+    (first, size), *others = sizes.items()
+    for place, other in others:
+        if other != size:
+            raise ConfigError(
+                f"{place}.image_size is {other}, but {first}.image_size is {size}: a model sees "
+                f"images of one size. Override image_size={other} of the .py config, which "
+                "changes every place, or give each place the same number."
+            )
+    return size
+
+
+def _sizes(node: Any, place: str) -> Iterator[tuple[str, int]]:
+    if isinstance(node, (list, tuple)):
+        for i, inner in enumerate(node):
+            yield from _sizes(inner, f"{place}[{i}]")
+    elif isinstance(node, Mapping):
+        size = node.get("image_size")
+        if "type" in node and "image_size" not in node:
+            with suppress(ConfigError):  # not installed; whoever builds it will say so
+                known = (arguments_of(resolve(node["type"], place)) or {}).get("image_size")
+                size = known.default if known is not None else None
+        if isinstance(size, int):
+            yield place, size
+        for key, inner in node.items():
+            yield from _sizes(inner, f"{place}.{key}")
