@@ -14,6 +14,7 @@ from torch import Tensor
 from components.ops.regression import by_annotation, ridge
 from components.ops.statistics import clip_of, numbered
 from registry.contract import Batch, need
+from registry.loading import spread
 
 Array = NDArray[Any]
 Prediction = tuple[Array | None, str]
@@ -187,7 +188,7 @@ def blobs(frames: Array) -> Array | None:
     """
     if len(frames) < LEAST:
         return None
-    chosen = np.linspace(0, len(frames) - 1, min(len(frames), SHOWN)).astype(int)
+    chosen = spread(len(frames), SHOWN)
     background = np.rint(np.median(frames[chosen], axis=0)).astype(np.uint8)
     away = np.stack([cv2.absdiff(frame, background) for frame in frames])
     if (np.median(away[chosen], axis=0) > STILL).mean() > 0.2:
