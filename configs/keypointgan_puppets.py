@@ -45,6 +45,7 @@ losses = dict(
 data = dict(
     train=dict(type="datasets/puppets", split="train", image_size=image_size),
     prior=dict(type="datasets/puppets", split="prior", image_size=image_size),
+    fit=dict(type="datasets/puppets", split="train", image_size=image_size),
     val=dict(type="datasets/puppets", split="test", seed=1, clips=8, image_size=image_size),
     test=dict(type="datasets/puppets", split="test", clips=64, image_size=image_size),
 )
@@ -54,5 +55,6 @@ train = dict(
     panels_every=300, checkpoint_every=250, evaluate_every=300
 )
 evaluate = dict(
-    metrics=dict(direct=dict(type="metrics/keypoint_error", flip_pairs=flip_pairs)), max_items=640,
+    metrics=dict(direct=dict(type="metrics/keypoint_error", flip_pairs=flip_pairs)),
+    max_items=640, fit_items=1000,
 )

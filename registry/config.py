@@ -31,8 +31,8 @@ class Data:
         train: dataset of training pairs; absent when only the prior is trained on.
         prior: dataset whose ``keypoints(index)`` are the unpaired poses.
         prior_size: use only this many prior poses, drawn with ``train.seed``; None for all.
-        fit: annotated frames that a protocol fits its regressor or its mean on; other frames than
-            those of ``test``.
+        fit: annotated frames that a protocol fits its regressor or its mean on, and competitors
+            learn from; other frames than those of ``test``.
         val: dataset that selects ``best.pth`` where ``train.evaluate_every`` is set, and that the
             panels show; never the test split.
         test: dataset the metrics are computed on.

@@ -1,29 +1,41 @@
-"""Scores with their baselines: predict the training mean, and the same network untrained."""
+"""Scores beside what they must be compared with: baselines, the network untrained, competitors.
+
+What a metric must have, and what it may have: ``registry.protocols.Metric``. It is built once per
+evaluation. Each player gets a copy of it; networks that are attributes of the metric are shared by
+the copies. One more copy sees what the metric guesses itself. Competitors of metrics of keypoints
+are asked once for all metrics that name the same.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from registry.atomic import replacing
 from registry.build import build
 from registry.config import build_model, section
-from registry.contract import Batch, Landmarks, Outputs
+from registry.contract import Batch
 from registry.errors import ConfigError
 from registry.loading import Datasets, frames_of, spread, to_batch
 
-Player = Callable[[Batch], Outputs]
-Scores = dict[str, dict[str, Any]]
+if TYPE_CHECKING:
+    from registry.protocols import Metric, Player
+
+    Metrics = dict[str, Metric]
 
 
-def build_metrics(cfg: Mapping[str, Any]) -> dict[str, Any]:
+def build_metrics(cfg: Mapping[str, Any]) -> Metrics:
     """Build the metrics of a config by protocol name.
 
     Raises:
@@ -37,60 +49,83 @@ def build_metrics(cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def score(
     players: Mapping[str, Player],
+    metrics: Metrics,
     datasets: Datasets,
     split: str,
     cfg: Mapping[str, Any],
     device: torch.device,
-    means: Mapping[str, str] | None = None,
-) -> dict[str, Scores]:
-    """Score several predictors in one pass over a dataset, after one over ``data.fit`` if needed.
+    guesses: Metrics | None = None,
+    competitors: Sequence[Any] = (),
+) -> dict[str, Metrics]:
+    """Score several players in one pass over a data set, after one over ``data.fit`` if needed.
 
     Args:
         players: name -> what it predicts for a batch.
+        metrics: of the config; they stay as they are.
         datasets: of the config.
         split: the one to score.
         cfg: resolved config.
-        device: of the predictors.
-        means: the player that predicts a mean -> of what: ``data.train``, whose points are
-            keypoints, or ``data.prior``, whose points are landmarks; a metric that fits has its
-            own.
+        device: of the players.
+        guesses: filled with copies of the metrics that have seen what the metric guesses.
+        competitors: these see all batches, too.
 
     Returns:
-        Player -> protocol -> what the metric's ``compute`` returns.
+        Player -> protocol -> a copy of the metric that has seen the split.
     """
-    metrics = {player: build_metrics(cfg) for player in players}
-    settings = section(cfg, "evaluate")
-    passes = [(split, settings.max_items)]
-    if require_fit(next(iter(metrics.values())), datasets):
-        passes.insert(0, ("fit", settings.fit_items))
-    for name, limit in passes:
-        dataset = datasets(name)
-        chosen = spread(len(dataset), limit)
-        workers = section(cfg, "data").workers
-        for arrays in frames_of(dataset, chosen, settings.batch_size, workers):
-            batch = to_batch(arrays, device)
-            if name == "fit":
-                batch = replace(batch, source=None)  # without appearance nothing is rendered
-            for player, predict in players.items():
-                outputs = predict(batch)
-                for metric in metrics[player].values():
-                    if name != "fit":
-                        metric.update(outputs, batch, (means or {}).get(player))
-                    elif hasattr(metric, "fit"):
-                        metric.fit(outputs, batch)
-    return {
-        player: {name: metric.compute() for name, metric in own.items()}
-        for player, own in metrics.items()
-    }
+    found = {player: {name: _fresh(m) for name, m in metrics.items()} for player in players}
+    first = next(iter(found.values()))
+    fits = require_fit(metrics, datasets)
+    if fits or (competitors and datasets("fit") is not None):
+        for batch in _batches("fit", datasets, cfg, section(cfg, "evaluate").fit_items, device):
+            for competitor in competitors:
+                competitor.fit(batch)
+            unseen = replace(batch, source=None)  # without appearance nothing is rendered
+            for player, predict in players.items() if fits else ():
+                outputs = predict(unseen)
+                for metric in found[player].values():
+                    if metric.fits:
+                        metric.fit(outputs, unseen)
+    for batch in _batches(split, datasets, cfg, section(cfg, "evaluate").max_items, device):
+        for competitor in competitors:
+            competitor.update(batch)
+        for player, predict in players.items():
+            outputs = predict(batch)
+            for metric in found[player].values():
+                metric.update(outputs, batch)
+        if guesses is not None:
+            for name, metric in first.items():
+                if (guess := metric.guess(batch)) is not None:
+                    guesses.setdefault(name, _fresh(metrics[name])).update(guess, batch)
+    return found
 
 
-def require_fit(metrics: Mapping[str, Any], datasets: Datasets) -> bool:
+def _fresh(metric: Any) -> Any:
+    """Copy a metric, but not its networks."""
+    return copy.deepcopy(
+        metric, {id(v): v for v in vars(metric).values() if isinstance(v, nn.Module)}
+    )
+
+
+def _batches(
+    name: str,
+    datasets: Datasets,
+    cfg: Mapping[str, Any],
+    limit: int | None,
+    device: torch.device,
+) -> Iterator[Batch]:
+    dataset, workers = datasets(name), section(cfg, "data").workers
+    chosen = spread(len(dataset), limit)
+    for arrays in frames_of(dataset, chosen, section(cfg, "evaluate").batch_size, workers):
+        yield to_batch(arrays, device)
+
+
+def require_fit(metrics: Metrics, datasets: Datasets) -> bool:
     """Tell whether a metric fits something; then ``data.fit`` must be there.
 
     Raises:
         ConfigError: it is not.
     """
-    fits = [name for name, metric in metrics.items() if hasattr(metric, "fit")]
+    fits = [name for name, metric in metrics.items() if metric.fits]
     if fits and datasets("fit") is None:
         raise ConfigError(
             f"data.fit is missing; evaluate.metrics.{fits[0]} fits a regressor or a mean on "
@@ -99,11 +134,11 @@ def require_fit(metrics: Mapping[str, Any], datasets: Datasets) -> bool:
     return bool(fits)
 
 
-def predictor(pipeline: Any, cfg: Mapping[str, Any]) -> Player:
+def predictor(pipeline: Any, metrics: Metrics) -> Player:
     """Return what a pipeline, set to evaluation mode, predicts: images too if a metric asks."""
     pipeline.eval()
-    asked = [getattr(metric, "needs_render", False) for metric in build_metrics(cfg).values()]
-    if any(asked) or "frames" in pipeline.infers:
+    read = {field.partition(".")[0] for metric in metrics.values() for field in metric.reads}
+    if read - {"landmarks"}:
         return pipeline.infer  # type: ignore[no-any-return]
     return lambda batch: pipeline.predict(batch.driving)
 
@@ -111,10 +146,12 @@ def predictor(pipeline: Any, cfg: Mapping[str, Any]) -> Player:
 def evaluate(
     pipeline: Any, cfg: Mapping[str, Any], selection: str, datasets: Datasets | None = None
 ) -> list[dict[str, Any]]:
-    """Evaluate a trained pipeline on the test set beside its baselines.
+    """Evaluate a trained pipeline on the test set beside all that it must be compared with.
 
-    They are the mean pose and the untrained pipeline, unless the pipeline has
-    ``baselines(untrained)``: name -> player. Then ``baseline_extra`` holds their further figures.
+    These are the guesses of the metrics, the competitors of metrics of keypoints, the untrained
+    pipeline, and what the pipeline names itself by ``baselines``; ``baseline_extra`` then holds
+    their further figures. A competitor that is not applicable has None; ``baseline_notes`` says
+    why, and what else is to be said about them.
 
     Args:
         pipeline: trained; left in evaluation mode.
@@ -129,86 +166,139 @@ def evaluate(
     if datasets("test") is None:
         raise ConfigError("data.test is missing; evaluation needs annotated frames.")
     device = next(pipeline.parameters()).device
+    metrics = build_metrics(cfg)
     torch.manual_seed(section(cfg, "train").seed + 1)
     untrained = build_model(cfg).to(device)
     own = pipeline.baselines(untrained)
-    mean, origin = (None, "nothing") if own else mean_pose(datasets)
-
-    def predict_mean(batch: Batch) -> Outputs:
-        if mean is None or batch.driving is None:
-            return Outputs()
-        xy = mean.to(device).expand(len(batch.driving), -1, -1)
-        return Outputs(landmarks=Landmarks(xy=xy))
-
-    trained, rival = predictor(pipeline, cfg), predictor(untrained, cfg)
-    baselines = own or {"mean": predict_mean, "untrained": rival}
-    players = {"trained": trained, **baselines}
-    found = score(players, datasets, "test", cfg, device, {"mean": origin})
+    players = {"untrained": predictor(untrained, metrics), **own}
+    kinds = dict.fromkeys(m.competitors for m in metrics.values() if m.competitors)
+    competitors = {kind: kind() for kind in kinds}
+    guesses: Metrics = {}
+    found = score(
+        {"trained": predictor(pipeline, metrics), **players},
+        metrics, datasets, "test", cfg, device, guesses, list(competitors.values()),
+    )  # fmt: skip
+    predictions = {kind: competitor.predict() for kind, competitor in competitors.items()}
     rows = []
-    for name, metric in build_metrics(cfg).items():
-        names = {"mean": getattr(metric, "baseline", "predict_mean")}
-        further = {player: found[player][name].get("extra", {}) for player in baselines}
-        rows.append(
-            {
-                "protocol": name,
-                **found["trained"][name],
-                "baselines": {
-                    names.get(player, player): found[player][name]["value"] for player in baselines
-                },
-                **({"baseline_extra": further} if own else {}),
-                "predict_mean_from": "data.fit" if hasattr(metric, "fit") else origin,
-                "crop": section(cfg, "evaluate").crop,
-                "selection": selection,
-            }
-        )
+    for name, metric in found.pop("trained").items():
+        results = {player: copies[name].compute() for player, copies in found.items()}
+        row = {"protocol": name, **metric.compute()}
+        baselines: dict[str, float | None] = {}
+        remarks: dict[str, str] = {}
+        if name in guesses:
+            baselines[metric.baseline] = guesses[name].compute()["value"]
+        if metric.competitors:
+            baselines, remarks = _compete(metric, predictions[metric.competitors], datasets)
+        row["baselines"] = baselines | {player: r["value"] for player, r in results.items()}
+        if remarks:
+            row["baseline_notes"] = remarks
+        if own:
+            row["baseline_extra"] = {player: r.get("extra", {}) for player, r in results.items()}
+        row["higher_is_better"] = metric.higher_is_better
+        rows.append(row | {"crop": section(cfg, "evaluate").crop, "selection": selection})
     return rows
 
 
-def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[torch.Tensor | None, str]:
+def _compete(
+    metric: Any, predictions: Mapping[str, tuple[Any, str]], datasets: Datasets
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Return the scores of competitors, and what must be said of them."""
+    values: dict[str, float | None] = {}
+    remarks: dict[str, str] = {}
+    for name, (points, remark) in predictions.items():
+        of_landmarks = False
+        if points is None and name == "predict_mean":  # it needs no images
+            points, origin = mean_pose(datasets)
+            of_landmarks = origin == "data.prior"
+            remark = (
+                f"the mean of {origin}" if origin else "no data set of the config has keypoints"
+            )
+        value = math.nan if points is None else metric.score(points, of_landmarks)
+        if points is not None and math.isnan(value):
+            remark = "a keypoint that is scored is annotated in none of the fitted frames"
+        values[name] = None if math.isnan(value) else value
+        if remark:
+            remarks[name] = remark
+    return values, remarks
+
+
+def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[NDArray[Any] | None, str]:
     """Return the mean annotated pose (J, 2) of the training set, else of the prior, and its origin.
 
     Without annotation in either it is None.
     """
     for name in ("train", "prior"):
         dataset = datasets(name)
-        if dataset is None or not hasattr(dataset, "keypoints"):
-            continue
-        poses = [dataset.keypoints(i) for i in spread(len(dataset), limit)]
-        poses = [pose for pose in poses if pose is not None]
-        if poses:
-            mean = np.mean(poses, axis=0, dtype=np.float64)
-            return torch.from_numpy(mean).float(), f"data.{name}"
-    return None, "nothing"
+        if dataset is not None:
+            poses = [dataset.keypoints(i) for i in spread(len(dataset), limit)]
+            poses = [pose for pose in poses if pose is not None]
+            if poses:
+                return np.asarray(np.mean(poses, axis=0, dtype=np.float64)), f"data.{name}"
+    return None, ""
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as an aligned text table: every score beside its baselines."""
-    names = dict.fromkeys(name for row in rows for name in row["baselines"])
+    """Return the rows as an aligned text table: every score beside its baselines.
+
+    Below it: means by activity, further figures, why a competitor has no score, and which baselines
+    are better than the trained model.
+    """
+    values = [(name, value) for row in rows for name, value in row["baselines"].items()]
+    names = dict.fromkeys(name for name, value in values if value is not None)
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "protocol": lambda row: row["protocol"],
         "metric": lambda row: row["metric"],
         "unit": lambda row: row["unit"],
         "value": lambda row: f"{row['value']:.3f}",
         "95 % interval": lambda row: f"{row['interval'][0]:.3f} .. {row['interval'][1]:.3f}",
-        **{name.replace("_", " "): partial(_baseline, name) for name in names},
+        **{_words(name): partial(_baseline, name) for name in names},
         "n": lambda row: str(row["n"]),
         "crop": lambda row: row["crop"],
     }
-    cells = [list(columns), *([show(row) for show in columns.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells]
+    lines = _aligned([list(columns), *([show(row) for show in columns.values()] for row in rows)])
+    groups = {tuple(row["activities"]): None for row in rows if row.get("activities")}
+    for group in groups:
+        own = [row for row in rows if tuple(row.get("activities", ())) == group]
+        cells = [[row["protocol"], *(f"{row['activities'][g]:.3f}" for g in group)] for row in own]
+        lines += _aligned([["by activity", *group], *cells])
     for row in rows:
         figures = [f"{text} {value:.3f}" for text, value in row["extra"].items()]
         if "baseline_extra" in row:  # one per time step, too many for lines of their own
             figures = [", ".join(figures)]
         lines += [f"{row['protocol']}: {text}" for text in figures]
-    if origins := {r["predict_mean_from"] for r in rows if "predict_mean" in r["baselines"]}:
-        lines.append(f"predict mean: the mean of {', '.join(sorted(origins))}")
+        remarks: dict[str, list[str]] = {}
+        for name, text in row.get("baseline_notes", {}).items():
+            remarks.setdefault(text, []).append(_words(name))
+        lines += [f"{row['protocol']}: {', '.join(r)}: {text}" for text, r in remarks.items()]
+        lines += _winners(row)
     return "\n".join(lines)
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return ["  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in cells]
+
+
+def _winners(row: Mapping[str, Any]) -> list[str]:
+    """Return a line for each baseline that is better than the trained model."""
+    sign = 1 if row.get("higher_is_better") else -1
+    return [
+        f"{row['protocol']}: {_words(name)} is better than the trained model here: "
+        f"{value:.3f} against {row['value']:.3f}"
+        for name, value in row["baselines"].items()
+        if value is not None and sign * (value - row["value"]) > 0
+    ]
+
+
 def _baseline(name: str, row: dict[str, Any]) -> str:
-    return f"{row['baselines'][name]:.3f}" if name in row["baselines"] else ""
+    if name not in row["baselines"]:
+        return ""
+    value = row["baselines"][name]
+    return "none" if value is None else f"{value:.3f}"
 
 
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:

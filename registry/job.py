@@ -22,7 +22,7 @@ from registry.evaluation import build_metrics, evaluate, require_fit, write_metr
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
-from registry.wiring import check_losses, training_fields
+from registry.wiring import check_losses, check_metrics, training_fields
 
 FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
 FREE = (
@@ -108,8 +108,10 @@ class Job:
         self.data: Data = section(cfg, "data")
         self.datasets = Datasets(self.data)
         image_size(cfg)  # refuses two that differ
+        metrics: dict[str, Any] = {}
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
-            require_fit(build_metrics(cfg), self.datasets)
+            metrics = build_metrics(cfg)
+            require_fit(metrics, self.datasets)
             self.datasets("test")
         torch.manual_seed(self.settings.seed)
         pipeline = build_model(cfg, to_fill=resume is not None)
@@ -121,6 +123,7 @@ class Job:
         transforms = build(list(self.data.transforms), "data.transforms", "transforms")
         fields = training_fields(self.datasets("train"), transforms, self.datasets("prior"))
         check_losses(pipeline, losses, fields)
+        check_metrics(pipeline, metrics)
         self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
         self.ema: AveragedModel | None = None
 

@@ -341,6 +341,10 @@ class ClipDataset(ImageDataset, Protocol):
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return the image (H, W, 3) of an item alone."""
 
+    @abstractmethod
+    def size(self, index: int) -> NDArray[np.float32]:
+        """Return width and height (2,) of that image in original pixels."""
+
 
 class Transform(Protocol):
     """Batch -> batch, on the device, each item with its own random numbers.
@@ -378,20 +382,45 @@ class Warp(Protocol):
         """Seeds (B,), number of the random stream -> Spline of B."""
 
 
+class Competitors(Protocol):
+    """Predictors of keypoints that need no learning, from the annotated frames of ``data.fit``."""
+
+    @abstractmethod
+    def fit(self, batch: Batch) -> None:
+        """Add a batch of ``data.fit``, if there is one."""
+
+    @abstractmethod
+    def update(self, batch: Batch) -> None:
+        """Add a batch of frames to predict."""
+
+    @abstractmethod
+    def predict(self) -> Mapping[str, tuple[NDArray[Any] | None, str]]:
+        """Return by name the keypoints (N, J, 2) of all frames to predict, in order, and a remark.
+
+        None: there is no prediction; the remark says why.
+        """
+
+
 class Metric(Protocol):
     """Scores over a data set, beside a baseline.
 
     Attributes:
-        reads: fields of Outputs that it reads, as of a loss; decides whether images are rendered.
-        baseline: name of what it is compared with.
+        reads: fields of Outputs that it reads, as of a loss, ``a|b`` for one of two; anything but
+            landmarks makes the pipeline render.
+        baseline: name of what ``guess`` predicts.
         fits: it has ``fit(outputs, batch)``, called with the frames of ``data.fit`` first.
-        higher_is_better: for the choice of ``best.pth``.
+        higher_is_better: for the choice of ``best.pth``, and of who wins.
+        competitors: class of the :class:`Competitors` of a metric of keypoints, which then has
+            ``score(points, of_landmarks=False) -> float``: the value that points (N, J, 2) of all
+            frames seen by ``update``, in order, would have, or (J, 2) for every frame alike;
+            numbered as the annotation is, or as the model's landmarks are.
     """
 
     reads: tuple[str, ...] = ("landmarks",)
-    baseline: str = "predict_mean"
+    baseline: str = "baseline"
     fits: bool = False
     higher_is_better: bool = False
+    competitors: Callable[[], Competitors] | None = None
 
     @abstractmethod
     def update(self, outputs: Outputs, batch: Batch) -> None:
@@ -399,7 +428,14 @@ class Metric(Protocol):
 
     @abstractmethod
     def compute(self) -> Mapping[str, Any]:
-        """Return metric, unit, value, interval, n, and further figures under ``extra``."""
+        """Return metric, unit, value, interval and n.
+
+        Further figures stand under ``extra``, means of groups of clips under ``activities``.
+        """
+
+    def guess(self, batch: Batch) -> Outputs | None:
+        """Return what takes no model, to be scored by ``update`` as well; None: nothing here."""
+        return None
 
 
 class Hook(Protocol):

@@ -59,7 +59,7 @@ def _check(
                     continue
                 what, by = f"Batch.{own}", producer(Batch, own) or "a data set or a transform"
             else:
-                if field in filled:
+                if not filled.isdisjoint(field.split("|")):
                     continue
                 what, by = f"Outputs.{field}", _producer_of(owner, own)
             raise ConfigError(

@@ -72,6 +72,9 @@ def test_points_by_hand(root):
     rows, columns = np.nonzero(item["target"][..., 1] > 128)
     assert (columns.mean(), rows.mean()) == pytest.approx((x, y), abs=0.3)
     assert item["name"] == "mafl_test/000011"
+    # four fifths of 178 x 218
+    np.testing.assert_allclose(item["size"], [142.4, 174.4], rtol=1e-6)
+    assert item["size"].dtype == np.float32
     assert np.array_equal(item["source"], item["target"])
     assert item["source"] is not item["target"]
     assert item["target"][0, 0, 0] == pytest.approx(110, abs=3)

@@ -54,6 +54,7 @@ def test_a_sample_is_one_image_twice(tmp_path):
     assert item["target"] is not item["source"]
     assert item["name"].startswith("train/")
     assert item["name"].endswith("/01_4_full")
+    assert item["size"].tolist() == [10, 12]
     assert dataset.keypoints(0) is None
 
 

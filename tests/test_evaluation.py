@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -42,9 +43,9 @@ def test_eye_distance_and_pixels():
     found = Outputs(landmarks=Landmarks(xy=torch.tensor([[[-0.2, 0.0], [0.2, 0.0], [0.0, 0.7]]])))
     eyes, pixels = metric(normaliser="eyes", eyes=(0, 1)), metric(normaliser="pixels")
     for m in (eyes, pixels):
-        m.update(found, batch(truth, ("a/0",)))
+        m.update(found, batch(truth, ("a/0",), size=torch.tensor([[16.0, 8.0]])))
     assert eyes.compute()["value"] == pytest.approx(100 * 0.2 / 0.4 / 3)
-    assert pixels.compute()["value"] == pytest.approx(0.2 / 2 * 8 / 3)
+    assert pixels.compute()["value"] == pytest.approx(0.2 / 2 * 8 / 3)  # downwards: of 8
 
 
 def test_missing_points_and_frames_are_left_out():
@@ -98,6 +99,7 @@ def test_macro_mean_of_the_paper():
         m.update(Outputs(landmarks=Landmarks(xy=found)), batch([[[0.0, 0.0]]] * count, names))
     row = m.compute()
     assert round(row["value"], 2) == 2.73
+    assert row["activities"] == {name: pytest.approx(value) for name, value in means.items()}
     assert abs(row["value"] - row["extra"]["mean over frames"]) > 0.1
 
 
@@ -129,20 +131,48 @@ def test_counts_of_landmarks_must_agree():
         )
 
 
-def test_table_shows_both_baselines():
-    row = {
-        "protocol": "direct", "metric": "keypoint_error", "unit": "% of image", "value": 2.5,
-        "interval": [2.0, 3.0], "n": 7, "crop": "none",
-        "extra": {"mean over frames": 2.75}, "predict_mean_from": "data.prior",
-        "baselines": {"predict_mean": 9.5, "untrained": 21.25},
-    }  # fmt: skip
-    text = table([row])
-    assert "predict mean" in text.splitlines()[0]
-    assert all(
-        figure in text.splitlines()[1] for figure in ("2.500", "9.500", "21.250", "2.000 .. 3.000")
-    )
-    assert "direct: mean over frames 2.750" in text
-    assert "predict mean: the mean of data.prior" in text
+ROW = {
+    "protocol": "direct", "metric": "keypoint_error", "unit": "% of image", "value": 4.5,
+    "interval": [2.0, 3.0], "n": 7, "crop": "none", "extra": {"mean over frames": 2.75},
+    "higher_is_better": False, "activities": {"waiting": 1.25, "posing": 2.5},
+    "baselines": {"predict_mean": 9.5, "ridge_pixels": 3.125, "tracking": None, "untrained": 21.25},
+    "baseline_notes": {"predict_mean": "the mean of data.prior", "tracking": "no clip"},
+}  # fmt: skip
+
+
+def test_table_shows_all_baselines_and_who_wins():
+    lines = table(
+        [ROW, {**ROW, "protocol": "other", "baselines": {"copy_source": 5.0}}]
+    ).splitlines()
+    cells = [re.split(" {2,}", line) for line in lines]
+    assert cells[0] == [
+        "protocol", "metric", "unit", "value", "95 % interval", "predict mean", "ridge pixels",
+        "untrained", "copy source", "n", "crop",
+    ]  # fmt: skip
+    assert cells[1] == [
+        "direct", "keypoint_error", "% of image", "4.500", "2.000 .. 3.000", "9.500", "3.125",
+        "21.250", "7", "none",
+    ]  # fmt: skip
+    assert cells[3:6] == [
+        ["by activity", "waiting", "posing"],
+        ["direct", "1.250", "2.500"],
+        ["other", "1.250", "2.500"],
+    ]
+    assert lines[6:10] == [
+        "direct: mean over frames 2.750",
+        "direct: predict mean: the mean of data.prior",
+        "direct: tracking: no clip",
+        "direct: ridge pixels is better than the trained model here: 3.125 against 4.500",
+    ]
+    assert not any("other" in line and "better" in line for line in lines)
+
+
+def test_the_winner_has_more_where_higher_is_better():
+    lines = table([ROW | {"higher_is_better": True, "metric": "psnr"}]).splitlines()
+    assert [line for line in lines if "better" in line] == [
+        "direct: predict mean is better than the trained model here: 9.500 against 4.500",
+        "direct: untrained is better than the trained model here: 21.250 against 4.500",
+    ]
 
 
 class Images:

@@ -19,7 +19,7 @@ def test_puppets_keep_all_but_the_source():
     for index in range(6):
         item = dataset.sample(index, np.random.default_rng(1))
         whole = puppets.sample(index, np.random.default_rng(1))
-        assert item.keys() == whole.keys() >= {"mask", "visible", "keypoints"}
+        assert item.keys() == whole.keys() >= {"mask", "visible", "keypoints", "size"}
         for field in whole.keys() - {"source"}:
             np.testing.assert_array_equal(item[field], whole[field])
         np.testing.assert_array_equal(item["source"], puppets.image(0 if index < 3 else 3))

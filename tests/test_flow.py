@@ -433,6 +433,7 @@ def test_pairs_have_the_flow_from_target_to_source():
             allowed = {1 if t >= 1 else -1, 4 if t >= 4 else -4}
             (gap,) = others & allowed
             np.testing.assert_array_equal(item["flow"], puppets.flow(index, index - gap))
+            assert item["size"].tolist() == [len(images[0])] * 2  # drawn as shown
             gaps.add(gap)
             assert item["name"] == f"train/{index // 10:05d}/{t:06d}"
     assert gaps == {1, -1, 4, -4}

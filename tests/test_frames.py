@@ -49,7 +49,7 @@ def test_folder_of_clips(clips):
         assert t != partner
         assert item["target"].shape == (8, 8, 3)
         assert item["target"].dtype == np.uint8
-        assert set(item) == {"target", "source", "name"}
+        assert set(item) == {"target", "source", "size", "name"}
     assert ds.keypoints(0) is None
     assert (ds.keypoint_names, ds.edges, ds.flip_pairs) == ((), (), ())
 
@@ -165,11 +165,17 @@ def test_fit_and_crop(tmp_path):
     for fit in ("stretch", "pad", "crop"):
         item = all_samples(Frames(root=str(tmp_path), image_size=20, fit=fit))[0]
         read[fit] = item["target"][..., 0]
+        # of 40 x 20 pixels: all of them, with 10 black rows above and below, the middle
+        assert (
+            item["size"].tolist() == {"stretch": [40, 20], "pad": [40, 40], "crop": [20, 20]}[fit]
+        )
     assert (read["stretch"][0, [0, 9, 10, 19]] == [0, 0, 200, 200]).all()
     assert (read["pad"][[0, 4, 5, 14, 15], 15] == [0, 0, 200, 200, 0]).all()
     assert (read["crop"][0, [0, 9, 10, 19]] == [0, 0, 200, 200]).all()
-    right = Frames(root=str(tmp_path), image_size=20, crop=(20, 0, 20, 20))
-    assert (right.sample(1, np.random.default_rng(0))["target"] == 200).all()
+    right = Frames(root=str(tmp_path), image_size=20, crop=(25, 0, 12, 18))
+    item = right.sample(1, np.random.default_rng(0))
+    assert (item["target"] == 200).all()
+    assert item["size"].tolist() == [12, 18]
 
 
 LABELS = """file,nose_x,nose_y,tail_x,tail_y

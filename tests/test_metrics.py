@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from components.hooks import validation
 from components.ops.image_quality import ssim
-from registry import ConfigError, build
+from registry import METRICS, ROLES, ConfigError, build
 from registry.config import build_model
 from registry.contract import Batch, Landmarks, Layers, MissingFieldError, Outputs
-from registry.evaluation import evaluate
+from registry.evaluation import _fresh, evaluate
 from registry.job import Job
-from registry.loading import to_batch
+from registry.loading import frames_of, to_batch
 
 NAN = float("nan")
 
@@ -142,20 +142,12 @@ def test_a_keypoint_that_is_never_annotated_is_an_error():
         regressed((xy, points), sample(2))
 
 
-def test_the_mean_player_predicts_the_mean_of_the_fit_keypoints():
-    m = metric("regression")
-    nothing = Outputs()  # neither data.train nor data.prior has keypoints
-    m.fit(nothing, annotated([[[0.0, 0.0], [0.2, 0.0]], [[0.4, 0.0], [NAN, NAN]]]))
-    m.update(nothing, annotated([[[0.2, 0.1], [0.2, 0.0]]]), "nothing")
-    assert m.compute()["value"] == pytest.approx((5 + 0) / 2)
-
-
-def always_in_the_middle(truth, size=None, **options):
-    """A row for predictions of (0, 0)."""
+def always_in_the_middle(truth, size=(100, 100), names=None, **options):
+    """A row for predictions of (0, 0), fitted to two landmarks that are there."""
     m = metric("regression", **options)
-    m.fit(Outputs(), annotated(np.zeros_like(truth)))
-    size = None if size is None else torch.tensor([size] * len(truth), dtype=torch.float32)
-    m.update(Outputs(), annotated(truth, size=size), "nothing")
+    m.fit(found(np.zeros_like(truth)), annotated(np.zeros_like(truth)))
+    size = torch.tensor([size] * len(truth), dtype=torch.float32)
+    m.update(found(np.zeros_like(truth)), annotated(truth, names, size=size))
     return m.compute()
 
 
@@ -182,15 +174,16 @@ def test_an_unknown_keypoint_is_not_a_wrong_one():
     assert row["value"] == pytest.approx((100 + 50) / 2)
 
 
-def test_pixels_are_those_of_the_crop_or_of_the_input():
+def test_pixels_are_those_of_the_original_crop():
     truth = [[[0.3, 0.4]]]
     known = always_in_the_middle(truth, (300, 200), normaliser="pixels")
     assert known["value"] == pytest.approx(math.hypot(0.15 * 300, 0.2 * 200), rel=1e-5)
     assert known["unit"] == "px"
-    assert always_in_the_middle(truth, normaliser="pixels")["value"] == pytest.approx(0.25 * 8)
     m = metric("keypoint_error", normaliser="pixels")
     m.update(found([[[0.0, 0.0]]]), annotated(truth, size=torch.tensor([[300.0, 200.0]])))
     assert m.compute()["value"] == pytest.approx(math.hypot(45, 40), rel=1e-5)
+    with pytest.raises(MissingFieldError, match=r"Batch\.size is missing"):
+        m.update(found([[[0.0, 0.0]]]), annotated(truth))
 
 
 def test_eyes_on_one_spot_measure_nothing():
@@ -202,13 +195,24 @@ def test_eyes_on_one_spot_measure_nothing():
 
 
 def test_regression_averages_activities():
-    m = metric("regression", activities=("run", "sit"))
-    m.fit(Outputs(), annotated([[[0.0, 0.0]]]))
     names = ["S1/Run/0", "S1/Run/1", "S1/Run/2", "S1/Sit 1/0"]
-    m.update(Outputs(), annotated([[[0.2, 0]], [[0.2, 0]], [[0.2, 0]], [[0.6, 0]]], names), "x")
-    row = m.compute()
+    truth = [[[0.2, 0]], [[0.2, 0]], [[0.2, 0]], [[0.6, 0]]]
+    row = always_in_the_middle(truth, names=names, activities=("run", "sit"))
     assert row["value"] == pytest.approx((10 + 30) / 2)
+    assert row["activities"] == {"run": pytest.approx(10.0), "sit": pytest.approx(30.0)}
     assert row["extra"]["mean over frames"] == pytest.approx(15.0)
+
+
+def test_the_score_of_other_predictions():
+    """Any keypoints are scored as those of the model: 10 % away from one point, 30 from another."""
+    m = metric("keypoint_error", keypoints=(2, 0), landmarks=(1, 0))
+    m.update(found([[[0.5, 0.5], [0.0, 0.0]]]), annotated([[[0.2, 0], [NAN, NAN], [0, 0.6]]]))
+    points = np.array([[[0.0, 0.0], [5.0, 5.0], [0.0, 0.0]]])
+    assert m.score(points) == m.score(points[0]) == pytest.approx((10 + 30) / 2)
+    # numbered as landmarks: 1 stands for keypoint 2, 0 for keypoint 0
+    assert m.score(np.array([[0.2, 0], [0, 0.8]]), of_landmarks=True) == pytest.approx((0 + 10) / 2)
+    assert math.isnan(m.score(np.array([[NAN, 0], [0, 0], [0, 0]])))
+    assert m.score(np.array([[0.2, 0], [NAN, NAN], [0, 0.6]])) == pytest.approx(0, abs=1e-5)
 
 
 def test_the_size_of_a_crop_reaches_the_batch():
@@ -240,11 +244,16 @@ def test_containment_by_hand():
     assert (row["unit"], row["n"]) == ("% of mass", 2)
 
 
+def guessed(m, batch: Batch):
+    """The row of what the metric itself guesses."""
+    m.update(m.guess(batch), batch)
+    return m.compute()
+
+
 def test_a_uniform_map_holds_the_share_of_the_foreground():
     m = metric("containment")
-    m.update(Outputs(), Batch(mask=HALF, name=("a/0",)), "nothing")
     assert m.baseline == "uniform_map"
-    assert m.compute()["value"] == pytest.approx(75.0)
+    assert guessed(m, Batch(mask=HALF, name=("a/0",)))["value"] == pytest.approx(75.0)
 
 
 def test_containment_needs_maps_and_masks():
@@ -270,16 +279,16 @@ def test_mask_iou_by_hand():
     assert row["value"] == pytest.approx((50 + 100) / 2)
     assert row["extra"]["mask mean"] == pytest.approx((2.6 + 0.4) / 8)
     assert row["extra"]["binarisation"] == pytest.approx((0.8 + 0.2 + 0.2 + 0.4 + 3 + 0.2) / 8)
-    assert m.needs_render
+    assert m.reads == ("layers.mask",)
 
 
 def test_the_baseline_of_masks_is_the_mean_mask():
     m = metric("mask_iou")
     for columns in ([1.0, 1, 0, 0], [1.0, 1, 1, 0], [1.0, 1, 1, 1]):  # mean 1, 1, 2/3, 1/3
         m.fit(Outputs(), Batch(mask=torch.tensor([[[columns]]])))
-    m.update(Outputs(), Batch(mask=torch.tensor([[[[0.0, 1, 1, 1]]]])), "nothing")
     assert m.baseline == "mean_mask"
-    assert m.compute()["value"] == pytest.approx(100 * 2 / 4)
+    batch = Batch(driving=torch.rand(1, 3, 1, 4), mask=torch.tensor([[[[0.0, 1, 1, 1]]]]))
+    assert guessed(m, batch)["value"] == pytest.approx(100 * 2 / 4)
 
 
 # images
@@ -321,11 +330,10 @@ def test_the_baseline_of_renders_copies_the_source(name):
     source, target = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
     options = {"trunk": "random"} if name == "lpips" else {}
     copied, drawn = metric(name, **options), metric(name, **options)
-    copied.update(Outputs(), Batch(source=source, target=target), "nothing")
     drawn.update(*rendered(source, target))
-    assert copied.compute() == drawn.compute()
-    assert copied.baseline == "copy_source"
-    assert copied.needs_render
+    assert guessed(copied, Batch(source=source, target=target)) == drawn.compute()
+    assert (copied.baseline, copied.reads) == ("copy_source", ("render|frames",))
+    assert copied.guess(Batch(frames=torch.rand(1, 3, 3, 8, 8))) is None
     with pytest.raises(MissingFieldError, match=r"Outputs\.render is missing"):
         copied.update(Outputs(), Batch(source=source, target=target))
 
@@ -499,12 +507,11 @@ def test_the_best_checkpoint_is_the_lowest_or_the_highest(
 ):
     """Scores 50, 70, 60, 40; the resumed run had 50 before and begins with 70."""
     scores = iter([50.0, 70.0, 60.0, 40.0][resumed:])
-    monkeypatch.setattr(
-        validation, "build_metrics", lambda cfg: {"m": SimpleNamespace(higher_is_better=higher)}
+    metric = SimpleNamespace(
+        higher_is_better=higher, compute=lambda: {"value": next(scores), "unit": "%"}
     )
-    monkeypatch.setattr(
-        validation, "score", lambda *a: {"": {"m": {"value": next(scores), "unit": "%"}}}
-    )
+    monkeypatch.setattr(validation, "build_metrics", lambda cfg: {"m": metric})
+    monkeypatch.setattr(validation, "score", lambda *a: {"trained": {"m": metric}})
     monkeypatch.setattr(validation, "predictor", lambda *a: None)
     (tmp_path / "scalars.jsonl").write_text('{"loss": 1.0}\n{"iteration": 1, "val_m": 50.0}\n')
     kept, pipeline = [], torch.nn.Linear(1, 1)
@@ -585,7 +592,16 @@ def test_one_evaluation_of_every_protocol():
         "lpips": "copy_source",
     }
     assert all(row["n"] == 7 and "untrained" in row["baselines"] for row in rows.values())
-    assert rows["error"]["predict_mean_from"] == "data.fit"
+    rivals = {"predict_mean", "nearest_frame", "ridge_pixels", "ridge_blob", "tracking"}
+    assert set(rows["error"]["baselines"]) == set(rows["accuracy"]["baselines"]) == {
+        *rivals, "untrained"
+    }  # fmt: skip
+    # noise: nothing stands still
+    assert rows["error"]["baselines"]["ridge_blob"] is None
+    assert rows["error"]["baseline_notes"] == {
+        "ridge_blob": "no still camera (or fewer than 5 frames) in 1 of 1 clips"
+    }
+    assert not any("baseline_notes" in rows[name] for name in ("containment", "mask", "psnr"))
     assert rows["error"]["extra"]["frames fitted on"] == 12
     # the baselines again, from the data sets alone
     fit, test = (build(CONFIG["data"][split], split, "datasets") for split in ("fit", "test"))
@@ -594,6 +610,70 @@ def test_one_evaluation_of_every_protocol():
     assert rows["error"]["baselines"]["predict_mean"] == pytest.approx(50 * error, rel=1e-5)
     masks = [test.sample(i, np.random.default_rng(0))["mask"].mean() for i in range(7)]
     assert rows["containment"]["baselines"]["uniform_map"] == pytest.approx(100 * np.mean(masks))
+
+
+class Judged:
+    """A metric of another distribution, without any base: mean render through a network."""
+
+    built = 0
+
+    def __init__(self) -> None:
+        type(self).built += 1
+        self.network, self.values = torch.nn.Linear(1, 1), []
+
+    reads = ("render",)
+
+    def update(self, outputs, batch) -> None:
+        self.values.append((id(self.network), outputs.render.mean().item()))
+
+    def compute(self) -> dict:
+        judges, values = zip(*self.values)
+        value = float(np.mean(values))
+        return {"metric": "judged", "unit": "", "value": value, "interval": [value] * 2, "n": 7,
+                "extra": {"judge": float(judges[0])}}  # fmt: skip
+
+
+def test_a_plain_class_is_a_metric_and_is_built_once(monkeypatch):
+    monkeypatch.setitem(ROLES["metrics"].module_dict, "metrics/test/judged", Judged)  # undone
+    METRICS.register_module("metrics/test/judged", force=True)(Judged)
+    judged = dict(metrics=dict(judged=dict(type="metrics/test/judged")), batch_size=4)
+    cfg = {**CONFIG, "evaluate": judged, "data": {"test": CONFIG["data"]["test"]}}
+    torch.manual_seed(0)
+    pipeline = build_model(cfg)
+    (row,) = evaluate(pipeline, cfg, "last")
+    assert Judged.built == 1
+    assert row["baselines"].keys() == {"untrained"}
+    assert row["baselines"]["untrained"] != row["value"]
+    assert row["higher_is_better"] is False
+    # the value of its own player alone, of two batches of 4 and 3
+    batches = frames_of(build(CONFIG["data"]["test"], "d", "datasets"), range(7), 4)
+    batches = [to_batch(arrays, torch.device("cpu")) for arrays in batches]
+    means = [pipeline.infer(batch).render.mean().item() for batch in batches]
+    assert row["value"] == pytest.approx(np.mean(means), rel=1e-5)
+
+
+def test_copies_of_a_metric_share_its_network():
+    m = Judged()
+    first, second = _fresh(m), _fresh(m)
+    assert first.network is second.network is m.network
+    first.values.append(1)
+    assert m.values == second.values == []
+
+
+def test_the_mean_of_a_prior_stands_for_landmarks():
+    """Without frames to fit on: three landmarks of which two are scored, of other poses."""
+    data = {"test": CONFIG["data"]["test"], "prior": {**CONFIG["data"]["fit"], "num_keypoints": 3}}
+    error = dict(type="metrics/keypoint_error", landmarks=(2, 0))
+    cfg = {**CONFIG, "data": data, "evaluate": dict(metrics=dict(error=error))}
+    (row,) = evaluate(build_model(cfg), cfg, "last")
+    prior, test = (build(data[split], split, "datasets") for split in ("prior", "test"))
+    mean = np.mean([prior.keypoints(i) for i in range(12)], axis=0)[[2, 0]]
+    errors = [np.linalg.norm(test.keypoints(i) - mean, axis=1).mean() for i in range(7)]
+    assert row["baselines"]["predict_mean"] == pytest.approx(50 * np.mean(errors), rel=1e-5)
+    assert row["baseline_notes"]["predict_mean"] == "the mean of data.prior"
+    assert row["baselines"]["tracking"] is row["baselines"]["ridge_pixels"] is None
+    assert row["baseline_notes"]["tracking"] == "no annotated frames to learn from (data.fit)"
+    json.dumps(row, allow_nan=False)
 
 
 def test_a_protocol_that_fits_needs_frames_to_fit_on(tmp_path):

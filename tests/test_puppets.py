@@ -28,11 +28,13 @@ def test_protocol():
     item = ds.sample(2 * 32 + 5, np.random.default_rng(0))
     assert len(ds) == 96
     assert item["name"] == "test/00002/005"
+    assert item["size"].tolist() == [64, 64]
     assert {k: (v.shape, v.dtype.name) for k, v in item.items() if k != "name"} == {
         "target": ((64, 64, 3), "uint8"),
         "source": ((64, 64, 3), "uint8"),
         "keypoints": ((15, 2), "float32"),
         "visible": ((15,), "float32"),
+        "size": ((2,), "float32"),
         "mask": ((64, 64), "uint8"),
     }
     assert set(np.unique(item["mask"])) == {0, 1}

@@ -104,6 +104,7 @@ def test_background_and_size(root):
     assert item["target"].shape == (64, 64, 3)
     assert item["target"][..., 0].mean() == pytest.approx(80, abs=2)
     assert item["mask"].sum() == 32 * 64
+    assert item["size"].tolist() == [128, 128]  # of the file
 
 
 def test_skeleton():
@@ -144,7 +145,8 @@ def test_stand_in():
         StandIn(image_size=16, num_keypoints=32).sample(3, np.random.default_rng(0))
         for _ in range(2)
     )
-    assert set(a) == {"target", "source", "mask", "keypoints", "visible", "name"}
+    assert set(a) == {"target", "source", "mask", "keypoints", "visible", "size", "name"}
+    assert a["size"].tolist() == [16, 16]
     for key in a:
         assert np.array_equal(a[key], b[key])
         assert np.array_equal(a[key], ds.sample(3, np.random.default_rng(0))[key])

@@ -103,6 +103,10 @@ def test_a_tool_is_an_executable_file(tool):
     assert tool.read_text().startswith("#!/usr/bin/env python\n")
 
 
+def first_of_table(lines: list[str]) -> int:
+    return next(i for i, line in enumerate(lines) if line.startswith("protocol "))
+
+
 def test_train_prints_plain_lines_and_ends_with_the_table(run):
     _, work, output = run
     assert "\r" not in output
@@ -111,12 +115,22 @@ def test_train_prints_plain_lines_and_ends_with_the_table(run):
     for i in range(1, ITERATIONS + 1):
         (line,) = [line for line in lines if line.startswith(f"[{i}/{ITERATIONS}] ")]
         assert re.search(r"\] loss \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  perceptual \d", line)
-    head, row, origin = lines[-3:]
-    assert origin == "predict mean: the mean of data.train"
+    head, row, origin, missing, *winners = lines[first_of_table(lines) :]
+    assert origin == "direct: predict mean: the mean of data.train"
+    assert missing == (
+        "direct: nearest frame, ridge pixels, ridge blob, tracking: no annotated frames to learn "
+        "from (data.fit)"
+    )
+    (scores,) = json.loads((work / "metrics.json").read_text())
+    better = [name for name, v in scores["baselines"].items() if v and v < scores["value"]]
+    assert winners == [
+        f"direct: {name.replace('_', ' ')} is better than the trained model here: "
+        f"{scores['baselines'][name]:.3f} against {scores['value']:.3f}"
+        for name in better
+    ]
     for word in ("protocol", "value", "95 % interval", "predict mean", "untrained", "crop"):
         assert word in head
     assert row.startswith("direct    keypoint_error  % of image  ")
-    (scores,) = json.loads((work / "metrics.json").read_text())
     for name in ("predict_mean", "untrained"):
         assert f"{scores['baselines'][name]:.3f}" in row
 
@@ -161,14 +175,17 @@ def test_metrics_have_the_agreed_schema(run):
     (row,) = json.loads((work / "metrics.json").read_text())
     agreed = {"protocol", "metric", "unit", "value", "interval", "n", "baselines", "crop"}
     assert agreed <= set(row)
-    assert set(row["baselines"]) == {"predict_mean", "untrained"}
+    competitors = ("nearest_frame", "ridge_pixels", "ridge_blob", "tracking")
+    assert set(row["baselines"]) == {"predict_mean", *competitors, "untrained"}
+    assert all(row["baselines"][name] is None for name in competitors)
+    assert set(row["baseline_notes"]) == {"predict_mean", *competitors}
     assert (row["protocol"], row["metric"], row["unit"]) == (
         "direct", "keypoint_error", "% of image"
     )  # fmt: skip
     assert (row["n"], row["crop"], row["selection"]) == (8, "none", "last")
     low, high = row["interval"]
     assert 0 < low <= row["value"] <= high < 100
-    assert row["predict_mean_from"] == "data.train"
+    assert row["baseline_notes"]["predict_mean"] == "the mean of data.train"
 
 
 def test_the_origin_comes_first(run):
@@ -319,12 +336,17 @@ def test_evaluate_repeats_the_figures_of_the_run(run, tmp_path):
     words = (work / "config.json", "--checkpoint", work / "last.pth", "--json", written)
     done = call(*command("evaluate", *words))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == output.splitlines()[-3:]
+    lines = output.splitlines()
+    assert done.stdout.splitlines() == lines[first_of_table(lines) :]
     (row,), (same,) = (json.loads(p.read_text()) for p in (written, work / "metrics.json"))
     assert row.keys() == same.keys()
-    for key in ("value", "interval", "baselines"):
+    baselines = row.pop("baselines"), same.pop("baselines")
+    given = [{k: v for k, v in each.items() if v is not None} for each in baselines]
+    assert given[0] == pytest.approx(given[1], rel=1e-5)
+    assert baselines[0].keys() == baselines[1].keys()
+    for key in ("value", "interval"):
         assert row[key] == pytest.approx(same[key], rel=1e-5)
-    for key in row.keys() - {"value", "interval", "baselines"}:
+    for key in row.keys() - {"value", "interval"}:
         assert row[key] == same[key]
 
 

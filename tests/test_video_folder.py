@@ -176,6 +176,19 @@ def test_frames_of_any_size_are_resized(open_folder):
     for size in (8, 24):
         item = open_folder(image_size=size).sample(0, np.random.default_rng(0))
         assert item["source"].shape == item["target"].shape == (size, size, 3)
+        assert item["size"].tolist() == [SIDE, SIDE]
+
+
+@pytest.mark.parametrize("random", [True, False])
+def test_the_size_of_the_original(tmp_path, random):
+    (tmp_path / "train/a").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "train/a/0.png"), np.zeros((6, 10, 3), np.uint8))
+    dataset = VideoFolder(
+        root=str(tmp_path), image_size=8, split="train", pair="random" if random else "first"
+    )
+    item = dataset.sample(0, np.random.default_rng(0))
+    assert item["size"].tolist() == dataset.size(0).tolist() == [10, 6]
+    assert item["size"].dtype == np.float32
 
 
 def test_no_video_is_read_before_it_is_used(tmp_path):
@@ -207,6 +220,7 @@ def test_clips_are_cut_from_it(open_folder):
     item = clips.sample(0, np.random.default_rng(0))
     start = int(item["name"].rsplit("/", 1)[1])
     assert [told(image)[1] for image in item["frames"]] == list(range(start, start + 4))
+    assert item["size"].tolist() == [SIDE, SIDE]
 
 
 def test_workers_and_none_load_the_same(root):

@@ -185,6 +185,36 @@ def test_a_run_whose_loss_lacks_its_part_never_starts(case, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+WRONG_METRICS = {
+    "masks, without a compositor": (
+        "metrics/mask_iou",
+        "evaluate.metrics.some: MaskIou reads Outputs.layers.mask, which this config does not "
+        "fill; it is produced by compositors/mask_blend.",
+    ),
+    "containment, of a bottleneck without maps": (
+        "metrics/containment",
+        "evaluate.metrics.some: Containment reads Outputs.landmarks.prob, which this config does "
+        "not fill; it is produced by a bottleneck that reads probability maps.",
+    ),
+    "states, of a pipeline that forecasts nothing": (
+        "metrics/state_error",
+        "evaluate.metrics.some: StateError reads Outputs.states, which this config does not fill; "
+        "it is produced by pipelines/forecast.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_METRICS)
+def test_a_run_whose_metric_lacks_its_part_never_starts(case, tmp_path):
+    name, text = WRONG_METRICS[case]
+    cfg = load_config(write_config(tmp_path))
+    cfg["evaluate"]["metrics"] = {"some": {"type": name}}
+    cfg["data"]["fit"] = cfg["data"]["test"]
+    with pytest.raises(ConfigError) as caught:
+        Job(cfg, tmp_path / "run")
+    assert str(caught.value).startswith(text)
+
+
 # protocols themselves
 
 

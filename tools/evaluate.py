@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a checkpoint, or a finished model, on the data of a config, beside its baselines.
+"""Score a checkpoint, or a finished model, on the data of a config, beside what needs no learning.
 
 ``tools/evaluate.py CONFIG --checkpoint work_dirs/X/last.pth``
 ``tools/evaluate.py CONFIG --checkpoint factorized-puppets``

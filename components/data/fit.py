@@ -56,6 +56,16 @@ def fit_affine(size: tuple[int, int], fit: str = "stretch", crop: Crop | None = 
     return np.array([[2 / w, 0, from_pixel(-left, w)], [0, 2 / h, from_pixel(-top, h)]])
 
 
+def fit_size(size: tuple[int, int], fit: str = "stretch", crop: Crop | None = None) -> Array:
+    """Return width and height (2,) float32, in original pixels, of what `fit_image` shows.
+
+    Args:
+        size: (width, height) of the original.
+        fit, crop: as of `fit_image`.
+    """
+    return np.array(_window(*size, fit, crop)[2:], np.float32)
+
+
 def to_contract(xy: Array, affine: Array) -> Array:
     """Map points from original pixels, centres at integers, to contract coordinates.
 

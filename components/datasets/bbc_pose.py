@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.fit import Crop, fit_affine, fit_image, to_contract
+from components.data.fit import Crop, fit_affine, fit_image, fit_size, to_contract
 from components.data.video import image_size as size_of
 from components.data.video import read_image
 from registry.roles import DATASETS
@@ -165,7 +165,7 @@ class BBCPose:
             "source": source,
             "keypoints": points,
             "visible": (np.abs(points) <= 1).all(axis=1).astype(np.float32),
-            "size": np.array(box[2:], np.float32),
+            "size": fit_size((0, 0), crop=box),
             "name": f"{self._videos[index]}/{self._frames[index]}",
         }
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.fit import fit_affine, fit_image, to_contract
+from components.data.fit import fit_affine, fit_image, fit_size, to_contract
 from components.data.video import image_size as size_of
 from components.data.video import read_image
 from registry.roles import DATASETS
@@ -119,10 +119,13 @@ class CelebA:
 
     def keypoints(self, index: int) -> Array:
         """Return the five points of a face, (5, 2) float32; no image is decoded."""
-        self._size = self._size or size_of(self._path(index))  # all are 178 x 218
-        whole = to_contract(self._points[index], fit_affine(self._size))
+        whole = to_contract(self._points[index], fit_affine(self._original(index)))
         points: Array = whole * np.float32(self._large / self.image_size)
         return points
+
+    def _original(self, index: int) -> tuple[int, int]:
+        self._size = self._size or size_of(self._path(index))  # all are 178 x 218
+        return self._size
 
     @property
     def _large(self) -> int:
@@ -133,7 +136,8 @@ class CelebA:
         """Return one face as target and source; `rng` decides nothing.
 
         Shapes: target, source (image_size, image_size, 3) uint8 RGB; keypoints (5, 2); visible
-            (5,) float32, 1 in the image; name "<split>/<file without suffix>".
+            (5,) float32, 1 in the image; size (2,) float32, width and height of the centre that is
+            used, in pixels of the file; name "<split>/<file without suffix>".
         """
         margin = self.image_size // 8
         large = fit_image(read_image(self._path(index)), self._large)[0]
@@ -144,5 +148,6 @@ class CelebA:
             "source": target.copy(),
             "keypoints": points,
             "visible": (np.abs(points) <= 1).all(axis=1).astype(np.float32),
+            "size": fit_size(self._original(index)) * np.float32(self.image_size / self._large),
             "name": f"{self.split}/{Path(self.files[index]).stem}",
         }

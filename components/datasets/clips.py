@@ -17,7 +17,8 @@ class Clips:
 
     Args:
         frame_dataset: any data set with `clip_ranges()`, the name of each clip and the numbers of
-            its frames, and `image(number)`, such as datasets/puppets or datasets/frames.
+            its frames, `image(number)` and `size(number)`, its width and height in original
+            pixels, such as datasets/puppets or datasets/frames.
         length: frames of a window.
 
     Raises:
@@ -47,9 +48,14 @@ class Clips:
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return a window of clip `index`; `rng` picks its first frame.
 
-        Shapes: frames (length, H, W, 3) uint8 RGB; name "<clip>/<number of the first frame>".
+        Shapes: frames (length, H, W, 3) uint8 RGB; size (2,) float32, width and height in
+            original pixels; name "<clip>/<number of the first frame>".
         """
         name, frames = self.clips[index]
         part = window(len(frames), self.length, rng)
         images = [self.frame_dataset.image(number) for number in frames[part]]
-        return {"frames": np.stack(images), "name": f"{name}/{part.start:06d}"}
+        return {
+            "frames": np.stack(images),
+            "size": self.frame_dataset.size(frames[part][0]),
+            "name": f"{name}/{part.start:06d}",
+        }

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.fit import fit_image
+from components.data.fit import fit_image, fit_size
 from components.data.video import is_image, read_image
 from registry.roles import DATASETS
 
@@ -94,9 +94,17 @@ class DeepFashion:
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return one image as target and source; `rng` decides nothing.
 
-        Shapes: target, source (image_size, image_size, 3) uint8 RGB; name "<split>/<file>".
+        Shapes: target, source (image_size, image_size, 3) uint8 RGB; size (2,) float32, width and
+            height of the file in pixels; name "<split>/<file>".
         """
         path = self.files[index]
-        target: NDArray[np.uint8] = fit_image(read_image(path), self.image_size)[0]
+        image = read_image(path)
+        height, width = image.shape[:2]
+        target: NDArray[np.uint8] = fit_image(image, self.image_size)[0]
         name = path.relative_to(self._folder).with_suffix("").as_posix()
-        return {"target": target, "source": target.copy(), "name": f"{self.split}/{name}"}
+        return {
+            "target": target,
+            "source": target.copy(),
+            "size": fit_size((width, height)),
+            "name": f"{self.split}/{name}",
+        }

@@ -21,7 +21,7 @@ class FirstSource:
 
     Args:
         frame_dataset: any data set with `clip_ranges()`, whose clips are those of its names, and
-            `image(number)`, such as datasets/puppets or datasets/frames.
+            `image(number)` and `size(number)`, such as datasets/puppets or datasets/frames.
 
     Source: fomm sec 4; monkeynet sec 4
     """
@@ -43,6 +43,10 @@ class FirstSource:
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return one frame (H, W, 3)."""
         return self.frame_dataset.image(index)
+
+    def size(self, index: int) -> NDArray[np.float32]:
+        """Return width and height (2,) of a frame in original pixels."""
+        return self.frame_dataset.size(index)
 
     def keypoints(self, index: int) -> NDArray[np.float32] | None:
         """Return the target's keypoints (J, 2), or None."""

@@ -22,8 +22,8 @@ class FlowPairs:
     twice the smallest gap is left out (see `skipped_clips`).
 
     Args:
-        frame_dataset: any data set with `clip_ranges()` and `image(number)`, such as
-            datasets/frames; with `flow(number, other)` for exact flow, such as datasets/puppets.
+        frame_dataset: any data set with `clip_ranges()`, `image(number)` and `size(number)`, such
+            as datasets/frames; with `flow(number, other)` for exact flow, such as datasets/puppets.
         gaps: distances of source and target in frames; each item draws one that its clip has.
         flow: "exact" asks the frame data set; "dis" estimates it when it is needed (dense inverse
             search, about 1 ms for 64 x 64 pixels, 9 ms for 256 x 256); a folder holds what
@@ -99,7 +99,8 @@ class FlowPairs:
         """Return frame `index` of all clips, a source at a gap that `rng` draws, and their flow.
 
         Shapes: target, source (H, W, 3) uint8 RGB; flow (H / stride, W / stride, 2) float32, how
-            far each pixel of the target is in the source, (x, y) in contract units; name
+            far each pixel of the target is in the source, (x, y) in contract units; size
+            (2,) float32, width and height of the target in original pixels; name
             "<clip>/<number of the target in it>".
         """
         clip, t = self._locate(index)
@@ -116,4 +117,10 @@ class FlowPairs:
         else:
             exact: Any = self.frame_dataset  # has it: the constructor asked
             flow = shrink(exact.flow(number, other), self.stride)
-        return {"target": target, "source": source, "flow": flow, "name": f"{name}/{t:06d}"}
+        return {
+            "target": target,
+            "source": source,
+            "flow": flow,
+            "size": self.frame_dataset.size(number),
+            "name": f"{name}/{t:06d}",
+        }

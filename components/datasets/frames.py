@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from components.data.annotations import MISSING, keypoint_indices, read_coco, read_csv
 from components.data.clips import Clip, clips_of_table, find_clips
-from components.data.fit import Crop, fit_affine, fit_image, to_contract
+from components.data.fit import Crop, fit_affine, fit_image, fit_size, to_contract
 from components.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
 from registry.roles import DATASETS
 
@@ -98,6 +98,7 @@ class Frames:
         self.image_size, self.pair, self.pair_range = image_size, pair, pair_range
         self._fit, self._crop, self._half = fit, crop, half
         self._recent: list[VideoReader] = []
+        self._sizes: dict[int, tuple[int, int]] = {}  # (width, height) of originals, by frame
 
         clips = (
             clips_of_table(Path(root), annotations, clip_columns)
@@ -231,6 +232,13 @@ class Frames:
             self._cache[index] = image.copy()
         return image
 
+    def size(self, index: int) -> Array:
+        """Return width and height (2,) float32, in original pixels, of what `image` shows."""
+        if index not in self._sizes:
+            clip, t, _ = self._locate(index)
+            self._sizes[index] = clip.size(t)
+        return fit_size(self._sizes[index], self._fit, self._crop)
+
     def _labelled(self, frame: int) -> tuple[Array, Array]:
         """Return the keypoints of a frame (J, 2) and which of them are annotated (J,)."""
         if frame not in self._rows:
@@ -250,9 +258,10 @@ class Frames:
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return one pair; `rng` draws the source.
 
-        Shapes: target, source (image_size, image_size, 3) uint8 RGB; name "<clip>/<frame>"; with
-            annotations also keypoints (J, 2) float32, NaN where missing, and visible (J,) float32,
-            1 where a point is annotated, occluded or not, and inside the image.
+        Shapes: target, source (image_size, image_size, 3) uint8 RGB; size (2,) float32, width and
+            height in original pixels; name "<clip>/<frame>"; with annotations also keypoints (J, 2)
+            float32, NaN where missing, and visible (J,) float32, 1 where a point is annotated,
+            occluded or not, and inside the image.
         """
         frame = self._items[index]
         clip, t, length = self._locate(frame)
@@ -260,6 +269,7 @@ class Frames:
         sample = {
             "target": self.image(frame),
             "source": self.image(source),
+            "size": self.size(frame),
             "name": f"{clip.name}/{_bare(clip.path(t).name)}",
         }
         if self.keypoint_names:

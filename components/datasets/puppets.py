@@ -147,6 +147,7 @@ class Puppets:
             "keypoints": keypoints,
             "visible": visible,
             "mask": mask,
+            "size": self.size(index),
             "name": f"{self.split}/{clip:05d}/{frame:03d}",
         }
 
@@ -166,6 +167,10 @@ class Puppets:
     def image(self, index: int) -> np.ndarray:
         """Return frame `index` (H, H, 3)."""
         return self.parts(*self._locate(index))[0]
+
+    def size(self, index: int) -> np.ndarray:
+        """Return width and height (2,) float32 of a frame: it is drawn as it is shown."""
+        return np.full(2, self.image_size, np.float32)
 
     def render(
         self, clip: int, frame: int

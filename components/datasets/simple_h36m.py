@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.fit import fit_image
+from components.data.fit import fit_image, fit_size
 from components.data.video import read_image
 from registry.roles import DATASETS
 
@@ -189,33 +189,35 @@ class SimpleH36M:
         points = loadmat(self._file(*self._items[index], "Landmarks", ".mat"))["keypoints_2d"]
         return (2 * points[:, ::-1] - 1).astype(np.float32)
 
-    def _image(self, sequence: int, position: int) -> tuple[Array, Array]:
+    def _image(self, sequence: int, position: int) -> tuple[Array, Array, Array]:
         image = read_image(self._file(sequence, position, "WithBackground", ".jpg"))
         mask = read_image(self._file(sequence, position, MASKS, ".png"))[..., :1]
         if self.use_mask:
             image = np.rint(image * (mask / 255)).astype(np.uint8)
         inside = fit_image(mask[..., 0], self.image_size)[0] > 127
-        return fit_image(image, self.image_size)[0], inside.astype(np.uint8)
+        h, w = image.shape[:2]
+        return fit_image(image, self.image_size)[0], inside.astype(np.uint8), fit_size((w, h))
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return one pair; `rng` draws the source.
 
         Shapes: target, source (image_size, image_size, 3) uint8 RGB; mask (image_size, image_size);
-            keypoints (32, 2); visible (32,); name "S11/<sequence>/<frame>", which begins with the
-            activity.
+            keypoints (32, 2); visible (32,); size (2,), width and height of the file in pixels;
+            name "S11/<sequence>/<frame>", which begins with the activity.
         """
         s, i = self._items[index]
         subject, name, frames = self._sequences[s]
-        target, mask = self._image(s, i)
+        target, mask, size = self._image(s, i)
         source = target.copy()
         if self.split == "train" and self._high:
             last = min(i + self._high, len(frames) - 1)
-            source, _ = self._image(s, int(rng.integers(min(i + self._low, last), last + 1)))
+            source, *_ = self._image(s, int(rng.integers(min(i + self._low, last), last + 1)))
         return {
             "target": target,
             "source": source,
             "mask": mask,
             "keypoints": self.keypoints(index),
             "visible": np.ones(len(JOINTS), np.float32),
+            "size": size,
             "name": f"{subject}/{name}/{frames[i]:06d}",
         }

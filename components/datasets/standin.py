@@ -52,6 +52,10 @@ class StandIn:
         """Return frame `index` (image_size, image_size, 3)."""
         return self._images[index].copy()
 
+    def size(self, index: int) -> NDArray[np.float32]:
+        """Return width and height (2,) of a frame."""
+        return np.array(self._images[index].shape[1::-1], np.float32)
+
     def keypoints(self, index: int) -> NDArray[np.float32]:
         """Return the keypoints (J, 2) of a frame."""
         return self._keypoints[index].copy()
@@ -64,5 +68,6 @@ class StandIn:
             "keypoints": self.keypoints(index),
             "visible": np.ones(len(self.keypoint_names), np.float32),
             "mask": self._masks[index].copy(),
+            "size": self.size(index),
             "name": f"standin/{index:06d}",
         }

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.data.clips import Clip
-from components.data.fit import fit_image
+from components.data.fit import fit_image, fit_size
 from components.data.video import VideoReader, is_image, is_video, natural
 from components.data.video import image_size as size_of
 from registry.roles import DATASETS
@@ -162,19 +162,19 @@ class VideoFolder:
         return self._lengths[video]
 
     def _frame(self, video: int, t: int) -> Array:
+        return fit_image(self._original(video, t), self.image_size)[0]
+
+    def _original(self, video: int, t: int) -> Array:
         clip = self._clip(video)
         if clip.strip:  # the one used last is kept: a frame costs as much as all
             if self._strip is None or self._strip[0] != video:
                 self._strip = video, list(clip.frames())
-            return self._fitted(self._strip[1][t])
+            return self._strip[1][t]
         if clip.reader:
             self._recent = [r for r in self._recent if r is not clip.reader] + [clip.reader]
             if len(self._recent) > OPEN_VIDEOS:
                 self._recent.pop(0).close()
-        return self._fitted(clip.read(t))
-
-    def _fitted(self, image: Array) -> Array:
-        return fit_image(image, self.image_size)[0]
+        return clip.read(t)
 
     def _first_frame(self, video: int) -> Array:
         """Return frame 0; the one used last is kept, so that a video is read from front to end."""
@@ -196,14 +196,19 @@ class VideoFolder:
         """Return one frame (image_size, image_size, 3), uint8 RGB."""
         return self._frame(*_place(self._video_ends, index))
 
+    def size(self, index: int) -> Array:
+        """Return width and height (2,) float32 of a frame in original pixels."""
+        return _size(self._original(*_place(self._video_ends, index)))
+
     def keypoints(self, index: int) -> None:
         """Return None: there is no annotation."""
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return one pair; `rng` draws video and frames unless all frames are items.
 
-        Shapes: target, source (image_size, image_size, 3) uint8 RGB; name "<video>/<frame number>",
-            or "<driving video>-<source video>/<frame number>" of `pairs`.
+        Shapes: target, source (image_size, image_size, 3) uint8 RGB; size (2,) float32, width
+            and height of the frame in pixels; name "<video>/<frame number>", or
+            "<driving video>-<source video>/<frame number>" of `pairs`.
         """
         if self.random_target:
             group = self._groups[index]
@@ -216,11 +221,18 @@ class VideoFolder:
             source, name = self._first_frame(start), self.names[video]
             if start != video:
                 name = f"{name}-{self.names[start]}"
+        image = self._original(video, second)
         return {
-            "target": self._frame(video, second),
+            "target": fit_image(image, self.image_size)[0],
             "source": source,
+            "size": _size(image),
             "name": f"{name}/{second:06d}",
         }
+
+
+def _size(image: Array) -> Array:
+    height, width = image.shape[:2]
+    return fit_size((width, height))
 
 
 def _videos(root: Path, split: str) -> list[Path]:

@@ -11,7 +11,7 @@ from registry.runner import Hook
 
 
 @HOOKS.register_module("hooks/validation")
-class Validation(Hook):
+class Validation(Hook):  # type: ignore[misc]
     """Compute the metrics on ``data.val`` at intervals; keep ``best.pth`` by the first of them.
 
     The lowest score is the best, or the highest if the metric says ``higher_is_better``. The test
@@ -32,8 +32,9 @@ class Validation(Hook):
             self.every = 0
         if not self.every:
             return
-        first, metric = next(iter(build_metrics(job.cfg).items()))
-        self.sign = -1 if getattr(metric, "higher_is_better", False) else 1
+        self.metrics = build_metrics(job.cfg)
+        first, metric = next(iter(self.metrics.items()))
+        self.sign = -1 if metric.higher_is_better else 1
         if runner.iter:  # a resumed run competes with what it reached before
             lines = (self.job.work_dir / "scalars.jsonl").read_text().splitlines()
             records = [record for line in lines if f"val_{first}" in (record := json.loads(line))]
@@ -50,9 +51,10 @@ class Validation(Hook):
         job, pipeline = self.job, self.job.evaluated()
         was_training = pipeline.training
         device = next(pipeline.parameters()).device
-        found = score({"": predictor(pipeline, job.cfg)}, job.datasets, "val", job.cfg, device)
+        players = {"trained": predictor(pipeline, self.metrics)}
+        found = score(players, self.metrics, job.datasets, "val", job.cfg, device)
         pipeline.train(was_training)
-        results = found[""]
+        results = {name: metric.compute() for name, metric in found["trained"].items()}
         values = {f"val_{name}": row["value"] for name, row in results.items()}
         job.progress.record({"iteration": done, **values})
         first = self.sign * next(iter(results.values()))["value"]

@@ -1,16 +1,20 @@
-"""What metrics compare, taken out of a batch and the outputs of a pipeline."""
+"""What several metrics share: units, frames and their names, scores of images and of keypoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from registry.contract import Batch, Outputs, need
+from components.competitors import Competitors
+from components.ops.statistics import over_frames, over_time
+from registry.contract import Batch, Landmarks, Outputs, need
 
+Array = NDArray[Any]
 Normaliser = Literal["image", "eyes", "pixels"]
 UNITS = {"image": "% of image", "eyes": "% of eye distance", "pixels": "px"}
 _CLOSE = 1 / 64  # eyes nearer to each other than one pixel of 128 measure nothing
@@ -21,63 +25,80 @@ def names_of(batch: Batch, count: int) -> Sequence[str]:
     return batch.name or [str(i) for i in range(count)]
 
 
-def ruler(
-    normaliser: Normaliser, batch: Batch, keypoints: Tensor, eyes: Sequence[int] = (0, 1)
-) -> Tensor:
-    """Return what the width and the height of each image measure in units of the normaliser.
+def landmarks_of(outputs: Outputs) -> Landmarks:
+    """Return the landmarks of the driving images."""
+    found: Landmarks = need(outputs, "landmarks", "a pipeline with a bottleneck")
+    return found
+
+
+def numpy_of(tensor: Tensor) -> Array:
+    """Return a tensor in double precision."""
+    return tensor.detach().double().cpu().numpy()
+
+
+def scaled(offsets: Any, sides: Any) -> Any:
+    """Return offsets of contract coordinates, in which an image is 2 wide and high, in other units.
 
     Args:
-        normaliser: ``image``: percent of the side; ``eyes``: percent of the distance between two
-            keypoints; ``pixels``: original pixels of the crop, where the data set tells its size,
-            else pixels of the model's input image.
-        batch: size or driving.
-        keypoints: annotation that has the eyes.
-        eyes: their numbers.
-
-    Shapes:
-        keypoints (B, J, 2) -> (B, 2); NaN where the eyes are missing or on one spot
+        offsets: (..., 2).
+        sides: what the width and the height of the image measure: a number, or (..., 2).
     """
-    if normaliser == "image":
-        return keypoints.new_full((len(keypoints), 2), 100.0)
-    if normaliser == "eyes":
-        apart = (keypoints[:, eyes[0]] - keypoints[:, eyes[1]]).norm(dim=-1, keepdim=True)
-        return (200 / apart.where(apart >= _CLOSE, torch.nan)).expand(-1, 2)
-    if batch.size is not None:
-        return batch.size
-    height, width = batch.driving.shape[-2:]
-    return keypoints.new_tensor((width, height)).expand(len(keypoints), 2)
+    return offsets * sides / 2
 
 
-def frame_scores(
-    function: Callable[[Tensor, Tensor], Tensor],
-    outputs: Outputs,
-    batch: Batch,
-    mean_of: str | None,
-) -> tuple[np.ndarray, int | None]:
-    """Return the scores (B, T) of predicted images, and how many frames came before them.
+def lengths(offsets: Array, sides: Any) -> Array:
+    """Return the lengths (...) of the same."""
+    found: Array = np.linalg.norm(scaled(offsets, sides), axis=-1)
+    return found
 
-    Predicted frames are compared with the last ones of ``batch.frames``, a render with
-    ``batch.target`` (T is 1, and nothing came before: None); the player of the mean, which renders
-    nothing, copies the source.
 
-    Args:
-        function: of predicted and true images (B, 3, H, W) in [0, 1], to (B,).
-        outputs: frames or render; overshoot is cut off.
-        batch: frames, or target and source.
-        mean_of: set for the player of the mean.
+class ImageScore:
+    """Mean over frames of what `compare` gives, of renders or of predicted frames one by one.
+
+    Renders are compared with their targets, and the baseline copies the source. Predicted frames
+    are compared with the last ones of their clip, with one more figure per time step; their
+    baselines are those of the pipeline. Overshoot is cut off.
+
+    Subclasses say ``metric`` and ``unit``, and `compare` images with true ones (B, 3, H, W) in
+    [0, 1]: (B,), or (B, n) where they sum up for themselves.
     """
-    if outputs.frames is not None:
-        seen = frames_seen(batch, outputs.frames.shape[1])
-        pairs = zip(outputs.frames.unbind(1), batch.frames[:, seen:].unbind(1))
-    else:
-        data, seen = "the data set (data.test)", None
-        if mean_of:
-            image = need(batch, "source", data)
+
+    reads: tuple[str, ...] = ("render|frames",)
+    baseline = "copy_source"
+    metric: str
+    unit: str
+
+    def __init__(self) -> None:
+        self.scores: list[Array] = []
+        self.names: list[str] = []
+        self.seen: int | None = None
+
+    def compare(self, image: Tensor, target: Tensor) -> Tensor:
+        """Return a score, or several, of each image."""
+        raise NotImplementedError
+
+    def update(self, outputs: Outputs, batch: Batch) -> None:
+        """Add a batch."""
+        if outputs.frames is not None:
+            self.seen = frames_seen(batch, outputs.frames.shape[1])
+            images = outputs.frames
+            targets = need(batch, "frames", "a data set of clips (data.test)")[:, self.seen :]
         else:
-            image = need(outputs, "render", "a pipeline with a decoder")
-        pairs = zip([image], [need(batch, "target", data)])
-    scores = [function(image.clamp(0, 1), target) for image, target in pairs]
-    return torch.stack(scores, dim=1).cpu().numpy(), seen
+            images = need(outputs, "render", "a pipeline with a decoder")[:, None]
+            targets = need(batch, "target", "the data set (data.test)")[:, None]
+        pairs = zip(images.clamp(0, 1).unbind(1), targets.unbind(1))
+        scores = [self.compare(image, target) for image, target in pairs]
+        self.scores.append(torch.stack(scores, dim=1).cpu().numpy())
+        self.names += names_of(batch, len(scores[0]))
+
+    def guess(self, batch: Batch) -> Outputs | None:
+        """Copy the source."""
+        return None if batch.source is None else Outputs(render=batch.source)
+
+    def compute(self) -> dict[str, Any]:
+        """Return metric, unit, value, interval, n, and further figures under ``extra``."""
+        row = over_time(self.scores, self.names, self.seen)
+        return {"metric": self.metric, "unit": self.unit, **row}
 
 
 def frames_seen(batch: Batch, predicted: int) -> int:
@@ -90,3 +111,100 @@ def frames_seen(batch: Batch, predicted: int) -> int:
     if total < predicted:
         raise ValueError(f"{predicted} frames were predicted, but the clips have only {total}.")
     return int(total - predicted)
+
+
+class KeypointScore:
+    """Distances of predicted keypoints to annotated ones: mean over keypoints, then over frames.
+
+    Args:
+        normaliser: ``image``: percent of the image side; ``eyes``: percent of the distance between
+            two keypoints, without frames where it is below 1/64 (a pixel of 128); ``pixels``:
+            original pixels of the crop, whose size the data set tells.
+        eyes: the two keypoints.
+        activities: name starts that group clips; the value is then the mean of their means, which
+            are reported beside it, as is the mean over frames.
+        landmarks, keypoints: which landmarks stand for which keypoints; None for all.
+        radius_px: score the percentage of keypoints within this distance, in original pixels times
+            ``accuracy_scale``, instead of the distance.
+        accuracy_scale: see there.
+    """
+
+    reads: tuple[str, ...] = ("landmarks",)
+    competitors = Competitors
+
+    def __init__(
+        self,
+        normaliser: Normaliser,
+        eyes: Sequence[int],
+        activities: Sequence[str],
+        landmarks: Sequence[int] | None = None,
+        keypoints: Sequence[int] | None = None,
+        radius_px: float | None = None,
+        accuracy_scale: float = 1.0,
+    ) -> None:
+        self.normaliser = normaliser if radius_px is None else "pixels"
+        self.eyes, self.activities = list(eyes), activities
+        self.landmarks, self.keypoints = landmarks, keypoints
+        self.radius_px, self.accuracy_scale = radius_px, accuracy_scale
+        self.higher_is_better = radius_px is not None
+        self.found: list[Array] = []
+        self.truth: list[Array] = []
+        self.sides: list[Array] = []
+        self.names: list[str] = []
+
+    def update(self, outputs: Outputs, batch: Batch) -> None:
+        """Add a batch: landmarks; keypoints, size, name."""
+        truth = numpy_of(need(batch, "keypoints", "an annotated data set (data.test)"))
+        self.found.append(numpy_of(landmarks_of(outputs).xy))
+        self.truth.append(truth)
+        self.sides.append(self._sides(batch, truth))
+        self.names += names_of(batch, len(truth))
+
+    def _sides(self, batch: Batch, truth: Array) -> Array:
+        """Return what width and height of each image measure (B, 2); NaN: nothing."""
+        if self.normaliser == "image":
+            return np.full((len(truth), 2), 100.0)
+        if self.normaliser == "eyes":
+            one, other = self.eyes
+            apart = np.linalg.norm(truth[:, one] - truth[:, other], axis=-1, keepdims=True)
+            return np.repeat(200 / np.where(apart >= _CLOSE, apart, np.nan), 2, axis=1)
+        return numpy_of(need(batch, "size", "every data set here (data.test)"))
+
+    def of_frames(self, points: Array) -> Array:
+        """Return the score (N,) of each frame; NaN: nothing is annotated there, or measurable.
+
+        Shapes: points (N, J, 2) of the keypoints that are scored.
+        """
+        truth = choose(np.concatenate(self.truth), self.keypoints)
+        sides = np.concatenate(self.sides)[:, None]
+        distance = lengths(points - truth, sides)
+        known = np.isfinite(truth).all(axis=-1)
+        if self.radius_px is not None:
+            within = 100.0 * (self.accuracy_scale * distance <= self.radius_px)
+            distance = np.where(np.isfinite(distance), within, np.nan)
+        total, count = np.where(known, distance, 0).sum(axis=1), known.sum(axis=1)
+        return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+
+    def row(self, points: Array) -> dict[str, Any]:
+        """Return value, interval, n and extra of such points."""
+        return over_frames(self.of_frames(points), self.names, self.activities)
+
+    def score(self, points: Array, of_landmarks: bool = False) -> float:
+        """Return the value that other predictions have for the frames seen by `update`.
+
+        Args:
+            points: (N, J, 2), or (J, 2) for all frames: all keypoints of the annotation.
+            of_landmarks: they are numbered as the model's landmarks are.
+
+        Returns:
+            NaN if a keypoint is scored that `points` lacks.
+        """
+        points = choose(points, self.landmarks if of_landmarks else self.keypoints)
+        truth = choose(np.concatenate(self.truth), self.keypoints)
+        missing = np.isfinite(truth) & ~np.isfinite(points)
+        return float("nan") if missing.any() else float(self.row(points)["value"])
+
+
+def choose(points: Array, chosen: Sequence[int] | None) -> Array:
+    """Return some of the points (..., J, 2), or all."""
+    return points if chosen is None else points[..., list(chosen), :]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from components.metrics._support import names_of
+from components.metrics._support import Array, landmarks_of, names_of, numpy_of
 from components.ops.statistics import summary
-from registry.contract import Batch, Outputs, need
+from registry.contract import Batch, Landmarks, Outputs, need
 from registry.roles import METRICS
 
 
@@ -25,24 +27,28 @@ class Containment:
         the paper plots the landmarks and names the least contained
     """
 
+    reads = ("landmarks.prob",)
     baseline = "uniform_map"
     higher_is_better = True
 
     def __init__(self) -> None:
-        self.shares: list[np.ndarray] = []
+        self.shares: list[Array] = []
         self.names: list[str] = []
 
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
+    def update(self, outputs: Outputs, batch: Batch) -> None:
         """Add a batch."""
-        mask = need(batch, "mask", "a data set with foreground masks (data.test)").double()
-        if mean_of:
-            shares = mask.mean(dim=(2, 3))  # one landmark, everywhere
-        else:
-            landmarks = need(outputs, "landmarks", "a pipeline with a bottleneck")
-            prob = need(landmarks, "prob", "a bottleneck that reads probability maps").double()
-            shares = (prob * F.adaptive_avg_pool2d(mask, prob.shape[-2:])).sum(dim=(2, 3))
-        self.shares.append(100 * shares.cpu().numpy())
+        mask = _mask(batch).double()
+        maps = "a bottleneck that reads probability maps"
+        prob = need(landmarks_of(outputs), "prob", maps).double()
+        shares = (prob * F.adaptive_avg_pool2d(mask, prob.shape[-2:])).sum(dim=(2, 3))
+        self.shares.append(100 * numpy_of(shares))
         self.names += names_of(batch, len(mask))
+
+    def guess(self, batch: Batch) -> Outputs:
+        """Spread one landmark over the whole image."""
+        prob = torch.ones_like(_mask(batch))
+        prob /= prob[0].numel()
+        return Outputs(landmarks=Landmarks(xy=prob.new_zeros(len(prob), 1, 2), prob=prob))
 
     def compute(self) -> dict[str, Any]:
         """Return metric, unit, value, interval, n, and further figures under ``extra``."""
@@ -53,3 +59,8 @@ class Containment:
         for k in np.argsort(of_landmark):
             row["extra"][f"landmark {k}"] = float(of_landmark[k])
         return {"metric": "containment", "unit": "% of mass", **row}
+
+
+def _mask(batch: Batch) -> Tensor:
+    mask: Tensor = need(batch, "mask", "a data set with foreground masks (data.test)")
+    return mask

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from components.metrics._support import frame_scores, names_of
-from components.ops.statistics import over_time
+from components.metrics._support import ImageScore
 from registry.checkpoint import load, load_part
-from registry.contract import Batch, Encoding, Outputs
+from registry.contract import Encoding
 from registry.protocols import Encoder
 from registry.roles import METRICS
 
 
 @METRICS.register_module("metrics/embedding_distance")
-class EmbeddingDistance:
+class EmbeddingDistance(ImageScore):
     """Squared distance of embeddings, as the official script has it, mean over frames.
 
-    The Euclidean distance that the name promises is reported beside it; the baseline copies the
-    source. The judge must be given, and figures of different judges cannot be compared.
+    The Euclidean distance that the name promises is reported beside it. The judge must be given,
+    and figures of different judges cannot be compared.
 
     Args:
         encoder: the judge, any encoder: its features, else its codes, else its maps; maps are
@@ -35,8 +34,7 @@ class EmbeddingDistance:
     Source: fomm sec 4; monkeynet sec 4; lee table 1
     """
 
-    needs_render = True
-    baseline = "copy_source"
+    metric, unit = "embedding_distance", "squared distance"
 
     def __init__(
         self,
@@ -46,29 +44,22 @@ class EmbeddingDistance:
         part: Literal["encoder", "appearance_encoder"] = "encoder",
     ) -> None:
         if weights != "own":
-            load_part(encoder, load(weights), part, weights)
+            load_part(cast(nn.Module, encoder), load(weights), part, weights)
+        super().__init__()
         self.encoder = encoder.eval()
-        self.scores: list[np.ndarray] = []
-        self.names: list[str] = []
-        self.seen: int | None = None
-
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
-        """Add a batch."""
-        scores, self.seen = frame_scores(self._distance, outputs, batch, mean_of)
-        self.scores.append(scores)
-        self.names += names_of(batch, len(scores))
 
     @torch.no_grad()
-    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
+    def compare(self, image: Tensor, target: Tensor) -> Tensor:
+        """Return the squared distance of each image (B,)."""
         encoder = self.encoder.to(image.device)
         first, second = (_embedding(encoder(x.float())) for x in (image, target))
         return (first - second).square().sum(dim=1)
 
     def compute(self) -> dict[str, Any]:
         """Return metric, unit, value, interval, n, and further figures under ``extra``."""
-        row = over_time(self.scores, self.names, self.seen)
+        row = super().compute()
         row["extra"]["Euclidean"] = float(np.sqrt(np.concatenate(self.scores)).mean())
-        return {"metric": "embedding_distance", "unit": "squared distance", **row}
+        return row
 
 
 def _embedding(found: Encoding) -> Tensor:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from components.metrics._support import names_of
-from components.ops.statistics import over_frames
-from registry.contract import Batch, Outputs, need
+from components.metrics._support import UNITS, Array, landmarks_of, lengths, names_of, numpy_of
+from components.ops.statistics import numbered, over_frames
+from registry.contract import Batch, Landmarks, Outputs, need
 from registry.roles import METRICS
 
 
@@ -33,20 +31,22 @@ class Jitter:
     baseline = "still_landmarks"
 
     def __init__(self) -> None:
-        self.found: list[Tensor] = []
-        self.truth: list[Tensor] = []
+        self.found: list[Array] = []
+        self.truth: list[Array] = []
         self.names: list[str] = []
 
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
+    def update(self, outputs: Outputs, batch: Batch) -> None:
         """Add a batch."""
-        if mean_of:
-            xy = torch.zeros(len(need(batch, "driving", "the data set (data.test)")), 1, 2)
-        else:
-            xy = need(outputs, "landmarks", "a pipeline with a bottleneck").xy
-        truth = xy.new_full((len(xy), 1, 2), torch.nan)
-        self.found.append(xy.detach().double().cpu())
-        self.truth.append((truth if batch.keypoints is None else batch.keypoints).double().cpu())
+        xy = landmarks_of(outputs).xy
+        unknown = xy.new_full((len(xy), 1, 2), torch.nan)
+        self.found.append(numpy_of(xy))
+        self.truth.append(numpy_of(unknown if batch.keypoints is None else batch.keypoints))
         self.names += names_of(batch, len(xy))
+
+    def guess(self, batch: Batch) -> Outputs:
+        """Keep a landmark in the middle."""
+        images = need(batch, "driving", "the data set (data.test)")
+        return Outputs(landmarks=Landmarks(xy=images.new_zeros(len(images), 1, 2)))
 
     def compute(self) -> dict[str, Any]:
         """Return metric, unit, value, interval, n, and further figures under ``extra``."""
@@ -65,31 +65,32 @@ class Jitter:
         for name, values in zip(("keypoints", "movement of keypoints"), of_truth):
             if len(values):
                 row["extra"][name] = float(values.mean())
-        return {"metric": "jitter", "unit": "% of image", **row}
+        return {"metric": "jitter", "unit": UNITS["image"], **row}
 
 
-def _triples(names: list[str]) -> np.ndarray:
+def _triples(names: list[str]) -> Array:
     """Return the positions (N, 3) of frames and of the ones before and after them."""
-    places = {}
+    places: dict[tuple[str, int], int] = {}
     for place, name in enumerate(names):
-        if number := re.search(r"\d+$", name):
-            places[name[: number.start()], int(number[0])] = place
-    found = [
+        if found := numbered(name):
+            places[found] = place
+    triples = [
         (places[clip, i - 1], place, places[clip, i + 1])
         for (clip, i), place in places.items()
         if (clip, i - 1) in places and (clip, i + 1) in places
     ]
-    return np.array(found, int).reshape(-1, 3)
+    return np.array(triples, int).reshape(-1, 3)
 
 
-def _differences(points: list[Tensor], triples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _differences(points: list[Array], triples: Array) -> tuple[Array, Array]:
     """Return second and first differences in percent of the image, mean over known points (N,)."""
-    before, now, after = torch.cat(points).numpy()[triples.T]
-    lengths = [np.linalg.norm(d, axis=-1) for d in (after - 2 * now + before, after - now)]
-    known = np.isfinite(lengths[0])
+    before, now, after = np.concatenate(points)[triples.T]
+    second, first = lengths(after - 2 * now + before, 100), lengths(after - now, 100)
+    known = np.isfinite(second)
     count = known.sum(axis=1)
-    means = []
-    for length in lengths:
-        total = np.where(known, length, 0).sum(axis=1)
-        means.append(50 * np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))
+    unknown = np.full(len(count), np.nan)
+    means = [
+        np.divide(np.where(known, d, 0).sum(axis=1), count, out=unknown.copy(), where=count > 0)
+        for d in (second, first)
+    ]
     return means[0], means[1]

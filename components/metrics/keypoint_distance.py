@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from components.metrics._support import frame_scores, names_of
+from components.metrics._support import ImageScore, scaled
 from components.ops.statistics import summary
 from registry.checkpoint import load, load_part
-from registry.contract import Batch, Landmarks, Outputs
+from registry.contract import Landmarks
 from registry.errors import ConfigError
 from registry.protocols import Bottleneck, Encoder
 from registry.roles import METRICS
 
 
 @METRICS.register_module("metrics/keypoint_distance")
-class KeypointDistance:
+class KeypointDistance(ImageScore):
     """Average keypoint distance in pixels, as the official script has it, and the missing rate.
 
     The mean absolute difference of coordinates, over the points found in both images, then over
     frames. Beside it: the Euclidean distance that the name promises; the missing rate, the share of
     the points found in the target but not in the render, mean over frames; and how many frames are
-    left out, with no point in the render, or in the target. The baseline copies the source.
-    The judge must be given, and figures of different judges cannot be compared.
+    left out, with no point in the render, or in the target. The judge must be given, and figures of
+    different judges cannot be compared.
 
     Args:
         detector: the judge, a bottleneck of images (B, 3, H, W) in [0, 1]; a ``score`` of 0 says
@@ -39,8 +40,7 @@ class KeypointDistance:
     Differs: a target without points is left out (the official script stops there)
     """
 
-    needs_render = True
-    baseline = "copy_source"
+    metric, unit = "keypoint_distance", "px"
 
     def __init__(
         self,
@@ -54,18 +54,11 @@ class KeypointDistance:
         given = [value is not None for value in (*parts.values(), weights)]
         if any(given) is (detector is not None) or any(given) is not all(given):
             raise ConfigError("give a detector, or encoder, bottleneck and weights of a run.")
+        super().__init__()
         self.detector = detector or _Trained(parts, str(weights))
-        self.scores: list[np.ndarray] = []
-        self.names: list[str] = []
-
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
-        """Add a batch."""
-        scores, _ = frame_scores(self._compare, outputs, batch, mean_of)  # (B, T, 3)
-        self.scores.append(scores)
-        self.names += names_of(batch, len(scores))
 
     @torch.no_grad()
-    def _compare(self, image: Tensor, target: Tensor) -> Tensor:
+    def compare(self, image: Tensor, target: Tensor) -> Tensor:
         """Return coordinate difference, distance and missing rate of each image (B, 3)."""
         detector = self.detector
         if isinstance(detector, nn.Module):
@@ -77,7 +70,7 @@ class KeypointDistance:
             for each in (ours, theirs)
         )
         side = xy.new_tensor(image.shape[:-3:-1])  # width, height
-        offset = (xy - true_xy).double() * side / 2
+        offset = scaled((xy - true_xy).double(), side)
         both, wanted = found.bool() & wanted.bool(), wanted.bool()
         values = torch.stack((offset.abs().mean(dim=-1), offset.norm(dim=-1)), dim=-1)
         values = values.where(both[..., None], 0.0).sum(dim=1) / both.sum(dim=1, keepdim=True)
@@ -95,16 +88,16 @@ class KeypointDistance:
                 "metrics/keypoint_distance: the detector finds no point in any true frame; "
                 "evaluate on images of what it knows, or give another detector."
             )
-        nothing = {"value": float("nan"), "interval": [float("nan")] * 2, "n": 0, "extra": {}}
-        row = summary(difference[compared], names[compared]) if compared.any() else nothing
+        row: dict[str, Any] = {"value": math.nan, "interval": [math.nan] * 2, "n": 0, "extra": {}}
         if compared.any():
+            row = summary(difference[compared], names[compared].tolist())
             row["extra"]["Euclidean"] = float(distance[compared].mean())
         row["extra"] |= {
             "missing rate": float(missing[there].mean()),
             "frames without points in the render": float((there & ~compared).sum()),
             "frames without points in the target": float((~there).sum()),
         }
-        return {"metric": "keypoint_distance", "unit": "px", **row}
+        return {"metric": self.metric, "unit": self.unit, **row}
 
 
 class _Trained(nn.Module):
@@ -118,4 +111,4 @@ class _Trained(nn.Module):
         self.encoder, self.bottleneck = parts["encoder"], parts["bottleneck"]
 
     def forward(self, maps: Tensor) -> Landmarks:
-        return self.bottleneck(self.encoder(maps).maps)  # type: ignore[no-any-return]
+        return self.bottleneck(self.encoder(maps).maps)

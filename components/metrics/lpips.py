@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 from torch import Tensor
 
 from components.layers.alexnet import lpips_network
-from components.metrics._support import frame_scores, names_of
-from components.ops.statistics import over_time
-from registry.contract import Batch, Outputs
+from components.metrics._support import ImageScore
 from registry.roles import METRICS
 
 
 @METRICS.register_module("metrics/lpips")
-class Lpips:
+class Lpips(ImageScore):
     """LPIPS v0.1 on AlexNet, mean over frames; the papers plot 1 - LPIPS.
-
-    Renders are compared with their targets (the baseline copies the source); predicted frames with
-    the last of the clip, one figure per time step (the baseline copies the last seen frame).
 
     Args:
         trunk: AlexNet's ImageNet weights: ``torchvision`` (downloads once), torchvision's file
@@ -27,32 +19,20 @@ class Lpips:
             the metric's name then says.
 
     Raises:
-        ConfigError: the weights cannot be had, with what to do; random ones are never a fallback.
+        ConfigError: the weights are unavailable, with what to do; random ones are never a fallback.
     Source: factorized sec 4.3; factorized fig 5
     """
 
-    needs_render = True
-    baseline = "copy_source"
+    unit = "LPIPS"
 
     def __init__(self, *, trunk: str = "torchvision") -> None:
+        super().__init__()
         self.network = lpips_network(trunk)
-        self.name = "lpips-alex-v0.1" + ("-random-trunk" if trunk == "random" else "")
-        self.scores: list[np.ndarray] = []
-        self.names: list[str] = []
-        self.seen: int | None = None
+        self.metric = "lpips-alex-v0.1" + ("-random-trunk" if trunk == "random" else "")
 
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
-        """Add a batch."""
-        scores, self.seen = frame_scores(self._distance, outputs, batch, mean_of)
-        self.scores.append(scores)
-        self.names += names_of(batch, len(scores))
-
-    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
+    def compare(self, image: Tensor, target: Tensor) -> Tensor:
+        """Return the distance of each image (B,)."""
         network = self.network.to(image.device)
         # normalize: from [0, 1] to the [-1, 1] that the network takes
-        return network(image.float(), target.float(), normalize=True).flatten()
-
-    def compute(self) -> dict[str, Any]:
-        """Return metric, unit, value, interval, n, and further figures under ``extra``."""
-        row = over_time(self.scores, self.names, self.seen)
-        return {"metric": self.name, "unit": "LPIPS", **row}
+        found: Tensor = network(image.float(), target.float(), normalize=True).flatten()
+        return found

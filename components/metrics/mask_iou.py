@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import torch
 
-from components.metrics._support import names_of
+from components.metrics._support import Array, names_of, numpy_of
 from components.ops.statistics import summary
-from registry.contract import Batch, Outputs, need
+from registry.contract import Batch, Layers, Outputs, need
 from registry.roles import METRICS
 
 
@@ -24,36 +24,39 @@ class MaskIou:
     Differs: the paper shows its masks and discusses how binary they are, without a number
     """
 
-    needs_render = True
+    reads = ("layers.mask",)
     baseline = "mean_mask"
+    fits = True
     higher_is_better = True
 
     def __init__(self) -> None:
-        self.sum: Tensor | float = 0.0
+        self.sum = torch.zeros(())
         self.count = 0
-        self.figures: list[np.ndarray] = []
+        self.figures: list[Array] = []
         self.names: list[str] = []
 
     def fit(self, outputs: Outputs, batch: Batch) -> None:
         """Add a batch of ``data.fit`` to the mean mask."""
         mask = need(batch, "mask", "a data set with foreground masks (data.fit)").double()
-        self.sum, self.count = self.sum + mask.sum(dim=0), self.count + len(mask)
+        self.sum, self.count = self.sum.to(mask) + mask.sum(dim=0), self.count + len(mask)
 
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
+    def update(self, outputs: Outputs, batch: Batch) -> None:
         """Add a batch of the test set."""
         truth = need(batch, "mask", "a data set with foreground masks (data.test)") > 0.5
-        if mean_of:
-            mask = (self.sum / self.count).expand(truth.shape)
-        else:
-            layers = need(outputs, "layers", "a pipeline with a compositor")
-            mask = need(layers, "mask", "a compositor with a mask (compositors/mask_blend)")
-        mask = mask.double()
+        layers = need(outputs, "layers", "a pipeline with a compositor")
+        mask = need(layers, "mask", "a compositor with a mask (compositors/mask_blend)").double()
         found = mask > 0.5
         both, either = (part.sum(dim=(1, 2, 3)) for part in (found & truth, found | truth))
         iou = (both / either).nan_to_num(1.0)  # nothing there, and nothing found
         means = (mask.mean(dim=(1, 2, 3)), (2 * mask - 1).abs().mean(dim=(1, 2, 3)))
-        self.figures.append(np.stack([figure.cpu().numpy() for figure in (100 * iou, *means)]))
+        self.figures.append(np.stack([numpy_of(figure) for figure in (100 * iou, *means)]))
         self.names += names_of(batch, len(truth))
+
+    def guess(self, batch: Batch) -> Outputs:
+        """Predict the mean mask of ``data.fit`` over an image that is no matter."""
+        image = need(batch, "driving", "the data set (data.test)")
+        mask = (self.sum / self.count).to(image.device).expand(len(image), -1, -1, -1)
+        return Outputs(layers=Layers(foreground=image, background=image, mask=mask))
 
     def compute(self) -> dict[str, Any]:
         """Return metric, unit, value, interval, n, and further figures under ``extra``."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from components.metrics._support import frames_seen, names_of
+from components.metrics._support import UNITS, Array, frames_seen, lengths, names_of, numpy_of
 from components.ops.statistics import over_time
 from registry.contract import Batch, Outputs, need
 from registry.roles import METRICS
@@ -23,23 +21,23 @@ class StateError:
     Differs: ours; the papers score the rendered frames only
     """
 
-    needs_render = True
+    reads = ("states", "true_states")
 
     def __init__(self) -> None:
-        self.scores: list[np.ndarray] = []
+        self.scores: list[Array] = []
         self.names: list[str] = []
         self.seen: int | None = None
 
-    def update(self, outputs: Outputs, batch: Batch, mean_of: str | None = None) -> None:
+    def update(self, outputs: Outputs, batch: Batch) -> None:
         """Add a batch."""
         origin = "a pipeline that forecasts (pipelines/forecast)"
         found, truth = need(outputs, "states", origin), need(outputs, "true_states", origin)
-        distance = (found[..., :2] - truth[..., :2]).double().norm(dim=-1) / 2  # of the image side
-        self.scores.append(100 * distance.mean(dim=-1).cpu().numpy())
+        distance = lengths(numpy_of(found[..., :2]) - numpy_of(truth[..., :2]), 100)
+        self.scores.append(distance.mean(axis=-1))
         self.seen = frames_seen(batch, found.shape[1])
         self.names += names_of(batch, len(found))
 
     def compute(self) -> dict[str, Any]:
         """Return metric, unit, value, interval, n, and further figures under ``extra``."""
         row = over_time(self.scores, self.names, self.seen)
-        return {"metric": "state_error", "unit": "% of image", **row}
+        return {"metric": "state_error", "unit": UNITS["image"], **row}

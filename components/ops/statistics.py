@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+
+
+def clip_of(name: str) -> str:
+    """Return the clip in ``<clip>/<frame>``."""
+    return name.rpartition("/")[0]
+
+
+def numbered(name: str) -> tuple[str, int] | None:
+    """Split a name into what comes before the frame number at its end, and that; None: no number.
+
+    Frames whose names have the same beginning follow each other in time.
+    """
+    number = re.search(r"\d+$", name)
+    return (name[: number.start()], int(number[0])) if number else None
 
 
 def over_frames(
@@ -19,7 +34,8 @@ def over_frames(
     Args:
         scores: (N,) of the frames; NaN: nothing to score there.
         names: ``<clip>/<frame>`` of each.
-        activities: name starts that group clips; the value is then the mean of their means.
+        activities: name starts that group clips; the value is then the mean of their means, which
+            are reported, too.
 
     Raises:
         ValueError: no frame has a score, or clips and activities do not match.
@@ -49,7 +65,7 @@ def over_time(
     """
     table = np.concatenate(scores).astype(np.float64)
     keep = ~np.isinf(table)  # a NaN must show
-    row = summary(table[keep], np.repeat(names, table.shape[1])[keep.ravel()])
+    row = summary(table[keep], np.repeat(names, table.shape[1])[keep.ravel()].tolist())
     if seen is not None:
         for time, column in enumerate(table.T):
             finite = column[~np.isinf(column)]
@@ -59,15 +75,20 @@ def over_time(
 
 
 def summary(scores: Array, names: Sequence[str], activities: Sequence[str] = ()) -> dict[str, Any]:
-    """Return ``value``, ``interval``, ``n`` and ``extra`` of scores (N,) of named frames."""
-    clips = np.array([name.rpartition("/")[0] for name in names])
+    """Return ``value``, ``interval``, ``n`` and ``extra`` of scores (N,) of named frames.
+
+    With activities also ``activities``, the mean of each; the value is then the mean of these.
+    """
+    clips = np.array([clip_of(name) for name in names])
     groups = _activity_of(clips, activities)
-    return {
-        "value": float((np.bincount(groups, scores) / np.bincount(groups)).mean()),
+    means = np.bincount(groups, scores) / np.bincount(groups)
+    row = {
+        "value": float(means.mean()),
         "interval": _bootstrap(scores, clips, groups),
         "n": len(scores),
         "extra": {"mean over frames": float(scores.mean())} if activities else {},
     }
+    return row | ({"activities": dict(zip(activities, means.tolist()))} if activities else {})
 
 
 def _activity_of(clips: NDArray[np.str_], activities: Sequence[str]) -> NDArray[np.int64]:
@@ -95,11 +116,11 @@ def _bootstrap(
     scores: Array, clips: NDArray[np.str_], groups: NDArray[np.int64], rounds: int = 1000
 ) -> list[float]:
     """Resample whole clips, within their activity: frames of one clip are not independent."""
-    ids, clip = np.unique(clips, return_inverse=True)
-    if len(ids) == 1:
-        ids = clip = np.arange(len(scores))
+    clip = np.unique(clips, return_inverse=True)[1]
+    if not clip.any():  # one clip
+        clip = np.arange(len(scores))
     sums, counts = np.bincount(clip, scores), np.bincount(clip)
-    group_of = np.zeros(len(ids), int)
+    group_of = np.zeros(len(sums), int)
     group_of[clip] = groups
     rng = np.random.default_rng(0)
     means = []

@@ -481,7 +481,7 @@ def _check_seeded(found: list[Any], copies: int, name: str) -> None:
 
 def _check_metric(metric: Any, name: str) -> None:
     example = Example({"num_landmarks": 68}, metric)  # enough for any protocol's numbers
-    for step in ("fit", "update", "update") if hasattr(metric, "fit") else ("update", "update"):
+    for step in ("fit",) * metric.fits + ("update", "update"):
         outputs, batch = example.outputs(), example.batch()
         before = _map((outputs, batch), Tensor.clone)
         getattr(metric, step)(outputs, batch)

@@ -138,6 +138,7 @@ class Example:
             mask=self.uniform(1, self.height, self.width).round(),
             frames=self.uniform(3, 3, self.height, self.width),
             states=self.states(),
+            size=torch.tensor([[320.0, 240.0]]).expand(BATCH, 2),
             name=tuple(f"clip/{i:06d}" for i in range(BATCH)),
         )
 

@@ -1,0 +1,79 @@
+"""Least squares with a penalty that the fitted frames choose themselves; gaps in annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+PENALTIES = 10.0 ** np.arange(-6, 4.01, 1 / 3)  # times the sum of squares of a mean row
+
+
+def by_annotation(truth: Array, count: int, predict: Callable[[Array, Array], Array]) -> Array:
+    """Predict keypoints together that are annotated in the same frames.
+
+    Args:
+        truth: (F, J, 2) of the fitted frames, NaN where a keypoint is missing.
+        count: N, frames to predict.
+        predict: called with the fitted frames to use (F,) bool, and the coordinates of some
+            keypoints in them (f, 2 j); returns those of the other frames (N, 2 j).
+
+    Returns:
+        (N, J, 2); NaN for keypoints that are annotated in no frame.
+    """
+    known = np.isfinite(truth).all(axis=-1)
+    found = np.full((count, *truth.shape[1:]), np.nan)
+    patterns, pattern_of = np.unique(known.T, axis=0, return_inverse=True)
+    for number, rows in enumerate(patterns):
+        own = np.flatnonzero(pattern_of.reshape(-1) == number)
+        if rows.any():
+            wanted = truth[rows][:, own].reshape(rows.sum(), -1)
+            found[:, own] = predict(rows, wanted).reshape(count, len(own), 2)
+    return found
+
+
+def ridge(x: Array, y: Array, tested: Array, groups: Array) -> Array:
+    """Return what ridge regression with a free intercept predicts for other rows.
+
+    Of `PENALTIES` that one is taken which predicts groups of rows best when each is left out of the
+    fit in turn; this needs no second fit: (I - H)^-1 (y - H y) is what the others miss it by. With
+    one group there is nothing to choose by, and the mean is predicted.
+
+    Shapes: x (F, P), y (F, Q), tested (N, P), groups (F,) numbers; returns (N, Q).
+    """
+    centre, mean = x.mean(axis=0), y.mean(axis=0)
+    x, y, tested = x - centre, y - mean, tested - centre
+    wide = x.shape[0] <= x.shape[1]
+    squares, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)  # the smaller one
+    keep = squares > 1e-10 * squares.max()
+    numbers, sizes = np.unique(groups, return_counts=True)
+    if not keep.any() or len(numbers) == 1:  # nothing to go by, or to choose the penalty by
+        return np.broadcast_to(mean, (len(tested), y.shape[1]))
+    squares, vectors = squares[keep], vectors[:, keep]
+    singular = np.sqrt(squares)
+    left = vectors if wide else x @ vectors / singular  # x = left * singular @ right.T
+    right = x.T @ left / singular if wide else vectors
+    projected = left.T @ y
+
+    members = [  # groups of one size together
+        np.stack([np.flatnonzero(groups == number) for number in numbers[sizes == size]])
+        for size in np.unique(sizes)
+    ]
+
+    def left_out(shrinkage: Array) -> float:
+        """Return the squared error of groups that the fit does not see: (I - H)^-1 residual."""
+        residual, total = y - left * shrinkage @ projected, 0.0
+        for rows in members:
+            own = left[rows]
+            hat = own * shrinkage @ own.swapaxes(1, 2) + 1 / len(x)
+            missed = np.linalg.solve(np.eye(rows.shape[1]) - hat, residual[rows])
+            total += float((missed**2).sum())
+        return total
+
+    penalties = PENALTIES * squares.sum() / len(x)
+    shrinkage = min((squares / (squares + penalty) for penalty in penalties), key=left_out)
+    return mean + tested @ right @ ((shrinkage / singular)[:, None] * projected)
