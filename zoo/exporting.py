@@ -247,8 +247,9 @@ def _inputs(names: Sequence[str], pictures: Tensor, random: torch.Generator) -> 
         shape = (len(names), count, *pictures.shape[1:])
         batches.append(tuple(torch.rand(shape, generator=random)))
         for start in range(0, len(pictures), count):
-            own = torch.arange(start, start + count)
-            batches.append(tuple(pictures[(own + i) % len(pictures)] for i in range(len(names))))
+            own = range(start, start + count)
+            turned = ([(k + i) % len(pictures) for k in own] for i in range(len(names)))
+            batches.append(tuple(pictures[order] for order in turned))
     return batches
 
 

@@ -29,6 +29,7 @@ from registry.roles import ROLES
 from zoo import folder, index, saving, schema
 
 PICTURE = 100_000  # bytes of the card's picture
+ROW = ("protocol", "metric", "unit", "value", "n", "crop", "higher_is_better")  # kept as they are
 INNER_TYPE = "frame_dataset.type"  # of a data set of clips
 GENERATED = ("datasets/puppets", "datasets/standin")  # whose pictures are nobody's
 
@@ -157,9 +158,8 @@ def _result(row: Mapping[str, Any], node: Any, data: Mapping[str, Any]) -> dict[
     """Turn a row of metrics.json, of a metric of the config, into one of evaluation.json."""
     baselines = {key: value if _finite(value) else None for key, value in row["baselines"].items()}
     return {
-        **{key: row[key] for key in ("protocol", "metric", "unit", "value", "n", "crop")},
+        **{key: row[key] for key in ROW},
         "dataset": {"id": data["id"], "name": data["id"], "split": data["split"]},
-        "higher_is_better": row["higher_is_better"],
         "definition": _definition(node, row.get("extra", {})),
         "interval": row["interval"] if all(map(_finite, row["interval"])) else None,
         "baselines": baselines,
