@@ -23,7 +23,7 @@ def join_processes(launcher: str) -> None:
         "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     }
     if launcher not in names:
-        raise ConfigError(f"--launcher: '{launcher}' is none of none, {', '.join(names)}.")
+        raise ConfigError(f"--launcher: '{launcher}' must be one of none, {', '.join(names)}.")
     for ours, theirs in zip(names["pytorch"], names[launcher]):
         if theirs not in os.environ:
             raise ConfigError(

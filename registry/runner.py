@@ -230,7 +230,7 @@ def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
         for key in changes:
             if key not in ("lr", "betas", "weight_decay"):
                 raise ConfigError(
-                    f"train.groups.{name}: '{key}' is none of lr, betas, weight_decay."
+                    f"train.groups.{name}: '{key}' must be one of lr, betas, weight_decay."
                 )
     parameters = []
     for name, params in groups.items():

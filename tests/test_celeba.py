@@ -106,7 +106,7 @@ def test_png_folder(tmp_path):
 def test_errors_say_what_to_get(root, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder '.*img_align_celeba\*'.*mmlab"):
         CelebA(root=str(tmp_path))
-    with pytest.raises(ValueError, match="split='test' is none of train, mafl_train, mafl_test"):
+    with pytest.raises(ValueError, match="split='test' must be one of train, mafl_train"):
         CelebA(root=root, split="test")
     (tmp_path / "Img/img_align_celeba").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"MAFL.training\.txt' of MAFL.*github\.com"):

@@ -434,8 +434,8 @@ class Bare:
 
 
 OTHER_FAULTS = {
-    RandomTarget: "'target' of sample 0 is another one at the second call, with another rng.",
-    SharedImage: "'target' of sample 0 is another one at the second call.",
+    RandomTarget: "'target' of sample 0 changes between calls, with another rng.",
+    SharedImage: "'target' of sample 0 changes between calls.",
     NotANumber: "keypoints(index) must be finite float32 (2, 2), not float32 (2, 2).",
     NoClip: "a sample's name must be <clip>/<frame>, not '0'.",
     FarEdge: "edges must be pairs of positions below 2, not [(0, 2)].",

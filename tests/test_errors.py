@@ -264,7 +264,7 @@ def test_init_from_a_run_that_is_not_there(tmp_path):
 
 def test_an_unknown_launcher():
     assert error_of(ConfigError, join_processes, "torchrun") == (
-        "--launcher: 'torchrun' is none of none, pytorch, slurm, mpi."
+        "--launcher: 'torchrun' must be one of none, pytorch, slurm, mpi."
     )
 
 

@@ -101,7 +101,7 @@ def status_of(error: BaseException | None) -> int | None:
 def _translated(
     error: BaseException, repo_id: str, revision: str | None, token: str | None
 ) -> ZooError | None:
-    """Return our error for one of the client's, or None where it is none of the client's."""
+    """Return our error for one of the client's, or None if it is not the client's."""
     error = origin(error)
     status, hub = status_of(error), constants.ENDPOINT
     if isinstance(error, client.GatedRepoError):

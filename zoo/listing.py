@@ -117,7 +117,7 @@ def _results(entry: Entry, name: str) -> list[dict[str, Any]]:
 
 
 def _rank(results: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
-    """Order by the first result, the best first, and after all others where there is none."""
+    """Order by the first result, the best first, and last if there is none."""
     if not results:
         return True, 0.0
     value = float(results[0]["value"])

@@ -121,7 +121,7 @@ def read_index(folder: Path) -> dict[str, Any] | None:
 def flow_of(
     images: Array, pairs: Array, estimate: Callable[[Array, Array], Any], stride: int
 ) -> Array:
-    """Return the flow of frames to their partners as a cache holds it; 0 where there is none.
+    """Return the flow of frames to their partners as a cache holds it; 0 if there is none.
 
     Args:
         images: (N, H, W, 3).

@@ -56,7 +56,9 @@ class CelebA:
         image_size: int = 128,
     ) -> None:
         if split not in SPLITS:
-            raise ValueError(f"datasets/celeba: split={split!r} is none of {', '.join(SPLITS)}.")
+            raise ValueError(
+                f"datasets/celeba: split={split!r} must be one of {', '.join(SPLITS)}."
+            )
         self.root, self.split, self.image_size = Path(root), split, image_size
         folders = sorted(f for f in self.root.glob("Img/img_align_celeba*") if f.is_dir())
         if not folders:

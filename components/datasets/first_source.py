@@ -56,7 +56,7 @@ class FirstSource:
         """Return sample `index` of the other data set, its source replaced.
 
         Raises:
-            ValueError: its clip is none of `clip_ranges()`.
+            ValueError: its clip is not in `clip_ranges()`.
         """
         sample = self.frame_dataset.sample(index, rng)
         clip = sample["name"].rpartition("/")[0]

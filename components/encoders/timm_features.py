@@ -90,7 +90,7 @@ def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.
     """Return the backbone; called with images, it gives a list of (B, C, h, w), finest first.
 
     Raises:
-        ConfigError: no such model, or its weights cannot be had or do not fit.
+        ConfigError: no such model, or its weights are unavailable or do not fit.
     """
     import timm  # slow to import
 

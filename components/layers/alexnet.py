@@ -25,7 +25,7 @@ def lpips_network(trunk: str) -> nn.Module:
         trunk: ``torchvision``, ``random``, or a file.
 
     Raises:
-        ConfigError: the trunk's weights cannot be had or do not fit.
+        ConfigError: the trunk's weights are unavailable or do not fit.
     Source: factorized sec 4.3
     """
     import lpips  # slow to import, and only this metric needs it

@@ -34,7 +34,7 @@ class Raft(nn.Module):
     Shapes:
         two (B, 3, H, W) in [0, 1] -> (B, 2, H, W), differences (x, y) of contract coordinates
     Raises:
-        ConfigError: weights cannot be had or do not fit.
+        ConfigError: weights are unavailable or do not fit.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ def load_weights(
         channels: of the image it is fed.
 
     Raises:
-        ConfigError: the weights cannot be had or do not fit.
+        ConfigError: the weights are unavailable or do not fit.
     """
     if source == "random":
         return _random(convs, width, backbone, channels)

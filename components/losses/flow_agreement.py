@@ -35,7 +35,7 @@ class FlowAgreement(nn.Module):
         warmup: training steps in which the factor rises to ``weight``.
 
     Raises:
-        ConfigError: weights cannot be had, with what to do; random ones are never a fallback.
+        ConfigError: weights are unavailable; random ones are never a fallback.
     Source: lee eq 6; lee eq 5
     Differs: the equation's brackets do not match and its H_k(u_t+1) has no flow; read as in the
         first line, with the flow of real frames computed beforehand

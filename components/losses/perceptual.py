@@ -53,7 +53,7 @@ class Perceptual(nn.Module):
     Shapes:
         outputs.render and batch.target (B, 3, H, W) in [0, 1] -> scalar
     Raises:
-        ConfigError: weights cannot be had, with what to do; random ones are never a fallback.
+        ConfigError: weights are unavailable; random ones are never a fallback.
     Source: keypointgan eq 4; factorized sec 3; imm sec 3; fomm sec 3.3
     Differs: the running mean has decay 0.99 and takes no gradient (as the official KeypointGAN; the
         gradient it has in IMM's takes about 1 % off each tap's); the official factorized code also

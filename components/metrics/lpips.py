@@ -19,7 +19,7 @@ class Lpips(ImageScore):
             the metric's name then says.
 
     Raises:
-        ConfigError: the weights are unavailable, with what to do; random ones are never a fallback.
+        ConfigError: the weights are unavailable; random ones are never a fallback.
     Source: factorized sec 4.3; factorized fig 5
     """
 

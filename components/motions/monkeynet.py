@@ -24,7 +24,7 @@ class MonkeyNet(nn.Module):
 
     Args:
         num_landmarks: K.
-        stride: every how many-th pixel of the source it sees; the sides of the image must be
+        stride: subsampling stride of the source; the sides of the image must be
             multiples of stride * 2^depth.
         width: block expansion of the hourglass; 32 in the official code.
         max_width: most channels of a level.

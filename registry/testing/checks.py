@@ -421,7 +421,7 @@ def _check_dataset(dataset: Any, name: str) -> None:
                 fixed = seed == 0 or (field in ("target", "keypoints", "name") and not moves)
                 _require(
                     not fixed or np.array_equal(kept[field], again[field]),
-                    f"{name}: '{field}' of sample {index} is another one at the second call"
+                    f"{name}: '{field}' of sample {index} changes between calls"
                     + (", with another rng" if seed else ""),
                 )
 
