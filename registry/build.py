@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -45,6 +45,28 @@ def build(cfg: Any, path: str = "model", slot: Any = None) -> Any:
     if isinstance(cfg, (list, tuple)):
         return type(cfg)(build(value, f"{path}[{i}]", slot) for i, value in enumerate(cfg))
     return cfg
+
+
+def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
+    """Build the pipeline of a resolved config with fresh weights.
+
+    Args:
+        cfg: resolved config.
+        to_fill: weights will be loaded into it: parts that would start from pretrained ones
+            (``fetches_weights``) need not have them at hand.
+    """
+    return build(_unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
+
+
+def _unfetched(node: Any) -> Any:
+    if isinstance(node, Sequence) and not isinstance(node, str):
+        return [_unfetched(value) for value in node]
+    if not isinstance(node, Mapping):
+        return node
+    copy = {key: _unfetched(value) for key, value in node.items()}
+    if "type" in copy and resolve(copy["type"], "model").fetches_weights:
+        copy["weights"] = "random"
+    return copy
 
 
 class Free:

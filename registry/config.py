@@ -19,7 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from mmengine.config import Config
 
 from registry import origins, plugins
-from registry.build import arguments_of, build, check_arguments, resolve
+from registry.build import arguments_of, check_arguments, resolve
 from registry.errors import ConfigError, did_you_mean
 
 
@@ -328,28 +328,6 @@ def _is_a(value: Any, kind: Any) -> bool:
 def section(cfg: Mapping[str, Any], name: str) -> Any:
     """Return a fixed section (``data``, ``train``, ``evaluate``) as its dataclass, unbuilt."""
     return SECTIONS[name](**cfg.get(name, {}))
-
-
-def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
-    """Build the pipeline of a resolved config with fresh weights.
-
-    Args:
-        cfg: resolved config.
-        to_fill: weights will be loaded into it: parts that would start from pretrained ones
-            (``fetches_weights``) need not have them at hand.
-    """
-    return build(_unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
-
-
-def _unfetched(node: Any) -> Any:
-    if isinstance(node, Sequence) and not isinstance(node, str):
-        return [_unfetched(value) for value in node]
-    if not isinstance(node, Mapping):
-        return node
-    copy = {key: _unfetched(value) for key, value in node.items()}
-    if "type" in copy and resolve(copy["type"], "model").fetches_weights:
-        copy["weights"] = "random"
-    return copy
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from registry.atomic import replacing
-from registry.build import build
-from registry.config import build_model, section
+from registry.build import build, build_model
+from registry.config import section
 from registry.contract import Batch
 from registry.errors import ConfigError
 from registry.loading import Datasets, frames_of, spread, to_batch

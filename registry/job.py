@@ -15,8 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from registry import checkpoint, origins
 from registry.atomic import replacing
-from registry.build import build
-from registry.config import Data, Train, build_model, section
+from registry.build import build, build_model
+from registry.config import Data, Train, section
 from registry.errors import ConfigError
 from registry.evaluation import build_metrics, evaluate, require_fit, write_metrics
 from registry.loading import Datasets

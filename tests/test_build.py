@@ -9,7 +9,7 @@ from torch import nn
 
 from components.encoders.stem import Stem
 from registry import BOTTLENECKS, ENCODERS, ROLES, ConfigError, build, load_config
-from registry.config import build_model
+from registry.build import build_model
 from registry.errors import did_you_mean
 
 ROOT = Path(__file__).parents[1]

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import zoo
 from components.data.annotations import read_coco, read_csv
 from registry import load_config
-from registry.config import build_model
+from registry.build import build_model
 from tests.runs import ROOT, write_config
 from zoo import cli, index, listing, saving
 from zoo.folder import write_folder

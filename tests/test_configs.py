@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from registry import load_config
-from registry.build import build, check_arguments, resolve
-from registry.config import build_model
+from registry.build import build, build_model, check_arguments, resolve
 from registry.contract import Batch
 from registry.evaluation import evaluate
 from registry.job import Job

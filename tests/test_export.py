@@ -20,7 +20,7 @@ from torch import nn
 
 from components.datasets.puppets import Puppets
 from registry import load_config
-from registry.config import build_model
+from registry.build import build_model
 from registry.contract import Batch, Encoding, Landmarks, Outputs
 from zoo import exporting as module
 from zoo.errors import INCOMPATIBLE, IntegrityError

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from components.hooks import validation
 from components.ops.image_quality import ssim
 from registry import METRICS, ROLES, ConfigError, build
-from registry.config import build_model
+from registry.build import build_model
 from registry.contract import Batch, Landmarks, Layers, MissingFieldError, Outputs
 from registry.evaluation import _fresh, evaluate
 from registry.job import Job

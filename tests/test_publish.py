@@ -21,7 +21,7 @@ from PIL import Image
 
 from components.data.video import write_gif
 from registry import ConfigError, checkpoint, load_config
-from registry.config import build_model
+from registry.build import build_model
 from registry.evaluation import evaluate
 from zoo import index, publication, schema
 from zoo.errors import PublishRefusedError

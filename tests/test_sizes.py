@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from registry import load_config
-from registry.config import build_model
+from registry.build import build_model
 from registry.errors import ConfigError
 from registry.job import Job
 from registry.sizes import image_size

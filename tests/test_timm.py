@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from registry import ConfigError, build, checkpoint, load_config
-from registry.config import build_model
+from registry.build import build_model
 from registry.contract import Batch
 from registry.job import load_pipeline
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from registry import ROLES, ConfigError, build, checkpoint
-from registry.config import build_model
+from registry.build import build_model
 from registry.contract import Batch, Encoding, Landmarks, MissingFieldError, Outputs
 from registry.evaluation import evaluate, table
 

@@ -49,7 +49,7 @@ def present(dest):
 def models(tmp_path_factory):
     """Two small models to save, and their marks: the first number of the first weight."""
     from registry import load_config
-    from registry.config import build_model
+    from registry.build import build_model
 
     cfg = load_config(ROOT / "configs" / "keypointgan_puppets_regressor.py")
     cfg["model"]["bottleneck"]["encoder"]["width"] = 2

@@ -12,7 +12,7 @@ import torch
 
 import zoo
 from registry import PIPELINES, load_config
-from registry.config import build_model
+from registry.build import build_model
 from registry.contract import Batch
 from zoo import describe, model, preprocess, saving
 from zoo.errors import (

@@ -10,7 +10,7 @@ from zoo_packages import loadable_package
 
 import zoo
 from registry import load_config
-from registry.config import build_model
+from registry.build import build_model
 from zoo import index, sources
 from zoo.errors import (
     IntegrityError,

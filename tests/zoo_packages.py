@@ -117,7 +117,7 @@ def tiny_model(cfg: dict[str, Any], seed: int = 0) -> Any:
     """Build it with weights as large as training makes them, so that its landmarks differ."""
     import torch
 
-    from registry.config import build_model
+    from registry.build import build_model
 
     random = torch.Generator().manual_seed(seed)
     model = build_model(cfg)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from registry import plugins
-from registry.build import resolve
-from registry.config import build_model, load_config
+from registry.build import build_model, resolve
+from registry.config import load_config
 from registry.errors import ConfigError
 from registry.roles import PIPELINES
 from registry.roles import ROLES as ROLE_TABLES

@@ -115,8 +115,7 @@ def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any]
 def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Path) -> Any:
     """Return the model of the config without what only training needs, filled strictly."""
     from registry import checkpoint
-    from registry.build import resolve
-    from registry.config import build_model
+    from registry.build import build_model, resolve
     from zoo import describe
 
     left_out = describe.training_only(resolve(cfg["model"]["type"], "model"))
