@@ -50,7 +50,7 @@ def test_each_says_how_it_was_made_and_how_good_it_is(name):
     told = zoo.info(name)
     training = told.config["training"]
     assert {"dataset", "steps", "seed", "hardware", "config", "commit"} <= set(training)
-    cfg = load_config(told.entry.config, training["overrides"])
+    cfg = load_config(told.entry.config, training.get("overrides"))
     last = training["selection"] == "last"  # else the best on the validation set
     assert last == (training["steps"] == cfg["train"]["iterations"])
     assert {result["protocol"] for result in told.entry.results} == set(cfg["evaluate"]["metrics"])

@@ -24,6 +24,7 @@ from registry.contract import Batch, Landmarks, Outputs
 from tests.golden_file import Golden, require_all_read
 from tests.test_golden_factorized import outputs_of
 from zoo.convert import fomm
+from zoo.convert.official import rename
 
 State = dict[str, Tensor]
 
@@ -213,7 +214,7 @@ def official(pipeline: nn.Module, golden: Golden, network: str, values: State) -
     found = {}
     k = pipeline.bottleneck.num_landmarks
     for key in golden.weights(network):
-        ours = next(iter(fomm.rename({key: torch.zeros(())}, fomm.RULES[network], network)), "")
+        ours = next(iter(rename({key: torch.zeros(())}, fomm.RULES[network], network)), "")
         head = re.sub(r"^(kp|jacobian)\.", "encoder.head.", ours)
         if head in values:
             whole = values[head]
