@@ -30,7 +30,7 @@ class FirstSource:
         self.frame_dataset = frame_dataset
         self.keypoint_names = frame_dataset.keypoint_names
         self.edges, self.flip_pairs = frame_dataset.edges, frame_dataset.flip_pairs
-        self.random_target = getattr(frame_dataset, "random_target", False)
+        self.random_target = frame_dataset.random_target
         self._first = {name: frames.start for name, frames in frame_dataset.clip_ranges()}
 
     def __len__(self) -> int:
