@@ -83,8 +83,8 @@ def test_what_a_model_sees_turns_over_with_the_photo(name, photos):
     ready = model.preprocess(photos)
     over = model.preprocess([np.ascontiguousarray(photo[:, ::-1]) for photo in photos])
     torch.testing.assert_close(over.images, ready.images.flip(-1), atol=1 / 255, rtol=0)
-    xy = model.predict(ready.images).landmarks.xy.cpu().numpy()
-    mirrored = over.to_original(xy * (-1, 1))
+    xy = model.predict(ready.images).landmarks.xy
+    mirrored = over.to_original(xy * torch.tensor([-1.0, 1.0]))
     assert mirrored == pytest.approx(ready.to_original(xy) * (-1, 1) + (SIZE - 1, 0), abs=1e-3)
 
 
