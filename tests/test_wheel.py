@@ -91,7 +91,7 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
 
 
 def test_bundled_entries_are_small_enough_for_the_wheel(wheel):
-    assert wheel.stat().st_size < 15e6
+    assert wheel.stat().st_size < 43e6  # 40 MB of weights and 3 of everything else
 
 
 def test_the_installed_package_works_without_the_checkout(python, tmp_path, monkeypatch):
