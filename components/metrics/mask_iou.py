@@ -53,7 +53,7 @@ class MaskIou:
         self.names += names_of(batch, len(truth))
 
     def guess(self, batch: Batch) -> Outputs:
-        """Predict the mean mask of ``data.fit`` over an image that is no matter."""
+        """Predict the mean mask of ``data.fit``; the image does not matter."""
         image = need(batch, "driving", "the data set (data.test)")
         mask = (self.sum / self.count).to(image.device).expand(len(image), -1, -1, -1)
         return Outputs(layers=Layers(foreground=image, background=image, mask=mask))

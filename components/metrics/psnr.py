@@ -17,7 +17,7 @@ class Psnr(ImageScore):
     """PSNR in dB for a range of 1: the mean of the values of the frames, not of the pooled error.
 
     Frames without any error have an infinite PSNR: they are counted, not averaged; the value is
-    100 if there are no others.
+    100 if all frames are such.
 
     Source: factorized sec 4.3; factorized fig 5
     """

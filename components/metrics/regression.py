@@ -34,7 +34,7 @@ class Regression(KeypointScore):
             the two points of ``eyes``, without frames where it is below 1/64 (a pixel of 128);
             ``pixels``: original pixels of the crop.
         origin: where (0, 0) is for landmarks and keypoints: the ``center`` of the image (BBC Pose,
-            H3.6M) or its top left ``corner`` (MAFL); it matters where there is no intercept.
+            H3.6M) or its top left ``corner`` (MAFL); it matters without an intercept.
         intercept: also fit a constant; the papers do not.
         eyes: keypoint numbers of the two eyes.
         radius_px: score the share of keypoints within this distance instead of the error; in
