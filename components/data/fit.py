@@ -1,4 +1,4 @@
-"""Bring an image of any size into the square image a model sees, and its points to and fro."""
+"""Bring an image of any size into the square image a model sees, and its points there and back."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _BROKEN = "'{}' cannot be decoded as an image. Copy or download it again, or del
 Frame = NDArray[np.uint8]
 
 # Captures opened before a fork. FFmpeg's threads do not survive it, and releasing the capture in
-# the child would wait for them for ever: the child keeps it here and opens its own.
+# the child would wait for them forever: the child keeps it here and opens its own.
 _inherited: list[Any] = []
 
 
@@ -247,7 +247,7 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: floa
 
 
 def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float) -> None:
-    """Write RGB frames as a GIF that loops for ever.
+    """Write RGB frames as a GIF that loops forever.
 
     Raises:
         ValueError: there is no frame, or frames differ in size.

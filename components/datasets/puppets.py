@@ -75,7 +75,7 @@ class Puppets:
         background: "static", or "moving" for one that drifts within the clip.
         skeleton: "human" from the front or "animal" from its left.
         seed: another seed is another world.
-        pair_range: least and greatest distance from target to source frame; None for any other.
+        pair_range: smallest and largest distance from target to source frame; None for any other.
     """
 
     def __init__(

@@ -28,4 +28,4 @@ class PriorCycle(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         cycle = need(outputs, "prior_cycle", "a reconstruction pipeline with prior_cycle=True")
-        return self.weight * at_least_float32(cycle - outputs.prior_drawn).abs().mean()
+        return self.weight * at_least_float32(cycle - need(outputs, "prior_drawn")).abs().mean()

@@ -27,4 +27,4 @@ class PriorPoints(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         read = need(outputs, "prior_landmarks", "a pipeline given data.prior")
-        return self.weight * (read.xy - batch.poses).square().mean()
+        return self.weight * (read.xy - need(batch, "poses")).square().mean()
