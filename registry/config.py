@@ -62,7 +62,8 @@ class Train:
         clip_each: clip the norm of each tensor on its own instead.
         groups: changes per parameter group of the pipeline: ``{"critic": {"weight_decay": 0.0}}``.
         lr_factors: ``(iteration, factor)`` points, joined linearly; two points at one iteration are
-            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate.
+            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate. An option that changes
+            ``train.iterations`` alone stretches them along.
         ema: decay of the averaged weights, which are then the ones evaluated; None for none.
         init: part of the pipeline -> config whose trained weights it starts from
             (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there;
@@ -135,6 +136,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> d
         path: the file.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
+            ``train.iterations`` alone also stretches ``train.lr_factors``.
 
     Returns:
         Plain dicts, lists and numbers: the resolved config. ``origins`` holds the resolved configs
@@ -158,10 +160,13 @@ def _resolved(
     folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
     saved = cfg.pop("origins", {}) if folder is None else {}
     plugins.import_local(cfg.get("plugins", []))
+    before = deepcopy(cfg.get("train"))
     for key, value in options.items():
         if "." in key:
             _override(cfg, key, value)
     validate(cfg, where)
+    if "train.iterations" in options and not any("train.lr_factors" in key for key in options):
+        _stretch(cfg["train"], before)
     found = {}
     for name in origins.names(cfg):
         origin = folder / f"{name}.py" if folder else saved.get(name)
@@ -261,6 +266,13 @@ def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
                 f"Replace the whole part: \"{place}={{'type': '{value}', ...}}\"."
             )
     node[last] = value
+
+
+def _stretch(train: dict[str, Any], before: Any) -> None:
+    """Let the learning rate go over the new number of iterations as it went over the old one."""
+    if before and before.get("iterations") and train.get("lr_factors"):
+        share = train["iterations"] / before["iterations"]
+        train["lr_factors"] = [[round(at * share), factor] for at, factor in train["lr_factors"]]
 
 
 def _known_keys(node: dict[str, Any], place: str) -> set[str] | None:

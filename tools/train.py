@@ -35,47 +35,30 @@ def main() -> int:
     config = Path(args.config)
     default = config.parent if config.suffix == ".json" else f"work_dirs/{config.stem}"
     work_dir = Path(args.work_dir or default)
-    code = run(args, cfg, work_dir)
+    code = start(args, cfg, work_dir)
     if args.launcher != "none":
         leave(code)
     return code
 
 
-def run(args: argparse.Namespace, cfg: dict, work_dir: Path) -> int:
+def start(args: argparse.Namespace, cfg: dict, work_dir: Path) -> int:
     # after the arguments: these import torch
     from registry.contract import MissingFieldError
     from registry.launch import join_processes
-    from registry.runner import Interrupted, train
+    from registry.runner import Interrupted, resume_command, run
 
     try:
         join_processes(args.launcher)
-        job = train(cfg, work_dir, resume=args.resume, launcher=args.launcher)
-        report(job)
+        job = run(cfg, work_dir, resume=args.resume, launcher=args.launcher)
+        if job.summary:
+            print(job.summary)
     except (ConfigError, FloatingPointError, MissingFieldError, OSError, ValueError) as error:
         return fail(error)
     except Interrupted as stop:
-        same = f" --cfg-options {' '.join(args.cfg_options)}" if args.cfg_options else ""
-        there = " --resume" if stop.checkpoint.parent == work_dir else ""
-        print(
-            f"\nStopped; {stop.checkpoint} is complete. Go on with:\n"
-            f"  tools/train.py {args.config} --work-dir {work_dir}{there}{same}"
-        )
+        again = resume_command(args.config, work_dir, options=args.cfg_options)
+        print(f"\nStopped; {stop.checkpoint} is complete. Go on with:\n  {again}")
         return 130
     return 0
-
-
-def report(job: object) -> None:
-    """Evaluate the last checkpoint, print the table, write metrics.json and the animation."""
-    from components.data.video import write_gif
-    from components.drawing import held_out
-    from registry.evaluation import table
-
-    if rows := job.score():
-        write_gif(job.work_dir / "held_out.gif", held_out(job), fps=12)
-        print(
-            f"\n{job.work_dir}/metrics.json, held-out frames in {job.work_dir}/held_out.gif\n"
-            f"{table(rows)}"
-        )
 
 
 def fail(error: Exception) -> int:
