@@ -193,9 +193,9 @@ def curve(
         column = place(x, 1)[0]
         cv2.line(picture, (column, bottom), (column, bottom + 5), (40, 40, 40), 1)
         write(picture, str(x), (column - text_width(str(x), 0.45) // 2, bottom + 20), 0.45)
-    for x in marks:
-        if 0 < x < last:
-            column = place(x, 1)[0]
+    for mark in marks:
+        if 0 < mark < last:
+            column = place(mark, 1)[0]
             for row in range(top, bottom, 8):
                 cv2.line(picture, (column, row), (column, row + 4), (150, 150, 150), 1)
             write(picture, "learning rate", (column - 40, top - 4), 0.35, (110, 110, 110))
