@@ -36,9 +36,10 @@ class Data:
         val: dataset that selects ``best.pth`` where ``train.evaluate_every`` is set, and that the
             panels show; never the test split.
         test: dataset the metrics are computed on.
-        optional: data sets of these that are left out, with a note, as long as none of the files
-            and folders that they name exist (strings with a slash): labels for scores that not
-            everybody has. One that an option sets (``data.test.root=...``) is required.
+        optional: ``fit``, ``test``, or both: data sets of labels that not everybody has. Such a one
+            is left out, and so are the metrics that need it, with a note, if none of the files and
+            folders that it names (strings with a slash) exist. If some of them are missing it is an
+            error, and one that an option sets (``data.test.root=...``) is required.
         transforms: batch transforms of the training batches, in order.
         workers: loader processes; 0 loads in the training process.
     """
@@ -386,6 +387,9 @@ def validate(cfg: Mapping[str, Any], path: str) -> None:
     for key, section in SECTIONS.items():
         check_arguments(section, cfg.get(key, {}), key, f"the section '{key}'")
         _check_values(section, cfg.get(key, {}), key)
+    for name in cfg.get("data", {}).get("optional", ()):
+        if name not in ("fit", "test"):
+            raise ConfigError(f"data.optional: '{name}' must be 'fit' or 'test'.")
 
 
 def _check_values(section: Any, given: Mapping[str, Any], place: str) -> None:
