@@ -410,9 +410,9 @@ def test_the_command_refuses(folder, command, words, text):
 def test_a_model_of_the_other_family_moves_too(folder, command):
     cfg = load_config(write_config(folder, "other.py", RECONSTRUCTION))
     torch.manual_seed(0)
-    checkpoint_of(build(cfg["model"], "model"), folder / "other.pth")
-    words = ("other.py", "face.png", "talk.mp4", "--checkpoint", "other.pth", "--out", "out.gif")
-    code, text = command(*words)
+    checkpoint_of(build(cfg["model"], "model"), folder / "run/last.pth")
+    (folder / "run/config.json").write_text(json.dumps(cfg))
+    code, text = command("run", "face.png", "talk.mp4", "--out", "out.gif")
     assert code == 0, text
     assert colours("out.gif").shape == (7, SIDE, SIDE, 3)
 

@@ -545,9 +545,7 @@ def pairs_of(folder="flow"):
 
 
 def test_prepared_flow_is_that_of_the_estimator_and_trains(prepare, tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"no optical flow in 'flow'. Run keypoint-zoo"
-    ):
+    with pytest.raises(ConfigError, match=r"no optical flow in 'flow'. Run keypoint-zoo"):
         pairs_of()
     done = prepare()
     assert done.returncode == 0, done.stderr

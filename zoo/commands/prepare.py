@@ -38,7 +38,7 @@ def run(
     from components.data.flow_cache import prepare_flow
     from registry.config import load_config, parse_options
 
-    cfg = load_config(config, parse_options(cfg_options), **({"data": data} if data else {}))
+    cfg = load_config(config, parse_options(cfg_options), data=data)
     try:
         folder, clips = prepare_flow(cfg, **options, say=notice)
     except KeyboardInterrupt:
