@@ -466,7 +466,7 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
     for words, code, kind, text in (
         (("info", "fom-vox"), 3, "UnknownEntryError", "Did you mean: fomm-vox"),
         (("info", "a/b"), 2, "AmbiguousReferenceError", "Write 'hf:a/b' or 'dir:a/b'."),
-        (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: tools/train.py configs/fomm_vox"),
+        (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: keypoint-zoo train fomm_vox"),
         (("pull", f"dir:{demo}"), 1, "IncompleteEntryError", "1 of 7 files missing"),
         (("pull", f"dir:{too_new}"), 6, "FormatTooNewError", "has format 9; this version"),
         (("list", "--metric", "x"), 2, "ValueError", "not like 'regression<=5'"),

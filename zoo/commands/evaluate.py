@@ -1,7 +1,7 @@
 """Score a model beside what needs no learning.
 
-REF alone is scored on the test data of its own config; with --config on those of another one,
-whose model must be the same.
+REF alone is scored on the test data of its own config; with --config on those
+of another one, whose model must be the same.
 """
 
 from __future__ import annotations
