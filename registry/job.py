@@ -18,7 +18,7 @@ from registry.atomic import replacing
 from registry.build import build, build_model
 from registry.config import Data, Train, section
 from registry.errors import ConfigError
-from registry.evaluation import build_metrics, evaluate, require_fit, write_metrics
+from registry.evaluation import applicable, build_metrics, evaluate, write_metrics
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
@@ -127,11 +127,7 @@ class Job:
         self.left_out = ["no scores: the config has no evaluate section"]
         tell("reading the data ...")
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
-            metrics, self.left_out = build_metrics(cfg), []
-            if self.datasets("test") is None:
-                metrics, self.left_out = {}, ["no scores: the config has no data.test"]
-            else:
-                require_fit(metrics, self.datasets)
+            metrics, self.left_out = applicable(build_metrics(cfg), self.datasets)
         self.scored = bool(metrics)
         self.datasets("train")
         tell("building the model ...")

@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registry import checkpoint
 from registry.build import build
-from registry.config import Train, load_config, section
+from registry.config import Train, config_name, load_config, section
 from registry.errors import ConfigError
 from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
@@ -196,7 +196,7 @@ def run(
 def default_work_dir(config: str | Path) -> Path:
     """Return ``work_dirs/NAME`` for a config, and for the config.json of a run its own folder."""
     path = Path(config)
-    return path.parent if path.suffix == ".json" else Path("work_dirs") / path.stem
+    return path.parent if path.suffix == ".json" else Path("work_dirs") / config_name(path)
 
 
 def train(

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 
 import pytest
 
 from registry import progress
-from tests.runs import environment
-
-
-def on_terminal(words, columns=80):
-    """Run a command whose output is a terminal of that width; return status and what it showed."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(
-        theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0)
-    )
-    process = subprocess.Popen(words, env=environment(), stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    try:
-        while block := os.read(ours, 65536):
-            shown += block
-    except OSError:  # Linux's way to say that the other end is closed
-        pass
-    os.close(ours)
-    return process.wait(), shown.decode().replace("\r\n", "\n")
-
+from tests.runs import on_terminal
 
 SLOW = """
 import time

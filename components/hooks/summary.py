@@ -12,7 +12,6 @@ import torch
 
 from components.data.video import write_gif
 from components.drawing import shown_frames
-from registry.build import resolve
 from registry.evaluation import table
 from registry.job import lr_factor
 from registry.progress import bar
@@ -80,7 +79,9 @@ def banner(job: Any, start: int) -> Iterator[str]:
     )
     for name in ("train", "prior", "fit", "val", "test"):
         if (dataset := job.datasets(name)) is not None:
-            yield f"data.{name}: {contents(getattr(job.data, name), dataset)}"
+            node = getattr(job.data, name)
+            held = f"{len(dataset)} poses" if name == "prior" else contents(node, dataset)
+            yield f"data.{name}: {held}"
     yield f"iterations {start} to {settings.iterations}, {settings.batch_size} items each"
     yield rates(settings)
     if job.rescheduled:
@@ -101,9 +102,7 @@ def banner(job: Any, start: int) -> Iterator[str]:
 def contents(node: Any, dataset: Any) -> str:
     """Say how much a data set holds, and how its pictures are fitted into those of the model."""
     while hasattr(dataset, "frame_dataset"):
-        dataset, node = dataset.frame_dataset, node["frame_dataset"]
-    if not hasattr(dataset, "sample"):
-        return f"{len(dataset)} poses"
+        dataset, node = dataset.frame_dataset, node.get("frame_dataset", {})
     if not hasattr(dataset, "clip_ranges"):
         return f"{len(dataset)} items"
     clips = len(dataset.clip_ranges())
@@ -112,7 +111,7 @@ def contents(node: Any, dataset: Any) -> str:
         return text
     width, height = (round(float(side)) for side in dataset.size(0))
     side = dataset.image(0).shape[0]
-    arguments = inspect.signature(resolve(node["type"], "data")).parameters
+    arguments = inspect.signature(type(dataset)).parameters
     fit = node.get("fit", arguments["fit"].default if "fit" in arguments else "stretch")
     if width == height == side:
         return f"{text}, {side} x {side}"
