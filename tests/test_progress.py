@@ -31,7 +31,7 @@ def test_a_bar_moves_between_steps_on_a_terminal(columns):
     waiting = [s for s in states if "error 0.25 |" in s and " 1/2 it, " in s]
     clocks = {re.search(r", (\d\d:\d\d), \d\d:\d\d left$", s)[1] for s in waiting}
     assert {"00:01", "00:02"} <= clocks  # nothing but time passed
-    assert "a line" in states  # on its own, not behind the bar
+    assert "\x1b[Ka line" in states  # on its own, not behind the bar
     last = states[-1]
     assert re.match(r"training: error 0.25 \|█+\| 2/2 it, \S+ s/it, 00:0\d, 00:00 left$", last)
 

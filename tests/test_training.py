@@ -114,8 +114,9 @@ def video_run(tmp_path_factory):
     write_video(folder / "mouse.mp4", frames, fps=10)
     text = (ROOT / "configs/factorized_video.py").read_text()
     for old, new in (
-        ("data/video/train", f"{folder}/mouse.mp4"), ("image_size = 64", "image_size = 32"),
-        ("width = 16", "width = 4"), ("iterations=1100, batch_size=8", "iterations=4, batch_size=2"),
+        ("data/video/train", f"{folder}/mouse.mp4"), ("width = 16", "width = 4"),
+        ("image_size = 64", "image_size = 32"), ("iterations=1100", "iterations=4"),
+        ("batch_size=8", "batch_size=2"),
         ("lr_factors=((750, 1.0), (1100, 0.02)), panels_every=250", "log_every=2, panels_every=2"),
     ):  # fmt: skip
         assert old in text
