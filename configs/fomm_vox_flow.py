@@ -1,8 +1,9 @@
-"""The first order motion model with Lee et al.'s optical flow loss, on VoxCeleb faces.
+"""The first order motion model with both losses of Lee et al., on VoxCeleb faces.
 
 Paper: Lee et al., Unsupervised Landmark Detection for Video Generation: AKD 1.292 where
 fomm_vox.py has 1.294, a gain of 0.002 pixels; no L1, no AED. It has neither code nor
-settings: all but the loss is fomm_vox.py, sources are 1, 4 or 16 frames before their targets.
+settings: all but these losses (equations 6 and 7, added without weights, as in its equation 5) is
+fomm_vox.py, sources are 1, 4 or 16 frames before their targets.
 Data: as fomm_vox.py, but videos as folders of frames: files are decoded at every start to count
 them. The flow of real frames comes first, about 16 KB per frame and gap:
 tools/prepare.py flow configs/fomm_vox_flow.py --estimator raft_small --weights torchvision
@@ -36,6 +37,7 @@ losses = dict(
     jacobian=dict(type="losses/equivariance_jacobian", weight=10.0),
     flow=dict(type="losses/flow_agreement", weights="torchvision", network="raft_small",
               weight=1.0, warmup=5000),
+    features=dict(type="losses/landmark_features", weights="torchvision"),
 )
 data = dict(
     train=dict(

@@ -77,6 +77,9 @@ EXAMPLES = {
     ),
     "decoders/occlusion_aware": dict(width=4, blocks=1),
     "decoders/spade": dict(num_landmarks=3, appearance_channels=5, width=2),
+    "decoders/spade_modules": dict(
+        num_landmarks=3, appearance_channels=5, widths=(8, 6), hidden=4
+    ),
     "encoders/hourglass_appearance": dict(num_landmarks=3, features=8, out_channels=5),
     "encoders/image_to_skeleton": dict(width=4),
     "encoders/imm": dict(num_landmarks=3, width=4),
@@ -100,6 +103,7 @@ EXAMPLES = {
     "losses/feature_matching": dict(weights=(10.0, 1.0)),
     "losses/flow_agreement": {},
     "losses/flow_points": {},
+    "losses/landmark_features": dict(weights="random", width=4, taps=("conv1_1", "conv2_1")),
     "losses/mask_entropy": {},
     "losses/part_window": {},
     "losses/perceptual": dict(weights="random", width=4, taps=("input", "conv1_2", "conv2_2")),
