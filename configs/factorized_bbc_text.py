@@ -1,19 +1,19 @@
-"""The factorized model on BBC Pose as the paper's text has it; factorized_bbc.py is its code.
+"""The factorized model on BBC Pose as the text of the paper has it, not its code.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
 Images and Videos, ECCV 2020, appendix A; table 1: 78.8 % of the joints, whichever form made it.
 Data: BBC Pose of www.robots.ox.ac.uk/~vgg/data/pose, unpacked to data/bbc_pose as described in
 components/datasets/bbc_pose.py. The text's 6 pixels are `accuracy_frame`.
-As the text, unlike the code: pose net 64 to 512, background net 32 to 128, mask net 32 throughout,
-one convolution and a pooling per module, skips concatenated; the appearance net sees the image; a
-part's vector is a sum; the decoder starts once, has 256, 256, 128, 64 and 3 channels, and spectral
-norm on every convolution; four VGG taps on VGG's own input range, weight 1; crops of 300 pixels in
-training, too; sources 3 to 60 frames later.
+As the text, where factorized_bbc.py is the code: pose net 64 to 512, background net 32 to 128, mask
+net 32 throughout, one convolution and a pooling per module, skips concatenated; the appearance net
+sees the image; a part's vector is a sum; the decoder starts once, has 256, 256, 128, 64 and 3
+channels and spectral norm on every convolution; four VGG taps, no pixels, VGG's own input range,
+weight 1; crops of 300 pixels in training, too; sources 3 to 60 frames later.
 Left open by the text and settled here: 3x3 kernels, max pooling, bilinear upsampling; widths of the
-appearance net (64) and of a part's vector (32); up-modules of the background net widen as those
-down; a decoder module is SPADE's residual block; the map that is reduced by 8 is of half the
-image's size, from where four upsamplings end at the image's; frames are annotated ones; jitter,
-initial values and the centres of pixels as elsewhere in this library. 200 000 iterations.
+appearance net (64) and of a part's vector (32); the background net's up-modules widen as those
+down; a decoder module is SPADE's residual block; the map reduced by 8 is half as large as the
+image, so that four upsamplings end at the image's size; frames are annotated ones; jitter, initial
+values and the centres of pixels as elsewhere in this library; 200 000 iterations.
 Hardware: 8 GPUs with 16 items each; hours are not published. VGG19 is torchvision's.
 """
 

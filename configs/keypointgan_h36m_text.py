@@ -1,18 +1,18 @@
-"""KeypointGAN on Simplified Human3.6M as the paper's text has it; keypointgan_h36m.py is its code.
+"""KeypointGAN on Simplified Human3.6M as the text of the paper has it, not its code.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
 CVPR 2020, appendix F; table 1: 2.73 % of the image side over 32 joints, whichever form made it.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
-As the text, unlike the code: limbs by squared distance (eq 2); figure 17 without 1x1 merges and
-with its second convolution at full size; batch norm in eta, whose maps are 2-D distributions;
-instance norm on D's first layer; no pool of earlier pictures; plain features in place of errors
-over running means; 10 on eq 5 against 1 on eq 4; 1 on eq 7 against 0.1.
+As the text, where keypointgan_h36m.py is the code: limbs by squared distance (eq 2); figure 17
+without 1x1 merges and with its second convolution at full size; batch norm in eta, whose maps are
+2-D distributions; instance norm on D's first layer; no pool of earlier pictures; plain features in
+place of errors over running means, no pixels; 10 on eq 5, 1 on eq 4; 1 on eq 7, 0.1 on its partner.
 Left open by the text and settled here: the features (VGG19, the second convolution of each block,
-equal weights) and that every squared norm is a mean; biases, as in the code; figure 19 prints 3
-channels for a skeleton that has 1, figure 18 prints 32 for an image that has 3; pictures reach from
--1 to 1, as images do; the least squares of the cited LSGAN for eq 5, whose maximum is unbounded
-with figure 20's linear critic (20 is lambda times the half in the loss); 0 to 1000 frames between
-the images of a pair. Hardware: one GPU; hours and iterations are not published, 400 000 chosen.
+equal weights); every squared norm is a mean; biases and initial values, as in the code; one channel
+for a skeleton where figure 19 prints 3, three for an image where figure 18 prints 32; pictures from
+-1 to 1, as images are; eq 5, unbounded for figure 20's linear critic, as the least squares of the
+paper it cites (weight 20: 10, doubled since losses/critic halves); pairs 0 to 1000 frames apart.
+Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
 """
 
 # fmt: off

@@ -1,11 +1,12 @@
-"""Pre-training of the skeleton regressor for keypointgan_h36m_text, as the paper's text has it.
+"""Pre-training of the skeleton regressor on Simplified Human3.6M, as the text of the paper has it.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
 CVPR 2020, supplement F.2. It reports no error of this stage.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images; only
 the joints of the second half of each training sequence (about 400 k poses) are read.
-As the text, unlike the code: limbs by squared distance, batch norm, maps that are 2-D
-distributions. The steps are those of the code's released file; the text has none.
+As the text, where keypointgan_h36m_regressor.py is the code: limbs by squared distance, batch norm,
+maps that are 2-D distributions. The text has no number of steps, this one is that of the code's
+released file.
 Hardware: one small GPU; the paper states no hours. keypointgan_h36m_text.py runs it by itself.
 """
 
