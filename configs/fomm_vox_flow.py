@@ -9,6 +9,9 @@ them. The flow of real frames comes first, about 16 KB per frame and gap:
 tools/prepare.py flow configs/fomm_vox_flow.py --estimator raft_small --weights torchvision
 Without RAFT: --estimator dis, and --cfg-options losses.flow.weights=None, which compares the
 motion field instead. Hardware: that of fomm_vox.py; what RAFT adds to a step was not measured.
+Text differs: as listed in fomm_vox.py; equation 5 has the two losses alone (here FOMM's stay:
+nothing else teaches what is far from landmarks, or the matrices); equations 6 and 7 as read in
+losses/flow_agreement and losses/landmark_features.
 """
 
 # fmt: off
