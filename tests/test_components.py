@@ -77,9 +77,7 @@ EXAMPLES = {
     ),
     "decoders/occlusion_aware": dict(width=4, blocks=1),
     "decoders/spade": dict(num_landmarks=3, appearance_channels=5, width=2),
-    "decoders/spade_modules": dict(
-        num_landmarks=3, appearance_channels=5, widths=(8, 6), hidden=4
-    ),
+    "decoders/spade_modules": dict(num_landmarks=3, appearance_channels=5, widths=(8, 6), hidden=4),
     "encoders/hourglass_appearance": dict(num_landmarks=3, features=8, out_channels=5),
     "encoders/image_to_skeleton": dict(width=4),
     "encoders/imm": dict(num_landmarks=3, width=4),

@@ -62,9 +62,7 @@ class MaskBlend(nn.Module):
         self.mask_net = (
             AdditiveUNet(inputs=num_landmarks, first=first, downs=3, widths=mask_widths, outputs=1)
             if mask_downs is None
-            else PlainUNet(
-                inputs=num_landmarks, downs=mask_downs, widths=mask_widths, outputs=1
-            )
+            else PlainUNet(inputs=num_landmarks, downs=mask_downs, widths=mask_widths, outputs=1)
         )
         self.background_net = (
             AdditiveUNet(inputs=3, first=first, downs=3, widths=background_widths, outputs=3)

@@ -1,4 +1,4 @@
-"""The foreground decoder that the factorized paper writes down: four SPADE modules and one layer."""
+"""The foreground decoder that the factorized paper writes down: SPADE modules and one layer."""
 
 from __future__ import annotations
 

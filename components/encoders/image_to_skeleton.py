@@ -44,8 +44,9 @@ class ImageToSkeleton(nn.Module):
             layers = conv_norm_relu(2 * c if merge else 3 * c, c)
             if c > width or not merge:
                 layers += conv_norm_relu(c, c)
+            if c == width:
+                layers.append(nn.Conv2d(width, 1, 3, padding=1))
             self.climb.append(nn.Sequential(*layers))
-        self.climb[-1].append(nn.Conv2d(width, 1, 3, padding=1))
         self.up = upsample2()
         init_normal(self)
 

@@ -1,4 +1,4 @@
-"""The U-Net that the factorized paper writes down: one convolution per module, skips concatenated."""
+"""The U-Net that the factorized paper writes down: modules of one convolution, skips joined."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class LandmarkFeatures(nn.Module):
         outputs.render and batch.target (B, 3, H, W) in [0, 1], landmarks (B, K, 2) -> scalar
     Raises:
         ConfigError: weights are unavailable; random ones are never a fallback.
-    Source: lee eq 7; lee eq 5
+    Source: lee eq 7
     Differs: the paper leaves open the layers, whether H_k weights the image or its features (here
         the features, which one pass finds for all landmarks) and the mean over channels. Its H_k is
         the difference of two Gaussians, which sums to zero; here the one at the driving landmark.
