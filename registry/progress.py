@@ -36,7 +36,7 @@ class Bar(tqdm):  # type: ignore[misc]
     """A tqdm bar that moves every second on a terminal and writes few lines elsewhere.
 
     Attributes:
-        note: words that stand before the rate, such as the error of a training run.
+        note: words that lead, such as the error of a training run.
     """
 
     monitor_interval = 0  # each update looks at the clock: tqdm's watching thread is not needed
@@ -48,7 +48,7 @@ class Bar(tqdm):  # type: ignore[misc]
         terminal = sys.stderr.isatty()
         known = terminal and os.get_terminal_size(sys.stderr.fileno()).columns > 0
         of, left = ("", "") if total is None else ("/{total_fmt}", ", {remaining} left")
-        scale = "|{bar:20}| " if terminal and total is not None else ""
+        scale = "|{bar}| " if terminal and total is not None else ""
         super().__init__(
             None if counted else over,
             what,
@@ -61,8 +61,9 @@ class Bar(tqdm):  # type: ignore[misc]
             miniters=1,
             dynamic_ncols=known,
             ncols=79 if terminal and not known else None,  # else tqdm would draw nothing
+            nrows=24,
             delay=0 if terminal else 1,  # what is done at once needs no line
-            bar_format=f"{{desc}}: {scale}{{n_fmt}}{of} {{unit}}{{note}}, "
+            bar_format=f"{{desc}}: {{note}}{scale}{{n_fmt}}{of} {{unit}}, "
             f"{{pace}}, {{elapsed}}{left}",
         )
         self.stop = threading.Event()
@@ -79,7 +80,7 @@ class Bar(tqdm):  # type: ignore[misc]
             pace = f"? s/{self.unit}" if self.slow else f"? {self.unit}/s"
         else:
             pace = f"{1 / rate:.3g} s/{self.unit}" if self.slow else f"{rate:.3g} {self.unit}/s"
-        return {**found, "pace": pace, "note": f", {self.note}" if self.note else ""}
+        return {**found, "pace": pace, "note": f"{self.note} " if self.note else ""}
 
     def close(self) -> None:
         """Show the last state and end."""

@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # --help and --version, which have printed already
         return _written("", int(stop.code or OK))
     except KeyboardInterrupt as error:
-        answer = _failed(error, "interrupted", INTERRUPTED)
+        answer = _failed(error, str(error) or "interrupted", INTERRUPTED)
     except ZooError as error:
         answer = _failed(error, str(error), error.exit_code)
     except (OSError, ValueError, FloatingPointError) as error:
@@ -98,7 +98,7 @@ def _failed(error: BaseException, message: str, code: int) -> Answer:
     if message.startswith("Caught "):  # in a loader process: its traceback, whose end is the error
         message = message.strip().splitlines()[-1].partition(": ")[2]
     message = " ".join(message.split())
-    notice(f"error: {message}")
+    notice(message if code == INTERRUPTED else f"error: {message}")
     what = {"class": type(error).__name__, "message": message, "exit_code": code}
     return Answer({"error": what}, (), code)
 

@@ -46,5 +46,13 @@ def run(relative: bool, **options: Any) -> Answer:
     notice("importing torch ...", passing=True)
     from zoo.animation import animate
 
-    done = animate(**options)
-    return Answer(done, [f"{done.out}: {done.frames} frames", *done.notes])
+    try:
+        done = animate(**options)
+    except KeyboardInterrupt:
+        out = options["out"]
+        raise KeyboardInterrupt(f"interrupted; {out} was not written") from None
+    lines = [f"{done.out}: {done.frames} frames", *done.notes]
+    if done.best_frame is not None:
+        driving, source = options["driving"], options["source"]
+        lines.insert(0, f"{driving}: frame {done.best_frame} is the most like {source}")
+    return Answer(done, lines)

@@ -38,8 +38,12 @@ def run(
     from components.data.flow_cache import prepare_flow
     from registry.config import load_config, parse_options
 
-    cfg = load_config(config, parse_options(cfg_options), **({"data": data} if data else {}))
-    folder, clips = prepare_flow(cfg, **options, say=notice)
+    cfg = load_config(config, parse_options(cfg_options), data=data)
+    try:
+        folder, clips = prepare_flow(cfg, **options, say=notice)
+    except KeyboardInterrupt:
+        said = "interrupted; what is complete stays. The same command goes on from there."
+        raise KeyboardInterrupt(said) from None
     return Answer(
         {"folder": folder, "clips": clips},
         [f"{folder}: the optical flow of {clips} clips is complete"],

@@ -48,7 +48,7 @@ def run(
     from registry.config import load_config, parse_options
 
     options = parse_options([*cfg_options, *(["train.amp=true"] if amp else [])])
-    cfg = load_config(config, options, **({"data": data} if data else {}))
+    cfg = load_config(config, options, data=data)
     path = Path(config)
     folder = path.parent if path.suffix == ".json" else Path("work_dirs", path.stem)
     folder = Path(work_dir) if work_dir else folder
