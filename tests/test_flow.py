@@ -688,7 +688,9 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
 def test_a_config_with_flow_is_its_base_plus_losses_of_lee_et_al(base, form, added):
     folder = Path(__file__).parents[1] / "configs"
     plain, flow = (load_config(folder / f"{name}.py") for name in (base, f"{base}_{form}"))
-    more = [flow["losses"].pop(name) for name in list(flow["losses"]) if name not in plain["losses"]]
+    more = [
+        flow["losses"].pop(name) for name in list(flow["losses"]) if name not in plain["losses"]
+    ]
     assert [loss["type"] for loss in more] == [f"losses/{name}" for name in added]
     assert flow["data"].pop("train")["type"] == "datasets/flow_pairs"
     plain["data"].pop("train")
