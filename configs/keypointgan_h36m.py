@@ -11,8 +11,8 @@ Text differs: limbs by squared distance (here distance); weights 10 on eq 5 and 
 10), 1 on eq 7 (0.9); plain VGG features (six taps with the pixels, without ReLU, each over its
 running mean); no pool of earlier pictures (50); figure 17 without 1x1 merges and a convolution
 longer; batch norm and 2-D distributions in eta (instance norm, a distribution per axis); a norm on
-the first layer of figure 20 (none); pairs at random (0 to 1000 frames apart).
-keypointgan_h36m_text.py is built as the text.
+the first layer of figure 20 (none); pairs at random (0 to 1000 frames apart); scores called MSE
+(mean distances). keypointgan_h36m_text.py is built as the text.
 """
 
 # fmt: off

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from registry import build, load_config
+from registry import build, check, load_config
 from zoo.commands.where import ROOT, places
 
 CONFIGS = {path.stem: path for path in (Path(ROOT) / "configs").glob("*.py")}
@@ -67,7 +67,7 @@ LISTS = {
     "keypointgan_h36m": [
         *("squared distance", "10 on eq 5 and 1 on eq 4", "1 on eq 7 (0.9)", "running mean"),
         *("with the pixels", "pool", "merges", "batch norm", "2-D distributions", "first layer"),
-        "at random",
+        *("at random", "MSE"),
     ],
     "keypointgan_h36m_regressor": ["squared distance", "batch norm", "2-D"],
     "keypointgan_h36m_full": ["32 joints found, 17 scored", "before or after"],
@@ -254,6 +254,36 @@ def spade_block(inputs: int, outputs: int) -> int:
 )
 def test_models_of_the_text_have_the_parameters_it_implies(config, parts, expected):
     assert parameters(config, *parts) == expected
+
+
+LOGITS = dict(type="encoders/stem", takes="pose_image", out_channels=4, width=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("encoders/unet", dict(num_landmarks=3, downs=(4, 6, 8, 10), widths=(10, 6, 4))),
+        (
+            "encoders/part_appearance",
+            dict(num_landmarks=3, features=0, out_channels=5, downs=(4,), widths=(4,)),
+        ),
+        (
+            "compositors/mask_blend",
+            dict(
+                num_landmarks=3,
+                mask_downs=(4, 4, 4),
+                mask_widths=(4, 4, 4),
+                background_downs=(2, 4, 8),
+                background_widths=(2, 4, 8),
+            ),
+        ),
+        ("encoders/image_to_skeleton", dict(width=4, merge=False)),
+        ("critics/multiscale_patch", dict(width=4, scales=2, first_norm=True)),
+        ("bottlenecks/skeleton_regressor", dict(encoder=LOGITS, softmax="spatial")),
+    ],
+)
+def test_the_forms_of_the_text_pass_the_tests_of_components(name, arguments):
+    check(name, **arguments)
 
 
 def test_spectral_norm_is_on_every_convolution_of_the_texts_decoder_and_on_blocks_alone_in_code():
