@@ -12,8 +12,9 @@ weight 1; crops of 300 pixels in training, too; sources 3 to 60 frames later.
 Left open by the text and settled here: 3x3 kernels, max pooling, bilinear upsampling; widths of the
 appearance net (64) and of a part's vector (32); the background net's up-modules widen as those
 down; a decoder module is SPADE's residual block; the map reduced by 8 is half as large as the
-image, so that four upsamplings end at the image's size; frames are annotated ones; jitter, initial
-values and the centres of pixels as elsewhere in this library; 200 000 iterations.
+image, so that four upsamplings end at the image's size; frames are annotated ones, the centre of
+joints is that of their box; initial values and pixel centres as elsewhere here; 200 000 iterations.
+The jitter is that of the paper's first version, ICLR 2020 submission; the later one has no numbers.
 Hardware: 8 GPUs with 16 items each; hours are not published. VGG19 is torchvision's.
 """
 
