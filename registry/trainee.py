@@ -74,6 +74,7 @@ class Trainee(BaseModel):  # type: ignore[misc]
 
         Raises:
             FloatingPointError: one of them is not finite; the weights are those before the step.
+        Source: lee eq 5
         """
         losses = {name: value for name, value in found.items() if name.startswith("loss_")}
         finite = torch.stack([value.detach() for value in losses.values()]).isfinite()
