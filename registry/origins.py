@@ -11,9 +11,8 @@ reach only one of the two runs. It applies to both where both have its place:
 - any other ``model.x`` and ``data.prior.x`` that lies in a component that both have at the same
   place and of the same type, as the rasterizer of a skeleton regressor; ``data.prior_size``, where
   the prior is such a component;
-- ``train.seed``;
-- the ``root`` of ``data.train``, also inside of what cuts its frames into clips, where both have the
-  same.
+- the ``root`` of ``data.train``, or of the frames that it cuts clips from, if both have the same;
+- ``train.seed``.
 
 All else (iterations, batch size, losses, training and test data, parts that only one of them has)
 belongs to the run at hand. What an option changed in a shared place is the same in both or refused.
