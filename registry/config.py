@@ -266,7 +266,7 @@ def _read_with(
         same = {key: cfg[key] for key in file if key in cfg and _is_a(cfg[key], float)}
         own = {key: value for key, value in plain.items() if key in file and key not in method}
         file = _read(data, own | same)
-    found = data_file.with_data(cfg, file, str(data), origin=origin)
+    found = data_file.with_data(cfg, file, origin=origin)
     return found | {key: plain[key] for key in ("data", "evaluate") if key in plain}
 
 
