@@ -11,6 +11,7 @@ from registry.config import Data
 from registry.evaluation import evaluate, table
 from registry.job import Job
 from registry.loading import Datasets
+from registry.runner import train
 from tests.runs import write_config
 
 CONFIG = '''"""Tiny pipeline on one's own clips."""
@@ -135,3 +136,10 @@ def test_no_data_set_in_the_config(here):
 def test_only_labels_are_optional(here):
     with pytest.raises(ConfigError, match=r"data.optional: 'train' must be 'fit' or 'test'."):
         load_config("mine.py", {"data.optional": ["train"]})
+
+
+def test_training_without_labels_draws_the_frames_of_training(here):
+    run = train(load_config("mine.py", {"train.panels_every": 1}), here / "run")
+    assert run.score() == []
+    assert list((here / "run").rglob("*.png"))
+    assert not (here / "run/metrics.json").exists()
