@@ -33,6 +33,7 @@ from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
 from registry.loading import Cache, train_loader
 from registry.trainee import Stepper
+from registry.trial import trial
 
 
 class Interrupted(Exception):
@@ -167,6 +168,7 @@ def train(
         for name, beside, origin in untrained(cfg, work_dir):
             if rank == 0:
                 progress.say(f"train.init: {name} comes first")
+            trial(cfg)  # a mistake in what follows must not wait until it is trained
             train(origin, beside, resume="auto", launcher=launcher)
     job = Job(cfg, work_dir, start)
     settings = job.settings

@@ -15,6 +15,9 @@ from typing import Any
 
 from zoo.answer import Answer, UsageError
 
+# where a new line begins in these sections; elsewhere they are filled
+STARTS = {"Shapes": r"\n(?=\()", "Raises": r"\n(?=\w+: )", "Example": r"\n"}
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows the command."""
@@ -93,9 +96,8 @@ def _one(name: str) -> Answer:
         lines += _filled(one.meaning, "      ")
     for title, text in found.sections.items():
         lines += ["", f"{title}:"]
-        for part in text.split("\n") if title in ("Shapes", "Raises", "Example") else [text]:
-            # a line of its own for each shape, unless it continues the one above
-            lines += _filled(part.strip(), "      " if part.startswith("  ") else "  ", "      ")
+        for part in re.split(STARTS[title], text) if title in STARTS else [text]:
+            lines += _filled(part, "  ", "      ")
         if title == "Source":
             lines += [row for key in papers for row in _filled(f"{key}: {papers[key]}", "  ", "      ")]
     lines += ["", f"Used by {len(used)} shipped configs{':' if used else ''}"]
