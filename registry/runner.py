@@ -166,9 +166,9 @@ def train(
     progress = build({"type": "hooks/progress", "every": every, "folder": folder}, "train")
     if start is None:
         for name, beside, origin in untrained(cfg, work_dir):
+            trial(cfg)  # a mistake in what follows must not wait until that is trained
             if rank == 0:
                 progress.say(f"train.init: {name} comes first")
-            trial(cfg)  # a mistake in what follows must not wait until it is trained
             train(origin, beside, resume="auto", launcher=launcher)
     job = Job(cfg, work_dir, start)
     settings = job.settings
