@@ -69,15 +69,12 @@ def sheet(name: str) -> Sheet:
         if missing := lacking(file):
             raise ConfigError(f"it imports '{missing[0]}', which is not installed.")
         return _read(name, file, provided[0].attr)
-    except (ConfigError, OSError, SyntaxError, ValueError) as error:
+    except ConfigError as error:
         raise ConfigError(f"'{name}' of the plugin {owners} cannot be used: {error}") from error
 
 
 def _read(name: str, file: Path, own_name: str | None) -> Sheet:
-    try:
-        tree = _tree(file)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
+    tree = _tree(file)
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     chosen = [node for node in classes if node.name == own_name or name in _registered(node)]
     if not chosen:
@@ -115,6 +112,9 @@ def sources(*files: Path) -> Iterator[tuple[str, Path, int, str]]:
 
     Yields:
         The entry ("keypointgan eq 2"), file, line and name of what has the docstring.
+
+    Raises:
+        ConfigError: a file cannot be read.
     """
     for file in files:
         for node, name in documented(_tree(file), file.stem):
@@ -170,7 +170,10 @@ _OURS = ("registry", "components", "zoo")
 
 @cache
 def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
+    try:
+        return ast.parse(file.read_text(encoding="utf-8"), file.name)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
 
 
 def _registered(node: ast.ClassDef) -> set[str]:

@@ -178,7 +178,7 @@ class Compositor(Network, Protocol):
 
 
 class MotionNetwork(Network, Protocol):
-    """Source image and both poses -> dense motion; the role ``motions``.
+    """Source image and both poses -> dense motion.
 
     Attributes:
         fills: fields of Motion that it returns beside ``grid``.

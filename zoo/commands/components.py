@@ -1,7 +1,8 @@
-"""Show what models are built from: the roles, the names of one, or all about a name.
+"""List the parts that models are built from, or all about one.
 
-Without an argument: every role and its names. With a role (encoders): what each of its names is.
-With a name (encoders/unet): its arguments, shapes, source, and the configs that use it.
+Without an argument: every role and its names. With a role (encoders): what each
+of its names is. With a name (encoders/unet): its arguments, shapes, source, and
+the configs that use it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ from zoo.answer import Answer, UsageError
 
 # where a new line begins in these sections; elsewhere they are filled
 STARTS = {"Shapes": r"\n(?=\()", "Raises": r"\n(?=\w+: )", "Example": r"\n"}
+
+EXAMPLES = ("encoders", "encoders/unet")
+LETTERS = {
+    **{"B": "batch", "T": "time", "K": "landmarks", "J": "annotated keypoints"},
+    **{"D": "appearance channels", "C": "feature channels", "S": "numbers of a state"},
+    **{"H": "image height", "W": "image width", "h": "map height", "w": "map width"},
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +74,7 @@ def _roles() -> Answer:
         lines += [line for other in others for line in _filled(other, "  ", "    ")]
         lines.append("")
     lines += [line for problem in problems for line in _filled(f"broken: {problem}", "", "    ")]
-    lines += ["More of each: keypoint-zoo components encoders", f"{'':14}keypoint-zoo components encoders/unet"]
+    lines += ["More of each:", *(f"  keypoint-zoo components {what}" for what in EXAMPLES)]
     return Answer({"roles": rows, "problems": problems}, lines)
 
 
@@ -84,7 +92,7 @@ def _names(role: str) -> Answer:
 def _one(name: str) -> Answer:
     from registry.docs import sheet
 
-    found, by, used = sheet(name), _provider(name), _configs(name)
+    found, by, configs = sheet(name), _provider(name), _configs(name)
     papers = _papers(found.sections.get("Source", ""))
     lines = [name + (f"  ({by})" if by != "keypoint-zoo" else ""), *_filled(found.summary, "  ")]
     for paragraph in found.text.split("\n\n") if found.text else ():
@@ -98,10 +106,15 @@ def _one(name: str) -> Answer:
         lines += ["", f"{title}:"]
         for part in re.split(STARTS[title], text) if title in STARTS else [text]:
             lines += _filled(part, "  ", "      ")
+        if title == "Shapes":
+            used = [key for key in LETTERS if re.search(rf"\b{key}\b", text)]
+            legend = ", ".join(f"{key} {LETTERS[key]}" for key in used)
+            lines += _filled(legend, "  ", "      ")
         if title == "Source":
-            lines += [row for key in papers for row in _filled(f"{key}: {papers[key]}", "  ", "      ")]
-    lines += ["", f"Used by {len(used)} shipped configs{':' if used else ''}"]
-    lines += _filled(", ".join(used), "  ")
+            for key, paper in papers.items():
+                lines += _filled(f"{key}: {paper}", "  ", "      ")
+    lines += ["", f"Used by {len(configs)} shipped configs{':' if configs else ''}"]
+    lines += _filled(", ".join(configs), "  ")
     lines += ["", "File:", f"  {found.file}:{found.line}"]
     document = {
         "name": name,
@@ -111,7 +124,7 @@ def _one(name: str) -> Answer:
         "arguments": [one._asdict() for one in found.arguments],
         **{title.lower(): text for title, text in found.sections.items()},
         "papers": papers,
-        "configs": used,
+        "configs": configs,
         "file": str(found.file),
         "line": found.line,
     }

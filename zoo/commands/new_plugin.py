@@ -1,6 +1,8 @@
-"""Write a plugin to start from: a component, a config that trains it, and tests, as a distribution.
+"""Write a plugin to start from: a component, a config, tests.
 
-``keypoint-zoo new-plugin acme`` writes keypoint-zoo-acme/, whose names have the prefix acme.
+`keypoint-zoo new-plugin acme` writes the folder keypoint-zoo-acme: a
+distribution with a component encoders/acme/convnext, a config that trains it,
+an entry of the zoo, and their tests.
 """
 
 from __future__ import annotations
