@@ -86,10 +86,10 @@ def _read(name: str, file: Path, own_name: str | None) -> Sheet:
 
 
 def parse(docstring: str) -> tuple[str, str, dict[str, str]]:
-    """Split a docstring, without its indentation, into summary, further text and sections.
+    r"""Split a docstring, without its indentation, into summary, further text and sections.
 
     Example:
-        >>> parse("Add.\\n\\nTwice.\\n\\nShapes:\\n    (B) -> (B)\\nDiffers: no")
+        >>> parse("Add.\n\nTwice.\n\nShapes:\n    (B) -> (B)\nDiffers: no")
         ('Add.', 'Twice.', {'Shapes': '(B) -> (B)', 'Differs': 'no'})
     """
     head: list[str] = []
@@ -179,7 +179,8 @@ def _tree(file: Path) -> ast.Module:
 def _registered(node: ast.ClassDef) -> set[str]:
     """Return the names that a class's decorators give it."""
     calls = [call for call in node.decorator_list if isinstance(call, ast.Call)]
-    return {arg.value for call in calls for arg in call.args if isinstance(arg, ast.Constant)}
+    given = (arg for call in calls for arg in call.args if isinstance(arg, ast.Constant))
+    return {str(arg.value) for arg in given}
 
 
 def _dedented(lines: list[str]) -> str:

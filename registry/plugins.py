@@ -52,7 +52,7 @@ def plugin_of(name: str) -> tuple[str, str] | None:
 
 
 def provided(name: str) -> list[EntryPoint]:
-    """Return the entry points that provide ``name``, without importing them; several are a fault."""
+    """Return the entry points that provide ``name``, nothing imported; several are a fault."""
     return _components().get(name, [])
 
 

@@ -74,7 +74,8 @@ def _built(cfg: Mapping[str, Any]) -> Trainee:
     )
     trainee = Trainee(pipeline, losses, transforms)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return trainee.to(device).to(memory_format=torch.channels_last)
+    trainee.to(device).to(memory_format=torch.channels_last)
+    return trainee
 
 
 def _where(error: BaseException, trainee: Trainee, cfg: Mapping[str, Any]) -> str:
@@ -146,4 +147,3 @@ def _resized(arrays: Mapping[str, Any], old: int, new: int) -> dict[str, Any]:
                 resized[key] = value.index_select(axis, at).index_select(axis + 1, at)
                 break
     return resized
-

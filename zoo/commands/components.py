@@ -11,7 +11,6 @@ import argparse
 import re
 import shutil
 import textwrap
-from pathlib import Path
 from typing import Any
 
 from zoo.answer import Answer, UsageError
@@ -30,7 +29,10 @@ LETTERS = {
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows the command."""
     parser.add_argument(
-        "what", nargs="?", metavar="ROLE|NAME", help="encoders, encoders/unet; all roles if left out"
+        "what",
+        nargs="?",
+        metavar="ROLE|NAME",
+        help="encoders, encoders/unet; all roles if left out",
     )
 
 

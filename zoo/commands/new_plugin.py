@@ -40,7 +40,7 @@ def run(name: str, out: str | None = None) -> Answer:
 
     Args:
         name: letters, digits and dashes, as in the name of a distribution; others are refused.
-        out: the folder; it must not exist, or be empty.
+        out: the folder, which must not exist.
 
     Raises:
         UsageError: not such a name.
@@ -49,13 +49,13 @@ def run(name: str, out: str | None = None) -> Answer:
     dashed = checked(name)
     plain = dashed.replace("-", "_")
     folder = Path(out or f"keypoint-zoo-{dashed}")
-    if folder.is_symlink() or folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.is_symlink() or folder.exists():
         raise FileExistsError(f"{folder} is there already; give another --out DIR.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         files = write(staging / "whole", dashed)
-        (staging / "whole").rename(folder)  # onto nothing or an empty folder only
+        (staging / "whole").rename(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     config = f"keypoint_zoo_{plain}/configs/{plain}_convnext_regressor.py"

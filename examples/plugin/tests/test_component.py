@@ -10,6 +10,7 @@ import torch
 import registry
 import zoo
 from registry.contract import Landmarks
+from registry.runner import train
 
 PART, NAME = "encoders/example/convnext", "example-convnext-regressor"
 CONFIG = Path(keypoint_zoo_example.__file__).parent / "configs/example_convnext_regressor.py"
@@ -23,7 +24,7 @@ def test_the_encoder_keeps_the_contract(takes):
 
 def test_a_few_iterations_read_poses_better_than_their_mean_does(tmp_path):
     options = {"train.iterations": 60, "train.lr_factors": []}
-    job = registry.train(registry.load_config(CONFIG, options), tmp_path / "run")
+    job = train(registry.load_config(CONFIG, options), tmp_path / "run")
     poses = unseen_poses()
     mean = 50 * (poses - poses.mean(dim=0)).norm(dim=-1).mean().item()
     assert reading_error(job.evaluated().eval().cpu()) < mean
