@@ -69,7 +69,7 @@ def unfetched(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     copy = {key: unfetched(value) for key, value in node.items()}
-    if "type" in copy and resolve(copy["type"], "model").fetches_weights:
+    if "type" in copy and getattr(resolve(copy["type"], "config"), "fetches_weights", False):
         copy["weights"] = "random"
     return copy
 
