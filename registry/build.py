@@ -228,7 +228,7 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) ->
 # arguments that count something or are a size: at least 1 unless 0 is their default
 COUNTS = {
     *("num_landmarks", "image_size", "width", "max_width", "in_channels", "out_channels"),
-    *("features", "hidden", "first", "depth", "stride", "blocks"),
+    *("hidden", "first", "depth", "stride", "blocks"),
     *("clips", "frames_per_clip", "length", "seen"),
 }
 
