@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-from registry.errors import did_you_mean
 from zoo.answer import UsageError
 
 
@@ -62,6 +61,8 @@ class Parser(argparse.ArgumentParser):
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean '--work-dir'?`` of a mistyped or shortened word, or what there is."""
+    from registry.errors import did_you_mean  # not sooner: it imports mmengine
+
     known = sorted(name for name in known if not name.startswith("-") or name.startswith("--"))
     bare = word.strip("-")
     longer = [name for name in known if bare and name.strip("-").startswith(bare)]
