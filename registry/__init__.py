@@ -80,8 +80,11 @@ def train(
     return job
 
 
-def check(name: str, /, **arguments: Any) -> None:
-    """Run the component tests on one registered name; see :func:`registry.testing.checks.check`."""
+def check(name: str, /, **arguments: Any) -> Any:
+    """Run the component tests on one registered name and return which it passed.
+
+    See :func:`registry.testing.checks.check`.
+    """
     from registry.testing.checks import check as run
 
-    run(name, **arguments)
+    return run(name, **arguments)

@@ -22,6 +22,7 @@ from registry.evaluation import applicable, build_metrics, evaluate, write_metri
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
+from registry.trial import trial
 from registry.wiring import check_losses, check_metrics, training_fields
 
 FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
@@ -136,12 +137,13 @@ class Job:
         losses = build(cfg.get("losses", {}), "losses", "losses")
         if not losses:
             raise ConfigError("losses: the section is empty; there is nothing to minimise.")
-        if resume is None:
-            self._initialise(pipeline)
         transforms = build(list(self.data.transforms), "data.transforms", "transforms")
         fields = training_fields(self.datasets("train"), transforms, self.datasets("prior"))
         check_losses(pipeline, losses, fields)
         check_metrics(pipeline, metrics)
+        if resume is None:
+            trial(cfg, self.datasets)
+            self._initialise(pipeline)
         self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
         self.ema: AveragedModel | None = None
 

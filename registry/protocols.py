@@ -178,7 +178,7 @@ class Compositor(Network, Protocol):
 
 
 class MotionNetwork(Network, Protocol):
-    """Source image and both poses -> dense motion; the role ``motions``.
+    """Source image and both poses -> dense motion.
 
     Attributes:
         fills: fields of Motion that it returns beside ``grid``.
@@ -298,7 +298,10 @@ class Pipeline(Network, Protocol):
 
 
 class Dataset(Protocol):
-    """Annotated poses by number; with ``sample``, an :class:`ImageDataset`.
+    """Images, clips or poses by number, with their keypoints if annotated.
+
+    This is what poses need; those with images are an :class:`ImageDataset` or a
+    :class:`ClipDataset`.
 
     Attributes:
         keypoint_names: J names.
@@ -378,7 +381,7 @@ class Spline(Protocol):
 
 
 class Warp(Protocol):
-    """Sampler of splines."""
+    """Seeds -> random splines that deform images."""
 
     @abstractmethod
     def __call__(self, seeds: Tensor, stream: int, device: torch.device) -> Any:
@@ -442,7 +445,7 @@ class Metric(Protocol):
 
 
 class Hook(Protocol):
-    """Called by the loop; see ``registry.runner.Hook`` for all of its methods."""
+    """Called by the training loop; see ``registry.runner.Hook`` for all of its methods."""
 
 
 PROTOCOLS: dict[str, tuple[type, ...]] = {

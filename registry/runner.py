@@ -35,6 +35,7 @@ from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
 from registry.loading import Cache, train_loader
 from registry.trainee import Stepper
+from registry.trial import trial
 
 
 class Interrupted(Exception):
@@ -238,6 +239,7 @@ def train(
     progress = build({"type": "hooks/progress", "every": every, "folder": folder}, "train")
     if start is None:
         for name, beside, origin in untrained(cfg, work_dir):
+            trial(cfg)  # a mistake in what follows must not wait until that is trained
             if rank == 0:
                 progress.say(f"train.init: {name} comes first")
             train(origin, beside, resume="auto", launcher=launcher)

@@ -123,7 +123,8 @@ def find(name: str) -> Entry:
             return index.entries[new]
     import difflib
 
-    near = difflib.get_close_matches(name[:99].lower().replace("_", "-"), known, n=5)
+    plain = name[:99].lower().replace("_", "-")
+    near = [plain] if plain in known else difflib.get_close_matches(plain, known, n=5)
     hint = f" Did you mean: {', '.join(near)}?" if near else ""
     broken = "".join(f" {problem}" for problem in _plugins()[1])
     raise UnknownEntryError(

@@ -25,20 +25,15 @@ class Panels(Hook):  # type: ignore[misc]
     def before_train(self, runner: Any) -> None:
         """Choose the frames once."""
         self.job = job = runner.job
-        if runner.rank != 0 or not job.trainee.pipeline.infers:
-            self.every = 0
-        if not self.every:
-            return
         splits = ("val", "test", "train")
-        name = next((n for n in splits if job.datasets(n) is not None), None)
-        if name is None:
+        name = next((n for n in splits if not job.datasets.absence(n)), None)
+        drawable = name is not None and bool(job.trainee.pipeline.infers)
+        if runner.rank != 0 or not self.every or not drawable:
             self.every = 0
             return
         dataset = job.datasets(name)
         self.arrays = next(iter(frames_of(dataset, spread(len(dataset), self.rows), self.rows)))
-        if (
-            "target" not in self.arrays
-        ):  # clips: the moving picture of the end shows what was forecast
+        if "target" not in self.arrays:  # clips: the picture at the end shows what was forecast
             self.every = 0
 
     def after_train_iter(

@@ -62,6 +62,7 @@ class Perceptual(nn.Module):
     """
 
     reads = ("render", "batch.target")
+    fetches_weights = True
 
     mean: Tensor
     std: Tensor
