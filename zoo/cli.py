@@ -160,7 +160,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
     parser = Parser(prog="keypoint-zoo", description="\n".join(lines), **LOOK)
     parser.add_argument("--version", action="version", version=LIBRARY)
     parser.add_argument("command", metavar="COMMAND", choices=NAMES)
-    parser.parse_args(words[:1])
+    parser.parse_args([word for word in words[:1] if word != "--json"])
     raise UsageError("no command. See `keypoint-zoo --help`.")
 
 
