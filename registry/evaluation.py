@@ -28,6 +28,7 @@ from registry.config import section
 from registry.contract import Batch
 from registry.errors import ConfigError
 from registry.loading import Datasets, frames_of, spread, to_batch
+from registry.progress import bar
 
 if TYPE_CHECKING:
     from registry.protocols import Metric, Player
@@ -117,8 +118,10 @@ def _batches(
 ) -> Iterator[Batch]:
     dataset, workers = datasets(name), section(cfg, "data").workers
     chosen = spread(len(dataset), limit)
-    for arrays in frames_of(dataset, chosen, section(cfg, "evaluate").batch_size, workers):
-        yield to_batch(arrays, device)
+    with bar(len(chosen), f"evaluating on data.{name}") as shown:
+        for arrays in frames_of(dataset, chosen, section(cfg, "evaluate").batch_size, workers):
+            yield to_batch(arrays, device)
+            shown.update(len(next(iter(arrays.values()))))
 
 
 def applicable(

@@ -236,9 +236,12 @@ class Loss(Network, Protocol):
         reads: what it cannot do without: fields of Outputs, with a dot a part of one
             (``landmarks.prob``), and fields of the batch (``batch.flow``). A pipeline that does not
             fill them is refused before training.
+        undivided: of a loss that is divided by its own running mean, which need not fall while
+            training goes well: the error of the last batch before that, a scalar without gradient.
     """
 
     reads: tuple[str, ...] = ()
+    undivided: Tensor | None = None
 
     @abstractmethod
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:

@@ -92,6 +92,7 @@ EXAMPLES = {
     "encoders/unet": dict(num_landmarks=3, first=2, widths=(8, 8, 4)),
     "hooks/panels": dict(every=1),
     "hooks/progress": dict(every=1),
+    "hooks/summary": {},
     "hooks/validation": dict(every=1),
     "losses/adversarial": {},
     "losses/critic": {},
