@@ -286,6 +286,7 @@ def test_scores_of_another_config_are_published_with_their_own_protocol(finished
     work.mkdir()
     cfg = load_config(finished / "config.json")
     scored = {**cfg, "evaluate": {"metrics": {"mine": {"type": "metrics/psnr"}}}}
+    cfg["data"] = dict(cfg["data"])
     del cfg["evaluate"], cfg["data"]["fit"], cfg["data"]["test"]
     (work / "config.json").write_text(json.dumps(cfg))
     (work / "last.pth").write_bytes((finished / "last.pth").read_bytes())
@@ -299,7 +300,7 @@ def test_scores_of_another_config_are_published_with_their_own_protocol(finished
     (row,) = open_package(made).evaluation["results"]
     assert (row["protocol"], row["metric"], row["value"]) == ("mine", "psnr", rows[0]["value"])
     assert row["dataset"] == {"id": "puppets", "name": "puppets", "split": "test"}
-    assert row["definition"].startswith("Peak signal-to-noise ratio")
+    assert row["definition"].startswith("PSNR in dB")
     # rows that do not say it, and a config that does not either
     old = [{key: value for key, value in rows[0].items() if key != "of"}]
     write_metrics(old, tmp_path / "rows.json")

@@ -145,8 +145,8 @@ NO_REPO = (
     ("ref", "revision", "text"),
     [
         *(
-            (ref, None, f"nothing is at 'lab/model'. For a Hub repository write 'hf:{ref}'; else "
-             f"{FORMS}.")
+            (ref, None, f"nothing is at 'lab/model'. Write 'hf:{ref}' for a Hub repository; else "
+             f"give {FORMS}.")
             for ref in ("lab/model", "lab/model@v1")
         ),
         ("./a/b/c", None, f"nothing is at './a/b/c'. Write {FORMS}."),

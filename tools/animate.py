@@ -94,7 +94,6 @@ def animate(pipeline: object, args: argparse.Namespace) -> None:
     """Write the result; frames are read, moved and written one batch at a time."""
     import numpy as np
 
-    from components.data.fit import fit_image
     from components.data.video import (
         VideoReader,
         frames_of,
@@ -108,7 +107,7 @@ def animate(pipeline: object, args: argparse.Namespace) -> None:
     taken = pipeline.preprocess
 
     def fitted(frame: np.ndarray) -> np.ndarray:
-        return fit_image(frame, taken.image_size, taken.fit, taken.crop)[0]
+        return taken.fitted(frame)[0]
 
     source = fitted(read_image(args.source))
     if args.driving.is_dir():

@@ -99,7 +99,7 @@ def prepare_flow(args: argparse.Namespace) -> None:
             other = f"by {before.get('estimator')}, not by {origin}"
         if other:
             raise ConfigError(
-                f"the optical flow in '{folder}' is {other}. Give another --out, or delete it."
+                f"the optical flow in '{folder}' is {other}. Give another --out, or move it away."
             )
     lengths = [frames for _, frames in index["clips"]]
     shape = (len(index["gaps"]), *index["size"], 2)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from components.data.fit import fit_image, to_pixels
+from components.data.fit import check_crop, fit_image, to_pixels
 from components.data.video import read_image
 from registry.contract import brief
 
@@ -76,10 +76,20 @@ class Preprocess:
         several = [_pixels(image) for image in ([images] if one else images)]
         if not several:
             raise ValueError("no images to prepare.")
-        fitted = [fit_image(i, self.image_size, self.fit, self.crop) for i in several]
+        fitted = [self.fitted(image) for image in several]
         pixels = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self.device)
         tensor = pixels.permute(0, 3, 1, 2).float() / 255
         return Prepared(tensor.to(self.dtype), np.stack([affine for _, affine in fitted]))
+
+
+    def fitted(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Return one image (H, W, 3) as (S, S, 3), both uint8 RGB, and its affine (2, 3).
+
+        Raises:
+            ValueError: what the model cuts out of every picture first goes beyond this one.
+        """
+        check_crop(self.crop, (image.shape[1], image.shape[0]), "the model's preprocess.crop")
+        return fit_image(image, self.image_size, self.fit, self.crop)
 
 
 class Predict:

@@ -126,7 +126,7 @@ def _check_bare(value: str, ref: str) -> None:
         )
     if is_repo_id(value):
         raise AmbiguousReferenceError(
-            f"nothing is at '{value}'. For a Hub repository write 'hf:{ref}'; else {FORMS}."
+            f"nothing is at '{value}'. Write 'hf:{ref}' for a Hub repository; else give {FORMS}."
         )
     if "/" in value or "\\" in value:
         raise AmbiguousReferenceError(f"nothing is at '{value}'. Write {FORMS}.")
