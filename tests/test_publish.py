@@ -304,7 +304,9 @@ def test_scores_of_another_config_are_published_with_their_own_protocol(finished
     # rows that do not say it, and a config that does not either
     old = [{key: value for key, value in rows[0].items() if key != "of"}]
     write_metrics(old, tmp_path / "rows.json")
-    with pytest.raises(ConfigError, match=r"rows\.json does not hold the rows .* keypoint-zoo eval"):
+    with pytest.raises(
+        ConfigError, match=r"rows\.json does not hold the rows .* keypoint-zoo eval"
+    ):
         publication.package_run(
             work, tmp_path / "q", license="mit", name="q", metrics=tmp_path / "rows.json"
         )
@@ -430,6 +432,33 @@ def test_the_command_plans_and_publishes(finished, tmp_path):
         for file in out.rglob("*")
         if file.is_file()
     }
+
+
+def test_a_plan_needs_no_network(finished, tmp_path):
+    out = tmp_path / "out"
+    words = [str(ROOT / "tools/publish.py"), str(finished), "--license", "apache-2.0"]
+    words += ["--out", str(out), "alice/puppets"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    env |= {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path / "home"),
+    }  # no one listens
+    env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "NO_PROXY": "*"}
+    calls = json.dumps([[*words, "--dry-run"], words])
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, calls], env=env, capture_output=True, text=True
+    )
+    planned, sent = done.stdout.strip().split("\n\n")
+    address = "http://127.0.0.1:9/alice/puppets"
+    files = [file for file in out.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    asked, plan, url, code = planned.splitlines()[-4:]
+    assert asked.startswith("http://127.0.0.1:9 does not answer (")
+    assert asked.endswith(f"). So it is not known whether {address} is there, and what it holds.")
+    assert plan == (f"private repository {address}, branch main: {len(files)} files, {size:.1f} MB")
+    assert (url, code) == (f"{address}: nothing was sent", "exit 0")
+    assert sent.splitlines()[-1] == "exit 4"
+    assert "error: http://127.0.0.1:9 does not answer" in done.stderr
 
 
 def test_the_command_refuses_in_one_line(tmp_path, monkeypatch, capsys):

@@ -132,8 +132,8 @@ FORMS = (
     "folder or of its checkpoint (.pth)"
 )
 NEITHER = (
-    "the folder '{}' holds neither a package (manifest.json) nor a run (config.json and last.pth or "
-    "best.pth), and no entry of the zoo has that name. Write " + FORMS + "."
+    "the folder '{}' holds neither a package (manifest.json) nor a run (config.json and last.pth "
+    "or best.pth), and no entry of the zoo has that name. Give " + FORMS + "."
 )
 NO_REPO = (
     "'{}' names no Hub repository: write hf:owner/name or hf:owner/name@revision (letters, digits, "
@@ -145,15 +145,23 @@ NO_REPO = (
     ("ref", "revision", "text"),
     [
         *(
-            (ref, None, f"nothing is at 'lab/model'. Write 'hf:{ref}' for a Hub repository; else "
-             f"give {FORMS}.")
+            (
+                ref,
+                None,
+                f"nothing is at 'lab/model'. Write 'hf:{ref}' for a Hub repository; else "
+                f"give {FORMS}.",
+            )
             for ref in ("lab/model", "lab/model@v1")
         ),
         ("./a/b/c", None, f"nothing is at './a/b/c'. Write {FORMS}."),
         *((ref, None, NEITHER.format(ref)) for ref in ("here/there", "./here", "here")),
         *(
-            (f"configs/x{end}", None, f"'configs/x{end}' is a config, which has no weights. Give the "
-             "folder of its run, or a checkpoint (.pth).")
+            (
+                f"configs/x{end}",
+                None,
+                f"'configs/x{end}' is a config, which has no weights. Give the "
+                "folder of its run, or a checkpoint (.pth).",
+            )
             for end in (".py", ".json")
         ),
         ("hf:net", None, NO_REPO.format("hf:net")),

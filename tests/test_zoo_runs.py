@@ -120,7 +120,7 @@ def test_a_checkpoint_alone_imports_nothing(run, cfg, tmp_path, monkeypatch):
     state = checkpoint.load(run / "best.pth")
     state["config"] = json.dumps({**cfg, "plugins": ["my_parts"]})
     checkpoint.save(state, tmp_path / "a.pth")
-    with pytest.raises(ConfigError, match="its config names the plugin 'my_parts'. Import it firs"):
+    with pytest.raises(ConfigError, match=r"its config names the plugin 'my_parts'\. Import it"):
         zoo.load(tmp_path / "a.pth")
     assert "my_parts" not in sys.modules
     del state["config"]

@@ -4,8 +4,9 @@
 ``tools/animate.py work_dirs/fomm_vox face.png talking.mp4 --out result.mp4``
 
 REF is an entry of the zoo (``fomm-puppets``, ``hf:owner/name``), or the path of a package, of a
-run's folder or of a checkpoint (.pth). Both inputs are resized as the model's data were. The result moves relative to the driving video's first frame,
-which should show the pose of the picture: shape and place stay the picture's own.
+run's folder or of a checkpoint (.pth). Both inputs are resized as the model's data were. The result
+moves relative to the driving video's first frame, which should show the pose of the picture: shape
+and place stay the picture's own.
 ``--best-frame`` starts from the driving frame most like it instead (its landmarks, wherever and
 however large), ``--absolute`` copies the driving poses. With ffmpeg on the PATH an .mp4 keeps the
 driving video's sound.

@@ -245,7 +245,9 @@ def _card(folder: str, write: bool) -> Answer:
         found.config,
         found.evaluation,
         license=schema.licence_of(old) or "",
+        repo_id=card.repository_of(old),
         human=card.human_part(old),
+        folder=found.root,
         pictures=sorted(file for file in found.manifest["files"] if file.startswith("assets/")),
     )
     if write:

@@ -77,7 +77,8 @@ def load(
         flip_pairs, ...) and ``preprocess``. ``model.predict`` takes images of any kind, see
         :class:`zoo.preprocess.Predict`; for landmarks in pixels: ``ready =
         model.preprocess(images)``, ``found = model.predict(ready)``,
-        ``ready.to_original(found.landmarks.xy)``. Nothing is returned unless every check has passed.
+        ``ready.to_original(found.landmarks.xy)``. Nothing is returned unless every check has
+        passed.
 
     Raises:
         ZooError: one of zoo/errors.py, with what to do.

@@ -81,7 +81,6 @@ class Preprocess:
         tensor = pixels.permute(0, 3, 1, 2).float() / 255
         return Prepared(tensor.to(self.dtype), np.stack([affine for _, affine in fitted]))
 
-
     def fitted(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Return one image (H, W, 3) as (S, S, 3), both uint8 RGB, and its affine (2, 3).
 
@@ -125,16 +124,14 @@ def images_of(model: Any, images: Any) -> Tensor:
     Raises:
         ValueError, OSError: they are something else.
     """
-    at = next(model.parameters())
+    at: Tensor = next(model.parameters())
     if isinstance(images, Tensor):
-        # its numbers are unknown where a compiler traces this
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling():  # then its numbers are not known
             _check_batch(images, model.preprocess.image_size)
         return images.to(at.device, at.dtype)
-    if not isinstance(images, Prepared):
-        images = model.preprocess(images)
-    _check_batch(images.images, model.preprocess.image_size)
-    return images.images.to(at.device, at.dtype)
+    ready: Prepared = images if isinstance(images, Prepared) else model.preprocess(images)
+    _check_batch(ready.images, model.preprocess.image_size)
+    return ready.images.to(at.device, at.dtype)
 
 
 def _check_batch(images: Tensor, size: int) -> None:
@@ -154,7 +151,7 @@ def _check_batch(images: Tensor, size: int) -> None:
         advice = "It is empty."
     else:
         low, high = (value.item() for value in images.detach().aminmax())
-        if -SLACK <= low and high <= 1 + SLACK:
+        if low >= -SLACK and high <= 1 + SLACK:
             return
         given += f" from {low:.3g} to {high:.3g}"
         if high > 2 and low >= 0:
@@ -183,7 +180,9 @@ def _pixels(image: Any) -> NDArray[np.uint8]:
     elif image.ndim == 3 and image.shape[2] == 4:
         advice = "Leave out alpha: image[..., :3]."
     elif image.dtype.kind == "f" and image.ndim == 3 and image.shape[2] == 3:
-        advice = "Bring it to 0 ... 255: (255 * image).round().astype(np.uint8), if it is in [0, 1]."
+        advice = (
+            "Bring it to 0 ... 255: (255 * image).round().astype(np.uint8), if it is in [0, 1]."
+        )
     else:
         advice = "Tensors in [0, 1] of the model's own size go to predict() as they are."
     shown = f"{image.shape} {image.dtype}"

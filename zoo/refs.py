@@ -122,7 +122,8 @@ def _check_bare(value: str, ref: str) -> None:
     if os.path.isdir(value) and not is_known(value):
         raise AmbiguousReferenceError(
             f"the folder '{value}' holds neither a package (manifest.json) nor a run (config.json "
-            f"and {' or '.join(CHECKPOINTS)}), and no entry of the zoo has that name. Write {FORMS}."
+            f"and {' or '.join(CHECKPOINTS)}), and no entry of the zoo has that name. Give "
+            f"{FORMS}."
         )
     if is_repo_id(value):
         raise AmbiguousReferenceError(

@@ -57,7 +57,7 @@ def score(
         given = {**own, **given}
     more = {} if data is None else {"data": data}
     cfg = load_config(source, given, **more)
-    own_parts = run and architecture_of(run.config) or model.package.config["architecture"]
+    own_parts = architecture_of(run.config) if run else model.package.config["architecture"]
     _check_same(own_parts, architecture_of(cfg), ref, config)
     selection = run.checkpoint.stem if run is not None else str(ref)
     return evaluate(model, cfg, selection=selection), selection

@@ -185,8 +185,8 @@ class VideoReader:
         capture = cv2.VideoCapture(str(self.path))
         if not capture.isOpened():
             raise OSError(
-                f"'{self.path}' cannot be opened as a video. Convert it, say to .mp4 with H.264, or "
-                "move it away."
+                f"'{self.path}' cannot be opened as a video. Convert it, say to .mp4 with H.264, "
+                "or move it away."
             )
         return capture
 
