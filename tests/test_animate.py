@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 import weakref
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import cv2
@@ -22,8 +19,9 @@ from registry import build, checkpoint, load_config
 from registry.contract import Encoding, Landmarks, Pose
 from registry.job import load_pipeline
 from tests.runs import CONFIG as RECONSTRUCTION
-from tests.runs import ROOT, write_config
-from zoo import saving
+from tests.runs import write_config
+from zoo import cli, saving
+from zoo.animation import moved, nearest_frame
 from zoo.describe import fit_options
 
 SIDE = 32
@@ -42,7 +40,6 @@ data = dict(test=dict(type="datasets/first_source", frame_dataset=dict(
     type="datasets/frames", root="x", image_size=image_size, fit="crop")))
 train = dict(iterations=1, batch_size=1, lr=1e-3)
 """
-tool = cache(lambda: runpy.run_path(str(ROOT / "tools/animate.py"), run_name="animate"))
 
 
 def tiny() -> torch.nn.Module:
@@ -188,12 +185,11 @@ def counted(frames: list[np.ndarray], alive: list[int]) -> Iterator[np.ndarray]:
 def test_frames_come_and_go_in_batches():
     """Of 40 frames never more exist than those of two batches of 4, and the best so far."""
     pipeline, source, frames, alive = tiny(), pictures(1, seed=1)[0], pictures(40), []
-    moved, best_frame = tool()["moved"], tool()["best_frame"]
     assert sum(1 for _ in moved(pipeline, source, counted(frames, alive), source, 4)) == 40
     assert len(alive) == 40
     assert max(alive) <= 8
     del alive[:]
-    assert best_frame(pipeline, frames[17], counted(frames, alive), 4)[0] == 17
+    assert nearest_frame(pipeline, frames[17], counted(frames, alive), 4)[0] == 17
     assert len(alive) == 40
     assert max(alive) <= 9
 
@@ -202,28 +198,12 @@ def test_frames_come_and_go_in_batches():
 def test_the_batch_size_changes_nothing(size):
     pipeline, source, frames = tiny(), pictures(1, seed=1)[0], pictures(7)
     one, other = (
-        [picture for _, picture in tool()["moved"](pipeline, source, frames, frames[0], n)]
-        for n in (2, size)
+        [picture for _, picture in moved(pipeline, source, frames, frames[0], n)] for n in (2, size)
     )
     difference = np.abs(np.stack(one).astype(int) - np.stack(other))
     assert difference.max() <= 1  # a rounding
     assert difference.mean() < 1e-3
     assert np.ptp(np.stack(one).astype(int), axis=0).max() > 2  # it moves
-
-
-def test_progress_elsewhere_and_on_a_terminal(monkeypatch, capsys):
-    clock = iter(range(0, 600, 6))
-    watched = tool()["watched"]
-    monkeypatch.setitem(
-        watched.__globals__, "time", type("", (), {"monotonic": lambda: next(clock)})
-    )
-    assert list(watched("abcde", 6, "x", 2)) == list("abcde")
-    assert (
-        capsys.readouterr().err == "x: 2 of 6, 0:00:24 left\nx: 4 of 6, 0:00:12 left\nx: 5 frames\n"
-    )
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert list(watched("ab", 0, "x", 1)) == list("ab")  # a header without a length
-    assert capsys.readouterr().err == "\r\x1b[Kx: 1\r\x1b[Kx: 2\r\x1b[Kx: 2 frames\n"
 
 
 @pytest.mark.parametrize("name", ["clip.gif", "clip.mp4"])
@@ -268,14 +248,11 @@ def checkpoint_of(pipeline, cfg, path):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(capsys):
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["animate", *map(str, words)])
-        try:
-            code = tool()["main"]()
-        except SystemExit as stop:
-            code = stop.code
-        return code, capsys.readouterr().err
+        code = cli.main(["animate", *map(str, words)])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
 
     return run
 
@@ -336,7 +313,6 @@ def test_the_best_frame_is_where_motion_starts(folder, command):
     code, text = command(*words, "--best-frame")
     assert code == 0
     assert text.splitlines() == [
-        "comparing poses: 6 frames",
         "frames: frame 4 is the most like face.png",
         "out.gif: 6 frames",
     ]
@@ -345,7 +321,7 @@ def test_the_best_frame_is_where_motion_starts(folder, command):
     assert np.abs(best - colours("out.gif")).mean() < 1  # the picture is of that video
     code, text = command(*words, "--best-frame", "--absolute")
     assert code == 2
-    assert "leave out --absolute" in text
+    assert "not allowed with argument" in text
 
 
 def test_an_interrupted_run_leaves_nothing(folder, command, monkeypatch):

@@ -107,6 +107,11 @@ def load(
     return nn.ModuleDict({part: known[part] for part in components})
 
 
+def best_device() -> str:
+    """Return where the commands run a model: on a GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def build(ref: str | Path, *, overrides: Mapping[str, Any] | None = None, **access: Any) -> Any:
     """Return the untrained model of an entry, in evaluation mode; nothing is downloaded for names.
 
