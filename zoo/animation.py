@@ -82,7 +82,8 @@ def animate(
         raise ConfigError(f"{ref}: not a model that moves images of an image_size.")
 
     def fitted(frame: Frame) -> Frame:
-        return taken.fitted(frame)[0]
+        image: Frame = taken.fitted(frame)[0]
+        return image
 
     still = fitted(read_image(source))
     if driving.is_dir():
