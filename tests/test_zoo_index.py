@@ -337,6 +337,7 @@ def test_lists_are_in_natural_order():
         "factorized-bbc-20",
         "factorized-bbc-40",
         "factorized-bbc-no-mask",
+        "factorized-bbc-text",
     ]
     assert names("factorized-h36m*", exclude=["*-temp*"]) == [
         "factorized-h36m",
