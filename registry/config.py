@@ -128,11 +128,19 @@ COUNTS = (
 )  # at least 1; other numbers 0
 
 
-def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+_RESOLVED = (
+    "{} is a resolved config: '{}' no longer decides anything there. Override the .py config, or "
+    "the full key (model.encoder.width)."
+)
+
+
+def load_config(
+    path: str | Path | Mapping[str, Any], options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Read a ``.py`` config or a saved ``config.json`` and apply ``options`` strictly.
 
     Args:
-        path: the file.
+        path: the file; or a resolved config itself, as checkpoints hold it.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
 
@@ -143,6 +151,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> d
     Raises:
         ConfigError: no such file, an unknown key, a key left over from another ``type``.
     """
+    if isinstance(path, Mapping):
+        if plain := [key for key in options or {} if "." not in key]:
+            raise ConfigError(_RESOLVED.format("this", plain[0]))
+        return _resolved(path, dict(options or {}), "the config")
     path = Path(path)
     if not path.is_file():
         near = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
@@ -187,10 +199,7 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
     if isinstance(source, Mapping):
         return deepcopy(dict(source))
     if source.suffix == ".json" and plain:
-        raise ConfigError(
-            f"{source} is a resolved config: '{next(iter(plain))}' no longer decides anything "
-            "there. Override the .py config, or the full key (model.encoder.width)."
-        )
+        raise ConfigError(_RESOLVED.format(source, next(iter(plain))))
     try:
         if source.suffix == ".json":
             cfg = json.loads(source.read_text())

@@ -160,7 +160,8 @@ def evaluate(
         datasets: those of the run, if they are built already.
 
     Returns:
-        One row per protocol, as written to ``metrics.json``.
+        One row per protocol, as written to ``metrics.json``; ``of`` says what was measured: the
+        metric as the config has it, and type and split of the test data.
     """
     datasets = datasets or Datasets(section(cfg, "data"))
     if datasets("test") is None:
@@ -179,6 +180,9 @@ def evaluate(
         metrics, datasets, "test", cfg, device, guesses, list(competitors.values()),
     )  # fmt: skip
     predictions = {kind: competitor.predict() for kind, competitor in competitors.items()}
+    tested = section(cfg, "data").test
+    tested = tested.get("frame_dataset", tested)
+    tested = {"type": tested["type"], "split": tested.get("split")}
     rows = []
     for name, metric in found.pop("trained").items():
         results = {player: copies[name].compute() for player, copies in found.items()}
@@ -195,6 +199,7 @@ def evaluate(
         if own:
             row["baseline_extra"] = {player: r.get("extra", {}) for player, r in results.items()}
         row["higher_is_better"] = metric.higher_is_better
+        row["of"] = {"metric": section(cfg, "evaluate").metrics[name], "data": tested}
         rows.append(row | {"crop": section(cfg, "evaluate").crop, "selection": selection})
     return rows
 

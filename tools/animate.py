@@ -3,9 +3,8 @@
 
 ``tools/animate.py work_dirs/fomm_vox face.png talking.mp4 --out result.mp4``
 
-REF is an entry of the zoo (``fomm-puppets``, ``hf:owner/name``, ``dir:path``), the folder of a run
-(its config.json with last.pth, else best.pth), or a config with ``--checkpoint``. Both inputs are
-resized as the model's data were. The result moves relative to the driving video's first frame,
+REF is an entry of the zoo (``fomm-puppets``, ``hf:owner/name``), or the path of a package, of a
+run's folder or of a checkpoint (.pth). Both inputs are resized as the model's data were. The result moves relative to the driving video's first frame,
 which should show the pose of the picture: shape and place stay the picture's own.
 ``--best-frame`` starts from the driving frame most like it instead (its landmarks, wherever and
 however large), ``--absolute`` copies the driving poses. With ffmpeg on the PATH an .mp4 keeps the
@@ -35,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("ref", metavar="REF", help="an entry of the zoo, a run's folder, a config")
+    parser.add_argument("ref", metavar="REF", help="an entry of the zoo, or a path")
     parser.add_argument("source", metavar="SOURCE_IMAGE", type=Path)
     parser.add_argument(
         "driving", metavar="DRIVING_VIDEO", type=Path, help="video, GIF or folder of images"
@@ -56,7 +55,6 @@ def main() -> int:
         help="move as much more as the picture's landmarks spread wider than the video's",
     )
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--checkpoint", metavar="FILE")
     args = parser.parse_args()
     if args.batch_size < 1:
         parser.error("--batch-size must be at least 1")
@@ -64,9 +62,11 @@ def main() -> int:
         parser.error("--best-frame chooses where relative motion starts; leave out --absolute")
     try:
         check_paths(args.source, args.driving, args.out)
-        from zoo.model import open_model
+        import torch
 
-        pipeline = open_model(args.ref, args.checkpoint)
+        from zoo.model import load
+
+        pipeline = load(args.ref, device="cuda" if torch.cuda.is_available() else "cpu")
         if not hasattr(pipeline, "animator") or pipeline.preprocess is None:
             raise ConfigError(f"{args.ref}: not a model that moves images of an image_size.")
         animate(pipeline, args)

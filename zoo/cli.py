@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.sources import Info
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells call what SIGINT and SIGPIPE end
-REF = "a name of the zoo, hf:owner/name[@revision], or dir:path"
+REF = "a name of the zoo, hf:owner/name[@revision], or a path"
 EXIT_CODES = """\
 exit status:
   0  fine                4    no network, or offline and not in the cache
@@ -265,9 +265,9 @@ def _convert(source: str, file: str, out: str, license_text: str | None, **optio
 def _export(ref: str, out: str, format: Any, images: Sequence[str], **options: Any) -> Answer:
     from components.data.video import read_image
     from zoo.exporting import export
-    from zoo.model import open_model
+    from zoo.model import load
 
-    model, batch = open_model(ref), None
+    model, batch = load(ref), None
     if images:
         if getattr(model, "preprocess", None) is None:
             raise ValueError(f"{ref} takes no images; leave out --images.")
@@ -369,17 +369,16 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--license-text", metavar="FILE", help="the licence itself")
 
     one = command("export", _export, "Write a model into a file that needs none of this library.")
-    one.add_argument("ref", metavar="REF", help=f"{REF}, or the folder of a run")
+    one.add_argument("ref", metavar="REF", help=f"{REF}: a package, a run, a .pth")
     one.add_argument("--format", required=True, choices=("onnx", "torch_export", "torchscript"))
     one.add_argument("--out", required=True, metavar="FILE", help=".onnx, .pt2 or .pt")
     one.add_argument("--part", choices=("detector", "renderer"), default="detector")
     one.add_argument("--images", nargs="+", metavar="FILE", help="also compared on these")
 
     one = command("predict", _predict, "Find landmarks in images, folders and videos.")
-    one.add_argument("ref", metavar="REF", help=f"{REF}; the folder of a run; or a config")
+    one.add_argument("ref", metavar="REF", help=f"{REF}: a package, a run, a .pth")
     one.add_argument("inputs", nargs="+", metavar="INPUT", help="image, folder of images, or video")
     one.add_argument("--out", required=True, metavar="DIR", help="drawings and CSV files go there")
-    one.add_argument("--checkpoint", metavar="FILE", help="weights for a config")
     one.add_argument("--batch-size", type=int, default=16, metavar="N")
     return parser
 

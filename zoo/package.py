@@ -23,6 +23,7 @@ from typing import Any
 from zoo import errors, schema
 from zoo.errors import IncompleteEntryError, IntegrityError, PublishRefusedError, ZooError
 from zoo.folder import beside, state_of
+from zoo.refs import is_run
 from zoo.tensors import DTYPES, Buffer, Stored, read_header
 
 REQUIRED = (
@@ -148,11 +149,10 @@ def _present(root: Path) -> Path:
 
 def _refuse_without_manifest(root: Path, where: str) -> None:
     files = [path.name for path in root.iterdir()]
-    if "config.json" in files and {"last.pth", "best.pth"} & set(files):
-        raise errors.UnsafeWeightsError(
+    if is_run(root):
+        raise errors.RunError(
             f"{where}: {root} is the folder of a training run, not a package. Make one: "
-            f"tools/publish.py {root} --license L. Predictions work from the run itself: "
-            f"keypoint-zoo predict {root} INPUT --out DIR."
+            f"keypoint-zoo publish {root} --license L."
         )
     if any(fnmatchcase(name, pattern) for name in files for pattern in PICKLES):
         raise errors.UnsafeWeightsError(

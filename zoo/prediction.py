@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from components.data.annotations import VISIBLE, make_annotations, write_coco, write_csv
 from components.data.video import VideoReader, is_image, natural, read_image, write_video
 from components.drawing import draw_landmarks, write_png
 from registry.errors import ConfigError
-from zoo.model import open_model
+from zoo.model import load
 
 Frame = NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -38,14 +39,13 @@ def predict(
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
-    checkpoint: str | Path | None = None,
     batch_size: int = 16,
     counted: Say | None = None,
 ) -> Iterator[Predicted]:
     """Find landmarks in images, folders and videos; yield each input when it is done.
 
     Args:
-        ref, checkpoint: as for ``zoo.open_model``.
+        ref: as for ``zoo.load``.
         inputs: images, folders of images, videos.
         out: folder of the results, ``NAME_landmarks.*``. An input, or the result of another one,
             is never replaced.
@@ -61,7 +61,9 @@ def predict(
             raise FileNotFoundError(
                 f"no input '{name}'. Give an image, a folder of images, or a video."
             )
-    model = open_model(ref, checkpoint)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise NotADirectoryError(f"--out '{out}' is a file. Give a folder for the results.")
+    model = load(ref, device="cuda" if torch.cuda.is_available() else "cpu")
     if not hasattr(model, "predict") or model.preprocess is None:
         raise ConfigError(f"{ref}: not a model of images with an image_size.")
     taken = {Path(name).resolve() for name in inputs}
@@ -90,7 +92,7 @@ def _predict_input(
     def drawn(frames: Iterator[Frame], labels: Iterator[str]) -> Iterator[Frame]:
         while batch := list(islice(frames, batch_size)):
             ready = model.preprocess(batch)
-            found = ready.to_original(model.predict(ready.images).landmarks.xy)
+            found = ready.to_original(model.predict(ready).landmarks.xy)
             for frame, pixels in zip(batch, found):
                 files.append(next(labels))
                 points.append(pixels)

@@ -1,0 +1,111 @@
+"""Scores of a model, whatever it is given as, on its own data or on those of a config."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from registry.config import load_config
+from registry.errors import ConfigError
+from registry.evaluation import evaluate
+from zoo import index
+from zoo.model import architecture_of, load, open_run
+from zoo.refs import parse
+
+Config = str | Path | Mapping[str, Any]
+
+
+def score(
+    ref: str | Path,
+    config: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+) -> tuple[list[dict[str, Any]], str]:
+    """Evaluate a model beside its baselines.
+
+    Args:
+        ref: any reference :func:`zoo.load` takes.
+        config: whose data and metrics to use; None for the model's own: the config of the run, or
+            the one that the package was trained with.
+        data: another config, whose data take the place of those; see ``registry.load_config``.
+        options: dotted key -> value, of that config.
+        device: where the model runs.
+
+    Returns:
+        The rows of a metrics.json, and what was scored: ``last`` or ``best`` of a run, else the
+        reference.
+
+    Raises:
+        ConfigError: the config is not of this model, or its data are missing.
+        ZooError: there is no such model.
+    """
+    model = load(ref, device=device)
+    reference = parse(ref)
+    run = open_run(reference.value) if reference.kind == "run" else None
+    source: Config
+    given = dict(options or {})
+    if config is not None:
+        source = config
+    elif run is not None:
+        source = run.config
+    else:
+        source, own = _own(model, ref, bool(data), given)
+        given = {**own, **given}
+    more = {} if data is None else {"data": data}
+    cfg = load_config(source, given, **more)
+    own_parts = run and architecture_of(run.config) or model.package.config["architecture"]
+    _check_same(own_parts, architecture_of(cfg), ref, config)
+    selection = run.checkpoint.stem if run is not None else str(ref)
+    return evaluate(model, cfg, selection=selection), selection
+
+
+def _own(
+    model: Any, ref: str | Path, has_data: bool, given: Mapping[str, Any]
+) -> tuple[Path, dict[str, Any]]:
+    """Return the shipped config that a package was trained with, and what to override in it."""
+    entry, training = model.entry, model.package.config["training"]
+    names = {e.config.name: e.config for e in index.entries().values() if e.config is not None}
+    found = entry.config or names.get(str(training.get("config")))
+    if found is None:
+        raise ConfigError(f"{ref} names no shipped config. Give the one it was trained with.")
+    options = dict(training.get("overrides") or entry.options)
+    hidden = [key for key, value in options.items() if '"PATH"' in json.dumps(value)]
+    needed = [key for key in hidden if key.startswith(("data.test", "data.fit"))]
+    if needed and not has_data and needed[0] not in given:
+        raise ConfigError(
+            f"{ref} was measured on files whose place it does not tell ({needed[0]}). Give another "
+            "config with --data."
+        )
+    return found, {key: value for key, value in options.items() if key not in hidden}
+
+
+def _check_same(
+    own: Mapping[str, Any], other: Mapping[str, Any], ref: str | Path, config: str | Path | None
+) -> None:
+    """Refuse a config of another model: its untrained network would be no baseline of this one.
+
+    Raises:
+        ConfigError: they differ; the text names the first place.
+    """
+    mine, theirs = (dict(_leaves(json.loads(json.dumps(node)))) for node in (own, other))
+    for key in dict.fromkeys((*mine, *theirs)):
+        here, there = mine.get(key, "nothing"), theirs.get(key, "nothing")
+        if here != there:
+            what = config or "the config that it names"
+            raise ConfigError(
+                f"{ref} is not the model of {what}: {key.replace('args', 'model', 1)} is {here!r} "
+                f"in the model and {there!r} in the config. Leave the config out to use the "
+                "model's own, or change that place with --cfg-options."
+            )
+
+
+def _leaves(node: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _leaves(value, f"{place}.{key}".lstrip("."))
+    else:
+        yield place, node
