@@ -25,7 +25,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registry import checkpoint
+from registry import checkpoint, usual
 from registry.build import build
 from registry.config import Train, section
 from registry.errors import ConfigError
@@ -198,6 +198,8 @@ def train(
         *build(list(settings.hooks), "train.hooks", "hooks"),
     ]
     make_runner(job, loader, hooks, ranks).train()
+    if rank == 0:
+        usual.write(usual.usual_of(job.evaluated(), cfg), work_dir)
     return job
 
 

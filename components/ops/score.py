@@ -28,7 +28,7 @@ def concentration(variance: Tensor) -> Tensor:
         1 for a single pixel, 0.0001 for an even map and for one in two far corners; no gradient
     """
     spread = (at_least_float32(variance.detach()).clamp_min(0) / EVEN).sqrt()
-    return (1 - spread).clamp(LEAST, 1)
+    return (1 - spread).clamp_min(LEAST)
 
 
 def agreement(xy: Tensor, pose_image: Tensor, drawn: Tensor) -> Tensor:
@@ -43,10 +43,10 @@ def agreement(xy: Tensor, pose_image: Tensor, drawn: Tensor) -> Tensor:
         no gradient
     """
     xy = at_least_float32(xy.detach())
-    apart = (pose_image.detach() - drawn.detach()).abs().clamp(0, 1).to(xy)[:, 0, None]
+    apart = (pose_image.detach() - drawn.detach()).abs().clamp_max(1).to(xy)[:, 0, None]
     height, width = apart.shape[-2:]
     x, y = axis(width, "half_pixel", xy), axis(height, "half_pixel", xy)
     over_x = torch.softmax(-((x - xy[..., :1]) ** 2) / (2 * WINDOW**2), dim=-1)  # (B, K, W)
     over_y = torch.softmax(-((y - xy[..., 1:]) ** 2) / (2 * WINDOW**2), dim=-1)
     rows = (apart * over_x[:, :, None]).sum(dim=-1)  # (B, K, H)
-    return (1 - (rows * over_y).sum(dim=-1)).clamp(LEAST, 1)
+    return (1 - (rows * over_y).sum(dim=-1)).clamp_min(LEAST)
