@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from mmengine.config import Config
 
-from registry import origins, plugins
+from registry import data_file, origins, plugins
 from registry.build import arguments_of, check_arguments, resolve
 from registry.errors import ConfigError, did_you_mean
 
@@ -36,6 +36,10 @@ class Data:
         val: dataset that selects ``best.pth`` where ``train.evaluate_every`` is set, and that the
             panels show; never the test split.
         test: dataset the metrics are computed on.
+        optional: ``fit``, ``test``, or both: data sets of labels that not everybody has. Such a one
+            is left out, and so are the metrics that need it, with a note, if none of the files and
+            folders that it names (strings with a slash) exist. If some of them are missing it is an
+            error, and one that an option sets (``data.test.root=...``) is required.
         transforms: batch transforms of the training batches, in order.
         workers: loader processes; 0 loads in the training process.
     """
@@ -46,6 +50,7 @@ class Data:
     fit: Mapping[str, Any] | None = None
     val: Mapping[str, Any] | None = None
     test: Mapping[str, Any] | None = None
+    optional: Sequence[str] = ()
     transforms: Sequence[Mapping[str, Any]] = ()
     workers: int = 0
 
@@ -128,6 +133,11 @@ COUNTS = (
 )  # at least 1; other numbers 0
 
 
+ROOT = Path(__file__).resolve().parents[1]
+# in an installed wheel, or in a checkout
+SHIPPED = ROOT / "zoo" / "configs" if (ROOT / "zoo" / "configs").is_dir() else ROOT / "configs"
+
+
 _RESOLVED = (
     "{} is a resolved config: '{}' no longer decides anything there. Override the .py config, or "
     "the full key (model.encoder.width)."
@@ -135,59 +145,139 @@ _RESOLVED = (
 
 
 def load_config(
-    path: str | Path | Mapping[str, Any], options: Mapping[str, Any] | None = None
+    ref: str | Path | Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Read a ``.py`` config or a saved ``config.json`` and apply ``options`` strictly.
+    """Read a shipped config, a ``.py`` file or a saved ``config.json``; apply ``options`` strictly.
 
     Args:
-        path: the file; or a resolved config itself, as checkpoints hold it.
+        ref: name of a shipped config (``factorized_video``), or the path of a file. A word with a
+            suffix or a slash is a path. Or a resolved config itself, as checkpoints hold it.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
+        data: another config, by name or path, whose data this method is to use; see
+            registry/data_file.py.
 
     Returns:
         Plain dicts, lists and numbers: the resolved config. ``origins`` holds the resolved configs
         that ``train.init`` starts from, by name; registry/origins.py says which options reach them.
 
     Raises:
-        ConfigError: no such file, an unknown key, a key left over from another ``type``.
+        ConfigError: no such config, an unknown key, a key left over from another ``type``.
     """
-    if isinstance(path, Mapping):
-        if plain := [key for key in options or {} if "." not in key]:
+    other = None if data is None else find_config(data)
+    if isinstance(ref, Mapping):
+        if other is None and (plain := [key for key in options or {} if "." not in key]):
             raise ConfigError(_RESOLVED.format("this", plain[0]))
-        return _resolved(path, dict(options or {}), "the config")
-    path = Path(path)
-    if not path.is_file():
-        near = [str(file) for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise ConfigError(f"no config '{path}'.{did_you_mean(str(path), near)}")
-    return _resolved(path, dict(options or {}), str(path))
+        return _resolved(ref, dict(options or {}), "the config", other)
+    path = find_config(ref)
+    return _resolved(path, dict(options or {}), str(path), other)
+
+
+def find_config(ref: str | Path) -> Path:
+    """Return the file that a name of a shipped config or a path stands for.
+
+    Raises:
+        ConfigError: there is none; names and files that look like it are suggested.
+    """
+    path = Path(ref)
+    named = not path.suffix and str(ref) == path.name
+    file = SHIPPED / f"{ref}.py" if named else path
+    if file.is_file():
+        return file
+    shipped = [config.stem for config in SHIPPED.glob("*.py")]
+    near = [str(config) for config in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    hint = did_you_mean(str(ref), [*near, *shipped] if named else near)
+    if "Did you mean" not in hint and path.stem in shipped:
+        hint = f" Did you mean the shipped config '{path.stem}'?"
+    raise ConfigError(f"no config '{ref}'.{hint}")
+
+
+def config_name(ref: str | Path) -> str:
+    """Return the name of a config: the stem of its file, or for ``config.json`` that of its folder.
+
+    Example:
+        >>> config_name("configs/factorized_video.py"), config_name("work_dirs/mice/config.json")
+        ('factorized_video', 'mice')
+    """
+    path = Path(ref)
+    return path.absolute().parent.name if path.suffix == ".json" else path.stem
 
 
 def _resolved(
-    source: Path | Mapping[str, Any], options: Mapping[str, Any], where: str
+    source: Path | Mapping[str, Any],
+    options: Mapping[str, Any],
+    where: str,
+    data: Path | None = None,
+    origin: bool = False,
 ) -> dict[str, Any]:
     """Return the config of a file, or a saved one, with the options and with its origins."""
-    cfg = _read(source, {key: value for key, value in options.items() if "." not in key})
+    cfg = _read_with(data, source, options, origin)
     folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
     saved = cfg.pop("origins", {}) if folder is None else {}
     plugins.import_local(cfg.get("plugins", []))
     for key, value in options.items():
         if "." in key:
             _override(cfg, key, value)
+    _require_named(cfg, options)
     validate(cfg, where)
     found = {}
     for name in origins.names(cfg):
-        origin = folder / f"{name}.py" if folder else saved.get(name)
-        if origin is None or (isinstance(origin, Path) and not origin.is_file()):
+        first: Any = _origin_file(name, folder) if folder else saved.get(name)
+        if first is None:
             continue  # trained elsewhere: its folder is enough
-        before, first = (_read(source, {}), _read(origin, {})) if options else ({}, {})
-        shared = origins.shared_options(options, before, name, first)
+        before = _read_with(data, source, {}, origin)
+        first_before = _read_with(data, first, {}, True)
+        shared = origins.shared_options(options, before, name, first_before)
         try:
-            found[name] = _resolved(origin, shared, f"origins.{name}")
+            found[name] = _resolved(first, shared, f"origins.{name}", data, True)
         except ConfigError as error:
             raise ConfigError(f"train.init: {name}, which comes first: {error}") from error
         if options:
-            origins.require_agreement(before, cfg, name, first, found[name])
+            origins.require_agreement(before, cfg, name, first_before, found[name])
     return {**cfg, "origins": found} if found else cfg
+
+
+def _origin_file(name: str, folder: Path) -> Path | None:
+    """Return the config that ``train.init`` names: one beside the config, else a shipped one."""
+    files = (folder / f"{name}.py", SHIPPED / f"{name}.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def _require_named(cfg: dict[str, Any], options: Mapping[str, Any]) -> None:
+    """Make optional data sets required that an option speaks of."""
+    optional = cfg.get("data", {}).get("optional")
+    if isinstance(optional, list):
+        named = {key.split(".")[1] for key in options if key.startswith("data.")}
+        cfg["data"]["optional"] = [name for name in optional if name not in named]
+
+
+def _read_with(
+    data: Path | None,
+    source: Path | Mapping[str, Any],
+    options: Mapping[str, Any],
+    origin: bool,
+) -> dict[str, Any]:
+    """Return a config as its file has it, with the plain ``options``, on the data of another file.
+
+    Raises:
+        ConfigError: a file cannot be read, or is not of that kind.
+    """
+    plain = {key: value for key, value in options.items() if "." not in key}
+    if data is None:
+        return _read(source, plain)
+    method, file = _read(source, {}), _read(data, {})
+    unread = _unread(data) if data.suffix == ".py" else set()
+    data_file.check(file, {*SECTIONS, *BUILT, "plugins"}, unread, str(data))
+    cfg = _read(source, {k: v for k, v in plain.items() if k in method or k not in file})
+    if data.suffix == ".py":  # in a saved config numbers no longer decide anything
+        same = {key: cfg[key] for key in file if key in cfg and _is_a(cfg[key], float)}
+        own = {key: value for key, value in plain.items() if key in file and key not in method}
+        file = _read(data, own | same)
+    found = data_file.with_data(cfg, file, str(data), origin=origin)
+    return found | {key: plain[key] for key in ("data", "evaluate") if key in plain}
 
 
 def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
@@ -238,6 +328,13 @@ def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
             raise ConfigError(f"--cfg-options: no key '{key}' in {path}.{did_you_mean(key, names)}")
         names[key].value = ast.parse(repr(value), mode="eval").body
     return ast.unparse(tree)
+
+
+def _unread(path: Path) -> set[str]:
+    """Return the names that a file assigns and does not use."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)]
+    used = {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
+    return {node.id for node in nodes} - used
 
 
 def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
@@ -300,6 +397,9 @@ def validate(cfg: Mapping[str, Any], path: str) -> None:
     for key, section in SECTIONS.items():
         check_arguments(section, cfg.get(key, {}), key, f"the section '{key}'")
         _check_values(section, cfg.get(key, {}), key)
+    for name in cfg.get("data", {}).get("optional", ()):
+        if name not in ("fit", "test"):
+            raise ConfigError(f"data.optional: '{name}' must be 'fit' or 'test'.")
 
 
 def _check_values(section: Any, given: Mapping[str, Any], place: str) -> None:

@@ -103,7 +103,7 @@ def _numbers(value: Any) -> str:
 
 def _documented(cls: type[T]) -> type[T]:
     """Append the fields to the docstring, and print objects briefly."""
-    cls.__repr__ = brief  # type: ignore[assignment]
+    cls.__repr__ = brief  # type: ignore[method-assign]
     lines = []
     for each in fields(cls):  # type: ignore[arg-type]
         shape, about = each.metadata.get("shape"), each.metadata.get("about", "")

@@ -74,7 +74,7 @@ def score(
     """
     found = {player: {name: _fresh(m) for name, m in metrics.items()} for player in players}
     first = next(iter(found.values()))
-    fits = require_fit(metrics, datasets)
+    fits = any(metric.fits for metric in metrics.values())
     if fits or (competitors and datasets("fit") is not None):
         for batch in _batches("fit", datasets, cfg, section(cfg, "evaluate").fit_items, device):
             for competitor in competitors:
@@ -119,19 +119,19 @@ def _batches(
         yield to_batch(arrays, device)
 
 
-def require_fit(metrics: Metrics, datasets: Datasets) -> bool:
-    """Tell whether a metric fits something; then ``data.fit`` must be there.
+def applicable(
+    metrics: Metrics, datasets: Datasets, split: str = "test"
+) -> tuple[Metrics, list[str]]:
+    """Return the metrics that there is data for, and a line on what is left out.
 
-    Raises:
-        ConfigError: it is not.
+    Without the split it is all; without ``data.fit`` it is what fits a regressor or a mean on
+    annotated frames, which must be other frames than those of the split.
     """
-    fits = [name for name, metric in metrics.items() if metric.fits]
-    if fits and datasets("fit") is None:
-        raise ConfigError(
-            f"data.fit is missing; evaluate.metrics.{fits[0]} fits a regressor or a mean on "
-            "annotated frames, which must not be those of data.test."
-        )
-    return bool(fits)
+    if datasets(split) is None:
+        return {}, [f"no scores: {datasets.absence(split)}"]
+    left = [name for name, m in metrics.items() if m.fits and datasets("fit") is None]
+    notes = [f"no {', '.join(left)}: {datasets.absence('fit')}"] if left else []
+    return {name: metric for name, metric in metrics.items() if name not in left}, notes
 
 
 def predictor(pipeline: Any, metrics: Metrics) -> Player:
@@ -161,13 +161,17 @@ def evaluate(
 
     Returns:
         One row per protocol, as written to ``metrics.json``; ``of`` says what was measured: the
-        metric as the config has it, and type and split of the test data.
+        metric as the config has it, and type and split of the test data; ``left_out`` which
+        protocols there is no data for, and why.
+
+    Raises:
+        ConfigError: there is no data for any.
     """
     datasets = datasets or Datasets(section(cfg, "data"))
-    if datasets("test") is None:
-        raise ConfigError("data.test is missing; evaluation needs annotated frames.")
+    metrics, left_out = applicable(build_metrics(cfg), datasets)
+    if not metrics:
+        raise ConfigError(f"nothing to evaluate: {'; '.join(left_out)}.")
     device = next(pipeline.parameters()).device
-    metrics = build_metrics(cfg)
     torch.manual_seed(section(cfg, "train").seed + 1)
     untrained = build_model(cfg).to(device)
     own = pipeline.baselines(untrained)
@@ -198,6 +202,8 @@ def evaluate(
             row["baseline_notes"] = remarks
         if own:
             row["baseline_extra"] = {player: r.get("extra", {}) for player, r in results.items()}
+        if left_out:
+            row["left_out"] = left_out
         row["higher_is_better"] = metric.higher_is_better
         row["of"] = {"metric": section(cfg, "evaluate").metrics[name], "data": tested}
         rows.append(row | {"crop": section(cfg, "evaluate").crop, "selection": selection})
@@ -276,6 +282,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             remarks.setdefault(text, []).append(_words(name))
         lines += [f"{row['protocol']}: {', '.join(r)}: {text}" for text, r in remarks.items()]
         lines += _winners(row)
+    lines += dict.fromkeys(text for row in rows for text in row.get("left_out", ()))
     return "\n".join(lines)
 
 

@@ -18,7 +18,7 @@ from registry.atomic import replacing
 from registry.build import build, build_model
 from registry.config import Data, Train, section
 from registry.errors import ConfigError
-from registry.evaluation import build_metrics, evaluate, require_fit, write_metrics
+from registry.evaluation import applicable, build_metrics, evaluate, write_metrics
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
@@ -97,6 +97,8 @@ class Job:
         ema: the averaged pipeline, or None.
         settings, data: those sections of the config.
         datasets: the datasets of the config, built once.
+        left_out: which scores there is no data for, and why; a line each.
+        scored: whether any metric is left.
         progress: the hook that records and prints.
     """
 
@@ -109,10 +111,10 @@ class Job:
         self.datasets = Datasets(self.data)
         image_size(cfg)  # refuses two that differ
         metrics: dict[str, Any] = {}
+        self.left_out: list[str] = []
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
-            metrics = build_metrics(cfg)
-            require_fit(metrics, self.datasets)
-            self.datasets("test")
+            metrics, self.left_out = applicable(build_metrics(cfg), self.datasets)
+        self.scored = bool(metrics)
         torch.manual_seed(self.settings.seed)
         pipeline = build_model(cfg, to_fill=resume is not None)
         losses = build(cfg.get("losses", {}), "losses", "losses")
@@ -147,10 +149,10 @@ class Job:
         """Evaluate the last weights and write ``metrics.json``.
 
         Returns:
-            The rows, see :func:`registry.evaluation.evaluate`; none without ``evaluate`` section,
-            nor in the further processes of a distributed run.
+            The rows, see :func:`registry.evaluation.evaluate`; none if there is nothing to score
+            (`left_out`), nor in the further processes of a distributed run.
         """
-        if get_rank() != 0 or not self.cfg.get("evaluate"):
+        if get_rank() != 0 or not self.scored:
             return []
         rows = evaluate(self.evaluated(), self.cfg, selection="last", datasets=self.datasets)
         write_metrics(rows, self.work_dir / "metrics.json")

@@ -174,6 +174,8 @@ def to_batch(
 class Datasets:
     """The datasets of a config, each built when first asked for, and once.
 
+    An optional one (``data.optional``) none of whose files and folders exist counts as absent.
+
     Args:
         data: the ``data`` section.
     """
@@ -187,10 +189,33 @@ class Datasets:
         self.built[name] = dataset
 
     def __call__(self, name: str) -> Any:
-        """Return a dataset of the section by its key; None where the config has none."""
+        """Return a dataset of the section by its key; None if it is absent."""
         if name not in self.built:
-            self.built[name] = build(getattr(self.data, name), f"data.{name}", "datasets")
+            node = None if self.absence(name) else getattr(self.data, name)
+            self.built[name] = build(node, f"data.{name}", "datasets")
         return self.built[name]
+
+    def absence(self, name: str) -> str:
+        """Say why a dataset is absent; the empty string if it is not."""
+        node = getattr(self.data, name)
+        if not node:
+            return f"the config has no data.{name}"
+        paths = list(_paths(node)) if name in self.data.optional else []
+        if not paths or any(Path(path).exists() for path in paths):
+            return ""
+        return f"there is no {' and no '.join(paths)} (data.{name})"
+
+
+def _paths(node: Any) -> Iterator[str]:
+    """Yield the files and folders that a dataset names: strings with a slash, but for types."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _paths(value if key != "type" else None)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            yield from _paths(value)
+    elif isinstance(node, str) and "/" in node:
+        yield node
 
 
 def train_loader(

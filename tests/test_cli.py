@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -24,12 +23,11 @@ from registry import load_config
 from registry.build import build_model
 from tests.runs import ROOT, write_config
 from zoo import cli, index, listing, saving
+from zoo.answer import Answer, notice
 from zoo.folder import write_folder
 from zoo.schema import LIBRARY, pretty
 
-SUBCOMMANDS = (
-    *("list", "info", "pull", "push", "verify", "doctor", "card", "convert", "export", "predict"),
-)
+SUBCOMMANDS = cli.NAMES
 
 
 @pytest.fixture
@@ -342,7 +340,7 @@ def test_export(ask, model, tmp_path):
 
 
 def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
-    """A package, by reference and by its bare folder, and a config with a checkpoint."""
+    """A package, by reference and by its bare folder."""
     image = picture(tmp_path / "a.png")
     (row,) = answer("predict", f"dir:{model}", image, "--out", tmp_path / "one")
     keypoints = zoo.load(model).keypoints
@@ -361,8 +359,10 @@ def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
     assert (code, out) == (0, "")
     assert err == f"{tmp_path}/two/a_landmarks.csv: 1 frames, {keypoints['count']} landmarks\n"
     assert (tmp_path / "two/a_landmarks.csv").read_text().splitlines()[1] == line
-    code, _, err = ask("predict", model, image, "--out", tmp_path / "x", "--checkpoint", "x.pth")
-    assert (code, "--checkpoint goes with a config" in err) == (2, True)
+    # a file where the folder of the results should be: said before the model is loaded
+    code, _, err = ask("predict", "no-such-model", image, "--out", image)
+    assert code == 2
+    assert err == f"error: --out '{image}' is a file. Give a folder for the results.\n"
 
 
 def test_limbs_are_written_as_the_skeleton_of_coco_keypoints(answer, tmp_path):
@@ -468,13 +468,13 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
     (demo / "model.safetensors").unlink()
     for words, code, kind, text in (
         (("info", "fom-vox"), 3, "UnknownEntryError", "Did you mean: fomm-vox"),
-        (("info", "a/b"), 2, "AmbiguousReferenceError", "Write 'hf:a/b' or 'dir:a/b'."),
-        (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: tools/train.py configs/fomm_vox"),
+        (("info", "a/b"), 2, "AmbiguousReferenceError", "Write 'hf:a/b' for a Hub repo"),
+        (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: keypoint-zoo train fomm_vox"),
         (("pull", f"dir:{demo}"), 1, "IncompleteEntryError", "1 of 7 files missing"),
         (("pull", f"dir:{too_new}"), 6, "FormatTooNewError", "has format 9; this version"),
         (("list", "--metric", "x"), 2, "ValueError", "not like 'regression<=5'"),
         (("card", tmp_path / "none"), 3, "UnknownEntryError", "no folder"),
-        (("predict", "x.json", demo, "--out", "z"), 2, "ConfigError", "with --checkpoint."),
+        (("predict", "x.py", demo, "--out", "z"), 2, "AmbiguousReferenceError", "is a config"),
         (("info",), 2, "UsageError", "required: REF. See `keypoint-zoo info --help`."),
         (("lst",), 2, "UsageError", "invalid choice: 'lst'"),
         ((), 2, "UsageError", "required: COMMAND"),
@@ -497,8 +497,53 @@ def test_help_tells_the_exit_statuses(ask):
         assert code == 0
         for text in ("exit status:", "0  fine", "1  a check failed", "6    needs another version"):
             assert text in out
-    assert all(f"\n    {name} " in ask("--help")[1] for name in SUBCOMMANDS)
+    assert all(f"\n  {name} " in ask("--help")[1] for name in SUBCOMMANDS)
     assert ask("--version")[:2] == (0, f"{LIBRARY}\n")
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in SUBCOMMANDS), ("prepare", "flow")])
+def test_help_fits_80_columns(ask, monkeypatch, words):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = ask(*words, "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_every_tool_is_its_command():
+    for tool in (ROOT / "tools").glob("*.py"):
+        text = tool.read_text()
+        assert f'main(["{tool.stem}", *sys.argv[1:]])' in text
+        assert text.count("\n") < 20
+        assert tool.stem in SUBCOMMANDS
+
+
+def test_an_answer_goes_into_a_file(ask, tmp_path, monkeypatch):
+    rows = [{"protocol": "x", "value": 1.5}]
+    monkeypatch.setattr("zoo.commands.evaluate.run", lambda **_: Answer(rows, ["a table"]))
+    assert ask("evaluate", "x", "--json", tmp_path / "new/rows.json") == (0, "a table\n", "")
+    assert json.loads((tmp_path / "new/rows.json").read_text()) == rows
+    assert json.loads(ask("evaluate", "x", "--json")[1]) == rows
+
+
+def test_what_is_said_on_the_way_is_not_part_of_the_document(ask, monkeypatch):
+    monkeypatch.setattr("zoo.commands.list.run", lambda **_: print("so far") or Answer([1], ()))
+    assert ask("list", "--json")[1:] == ("[\n  1\n]\n", "so far\n")
+    assert ask("list")[1] == "so far\n"
+
+
+def test_a_repository_may_follow_the_options(ask, monkeypatch):
+    monkeypatch.setattr("zoo.commands.publish.run", lambda **options: Answer(options["repo"], ()))
+    assert json.loads(ask("publish", "run", "--license", "mit", "me/x", "--json")[1]) == "me/x"
+
+
+def test_the_error_of_a_loader_process_is_its_last_line(ask, monkeypatch):
+    def run(**_):
+        raise OSError(
+            "Caught OSError in DataLoader worker process 0.\nTraceback:\nOSError: no disk\n"
+        )
+
+    monkeypatch.setattr("zoo.commands.list.run", run)
+    assert ask("list") == (2, "", "error: no disk\n")
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
@@ -507,8 +552,8 @@ def test_every_subcommand_has_json(ask, name):
 
 
 def test_numbers_that_json_lacks_become_null(ask, monkeypatch):
-    report = cli.Answer({"a": float("inf"), "b": [float("nan"), 1.5]}, ())
-    monkeypatch.setattr(cli, "_list", lambda **_: report)
+    report = Answer({"a": float("inf"), "b": [float("nan"), 1.5]}, ())
+    monkeypatch.setattr("zoo.commands.list.run", lambda **_: report)
     assert json.loads(ask("list", "--json")[1]) == {"a": None, "b": [None, 1.5]}
 
 
@@ -575,21 +620,22 @@ def test_interrupted():
     code = (
         "import os, signal, sys; from zoo import cli; "
         "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a background job ignores it
-        "cli._list = lambda **_: signal.raise_signal(signal.SIGINT); "
+        "import zoo.commands.list as one; "
+        "one.run = lambda **_: signal.raise_signal(signal.SIGINT); "
         "sys.exit(cli.main(['list', '--json']))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, "error: interrupted\n")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
     assert json.loads(done.stdout)["error"]["exit_code"] == 130
 
 
 def test_progress_is_for_terminals(capsys, monkeypatch):
-    cli._notice("1 frame", passing=True)
-    cli._notice("done")
+    notice("1 frame", passing=True)
+    notice("done")
     assert capsys.readouterr().err == "done\n"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    cli._notice("1 frame", passing=True)
-    cli._notice("done")
+    notice("1 frame", passing=True)
+    notice("done")
     assert capsys.readouterr().err == "\r\x1b[K1 frame\r\x1b[Kdone\n"
 
 
@@ -598,4 +644,3 @@ def test_the_tool_is_the_command(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 3
     assert done.stderr.startswith("error: No zoo entry named 'nothing-like-it'.")
-    assert Path(ROOT / "tools/predict.py").read_text().count("\n") < 20

@@ -5,7 +5,16 @@ import json
 import pytest
 
 from registry import ConfigError, load_config
-from registry.config import Data, Evaluate, Train, parse_options, section, validate
+from registry.config import (
+    Data,
+    Evaluate,
+    Train,
+    config_name,
+    parse_options,
+    section,
+    validate,
+)
+from tests.runs import ROOT
 
 SMALL = """
 image_size = 16
@@ -344,3 +353,42 @@ def test_sections_have_their_defaults(config):
     assert section(cfg, "train") == Train(**cfg["train"])
     assert section(cfg, "data").workers == Data().workers == 0
     assert section(cfg, "evaluate") == Evaluate()
+
+
+def test_a_shipped_config_has_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "factorized_video").mkdir()  # what a bare name means does not depend on the folder
+    (tmp_path / "factorized_video.py").write_text(SMALL)
+    by_name = load_config("factorized_video", {"image_size": 32})
+    assert by_name == load_config(ROOT / "configs/factorized_video.py", {"image_size": 32})
+    assert by_name["model"]["rasterizer"]["image_size"] == 32
+    for path in ("factorized_video.py", "./factorized_video.py"):
+        assert load_config(path)["image_size"] == 16
+    (origin,) = load_config("keypointgan_puppets")["origins"]
+    assert origin == "keypointgan_puppets_regressor"
+
+
+@pytest.mark.parametrize(
+    ("ref", "hint"),
+    [
+        ("factorized-video", " Did you mean 'factorized_video'?"),
+        ("keypointgan_pupets", " Did you mean 'keypointgan_puppets'?"),
+        ("smal", " Did you mean 'small.py'?"),
+        ("smal.py", " Did you mean 'small.py'?"),
+        ("configs/imm_puppets.py", " Did you mean the shipped config 'imm_puppets'?"),
+    ],
+)
+def test_wrong_names(config, monkeypatch, ref, hint):
+    monkeypatch.chdir(config.parent)
+    assert error_of(ref) == f"no config '{ref}'.{hint}"
+
+
+def test_a_config_beside_the_users_own_may_start_from_a_shipped_one(tmp_path):
+    own = tmp_path / "mine.py"
+    own.write_text((ROOT / "configs/keypointgan_puppets.py").read_text())
+    assert load_config(own) == load_config("keypointgan_puppets")
+
+
+def test_names_of_runs(tmp_path):
+    assert config_name("imm_puppets") == config_name("a/imm_puppets.py") == "imm_puppets"
+    assert config_name(tmp_path / "mice" / "config.json") == "mice"

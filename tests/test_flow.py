@@ -545,16 +545,15 @@ def pairs_of(folder="flow"):
 
 
 def test_prepared_flow_is_that_of_the_estimator_and_trains(prepare, tmp_path):
-    with pytest.raises(ConfigError, match=r"no optical flow in 'flow'. Run tools/prepare.py flow"):
+    with pytest.raises(ConfigError, match=r"no optical flow in 'flow'. Run keypoint-zoo"):
         pairs_of()
     done = prepare()
     assert done.returncode == 0, done.stderr
-    first, *lines, last = done.stdout.splitlines()
+    first, last = done.stderr.splitlines()[0], done.stdout.strip()
     # 28 frames x 2 gaps x 16 x 16 x 2 numbers of 2 bytes
     assert first.startswith(
         "flow: 3 of 3 clips to do, 28 frames, gaps [1, 3], 16 x 16 displacements: 5.73e-05 GB"
     )
-    assert lines[-1] == "2 of 3 clips, 28/28 frames, 0:00:00 left"
     assert last == "flow: the optical flow of 3 clips is complete"
     assert sorted(p.name for p in Path("flow").iterdir()) == [
         *(f"{clip:06d}.npy" for clip in range(3)),
@@ -592,8 +591,8 @@ def test_prepare_goes_on_where_it_was_stopped(prepare, monkeypatch):
     monkeypatch.setattr(components.data.flow, "dis", interrupted)
     done = prepare()
     assert done.returncode == 130
-    assert done.stdout.endswith(
-        "Stopped; what is complete stays. The same command goes on from there.\n"
+    assert done.stderr.endswith(
+        "interrupted; what is complete stays. The same command goes on from there.\n"
     )
     assert sorted(p.name for p in Path("flow").iterdir()) == ["000000.npy", "index.json"]
     with pytest.raises(ConfigError, match=r"'flow' lacks the optical flow of 2 of 3 .* as 'b'"):
@@ -602,7 +601,7 @@ def test_prepare_goes_on_where_it_was_stopped(prepare, monkeypatch):
     monkeypatch.setattr(components.data.flow, "dis", dis)
     done = prepare()
     assert done.returncode == 0
-    assert done.stdout.startswith("flow: 2 of 3 clips to do, 8 frames")
+    assert done.stderr.startswith("flow: 2 of 3 clips to do, 8 frames")
     assert Path("flow/000000.npy").stat().st_mtime_ns == before
     prepare("--out", "whole")
     for clip in range(3):
@@ -676,15 +675,23 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
 # configs
 
 
-@pytest.mark.parametrize("base", ["fomm_puppets", "fomm_vox"])
-@pytest.mark.parametrize("form", ["flow", "flow_points"])
-def test_a_config_with_flow_is_its_base_plus_one_loss(base, form):
+@pytest.mark.parametrize(
+    ("base", "form", "added"),
+    [
+        ("fomm_puppets", "flow", ["flow_agreement"]),
+        ("fomm_puppets", "flow_points", ["flow_points"]),
+        ("fomm_puppets", "flow_features", ["flow_agreement", "landmark_features"]),
+        ("fomm_vox", "flow", ["flow_agreement", "landmark_features"]),
+        ("fomm_vox", "flow_points", ["flow_points"]),
+    ],
+)
+def test_a_config_with_flow_is_its_base_plus_losses_of_lee_et_al(base, form, added):
     folder = Path(__file__).parents[1] / "configs"
     plain, flow = (load_config(folder / f"{name}.py") for name in (base, f"{base}_{form}"))
-    loss = flow["losses"].pop("flow")
-    assert (
-        loss["type"] == {"flow": "losses/flow_agreement", "flow_points": "losses/flow_points"}[form]
-    )
+    more = [
+        flow["losses"].pop(name) for name in list(flow["losses"]) if name not in plain["losses"]
+    ]
+    assert [loss["type"] for loss in more] == [f"losses/{name}" for name in added]
     assert flow["data"].pop("train")["type"] == "datasets/flow_pairs"
     plain["data"].pop("train")
     for cfg in (plain, flow):  # a flip in time would need the flow back

@@ -24,6 +24,7 @@ from registry import ConfigError, checkpoint, load_config
 from registry.build import build_model
 from registry.evaluation import evaluate, write_metrics
 from zoo import index, publication, schema
+from zoo.answer import size_of
 from zoo.errors import PublishRefusedError
 from zoo.model import load
 from zoo.package import open_package
@@ -286,12 +287,12 @@ def test_scores_of_another_config_are_published_with_their_own_protocol(finished
     work.mkdir()
     cfg = load_config(finished / "config.json")
     scored = {**cfg, "evaluate": {"metrics": {"mine": {"type": "metrics/psnr"}}}}
+    cfg["data"] = dict(cfg["data"])
     del cfg["evaluate"], cfg["data"]["fit"], cfg["data"]["test"]
     (work / "config.json").write_text(json.dumps(cfg))
     (work / "last.pth").write_bytes((finished / "last.pth").read_bytes())
     (tmp_path / "other.json").write_text(json.dumps(scored))
-    rows, selection = score(work, tmp_path / "other.json")
-    assert selection == "last"
+    rows = score(work, tmp_path / "other.json")
     write_metrics(rows, tmp_path / "rows.json")
     made = publication.package_run(
         work, tmp_path / "p", license="mit", name="p", metrics=tmp_path / "rows.json"
@@ -299,11 +300,13 @@ def test_scores_of_another_config_are_published_with_their_own_protocol(finished
     (row,) = open_package(made).evaluation["results"]
     assert (row["protocol"], row["metric"], row["value"]) == ("mine", "psnr", rows[0]["value"])
     assert row["dataset"] == {"id": "puppets", "name": "puppets", "split": "test"}
-    assert row["definition"].startswith("Peak signal-to-noise ratio")
+    assert row["definition"].startswith("PSNR in dB")
     # rows that do not say it, and a config that does not either
     old = [{key: value for key, value in rows[0].items() if key != "of"}]
     write_metrics(old, tmp_path / "rows.json")
-    with pytest.raises(ConfigError, match=r"rows\.json does not hold the rows .* keypoint-zoo eval"):
+    with pytest.raises(
+        ConfigError, match=r"rows\.json does not hold the rows .* keypoint-zoo eval"
+    ):
         publication.package_run(
             work, tmp_path / "q", license="mit", name="q", metrics=tmp_path / "rows.json"
         )
@@ -405,30 +408,59 @@ def test_the_command_plans_and_publishes(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     assert ALICE not in done.stdout + done.stderr
     packed, planned, sent = (part.splitlines() for part in done.stdout.strip().split("\n\n"))
-    files = sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file())
+    files = [
+        *sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()),
+    ]
     files.remove("manifest.json")
+    files.append("manifest.json")
     for lines in (packed, planned, sent):
         shown = [line.split() for line in lines[: len(files)]]
-        sizes = [f"{(out / file).stat().st_size:,}" for file in files]
+        sizes = [size_of((out / file).stat().st_size).split() for file in files]
         if lines is packed:  # its card does not yet say where it will be
-            assert [file for _, file in shown] == files
+            assert [file for file, *_ in shown] == files
         else:
-            assert shown == [[size, file] for size, file in zip(sizes, files)]
+            assert shown == [[file, *size] for size, file in zip(sizes, files)]
         assert lines[len(files)] == f"{out} is complete and loads"
         assert lines[-1] == "exit 0"
     assert len(packed) == len(files) + 2
     total = sum(map(len, content.values())) / 1e6
-    plan = f"New private repository {hub.url}/alice/puppets, branch main: {len(files) + 1} files"
-    assert planned[-3:-1] == [
-        f"{plan}, {total:.1f} MB", f"{hub.url}/alice/puppets: nothing was sent"
-    ]  # fmt: skip
-    assert sent[-3] == planned[-3]
+    plan = f"New private repository {hub.url}/alice/puppets, branch main: {len(files)} files"
+    assert planned[-2] == f"{hub.url}/alice/puppets: nothing was sent"
+    assert done.stderr.splitlines().count(f"{plan}, {total:.1f} MB") == 2
     assert sent[-2].startswith(f"{hub.url}/alice/puppets/commit/")
     assert content == {
         file.relative_to(out).as_posix(): file.read_bytes()
         for file in out.rglob("*")
         if file.is_file()
     }
+
+
+def test_a_plan_needs_no_network(finished, tmp_path):
+    out = tmp_path / "out"
+    words = [str(ROOT / "tools/publish.py"), str(finished), "--license", "apache-2.0"]
+    words += ["--out", str(out), "alice/puppets"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    env |= {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path / "home"),
+    }  # no one listens
+    env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "NO_PROXY": "*"}
+    calls = json.dumps([[*words, "--dry-run"], words])
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, calls], env=env, capture_output=True, text=True
+    )
+    planned, sent = done.stdout.strip().split("\n\n")
+    said = done.stderr.splitlines()
+    address = "http://127.0.0.1:9/alice/puppets"
+    files = [file for file in out.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    asked, plan = (line for line in said if "repository" in line or "not known" in line)
+    assert asked.startswith("http://127.0.0.1:9 does not answer (")
+    assert asked.endswith(f"). So it is not known whether {address} is there, and what it holds.")
+    assert plan == (f"private repository {address}, branch main: {len(files)} files, {size:.1f} MB")
+    assert planned.splitlines()[-2:] == [f"{address}: nothing was sent", "exit 0"]
+    assert sent.splitlines()[-1] == "exit 4"
+    assert said[-1].startswith("error: http://127.0.0.1:9 does not answer")
 
 
 def test_the_command_refuses_in_one_line(tmp_path, monkeypatch, capsys):

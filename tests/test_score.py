@@ -122,6 +122,8 @@ def test_scores_of_named_joints_follow_the_true_errors(puppets):
     errors = np.linalg.norm(landmarks.xy.numpy() - joints, axis=-1)
     scores = landmarks.score.numpy()
     of_images = np.corrcoef(ranks(scores.mean(1)), ranks(-errors.mean(1)))[0, 1]
-    of_points = np.mean([np.corrcoef(ranks(s), ranks(-e))[0, 1] for s, e in zip(scores.T, errors.T)])
+    of_points = np.mean(
+        [np.corrcoef(ranks(s), ranks(-e))[0, 1] for s, e in zip(scores.T, errors.T)]
+    )
     assert of_images > 0.4
     assert of_points > 0.2

@@ -81,7 +81,9 @@ def test_what_is_unusual_by_hand():
     assert Usual(8, {"later": five}).remarks(Finding(), images) == [""] * 5
     # all images of training alike: a tenth of the median is nothing unusual
     alike = Usual(8, {"brightness": [0.4] * 5})
-    found = alike.remarks(Finding(), torch.tensor([0.43, 0.46])[:, None, None, None] + images[:2] * 0)
+    found = alike.remarks(
+        Finding(), torch.tensor([0.43, 0.46])[:, None, None, None] + images[:2] * 0
+    )
     assert [bool(text) for text in found] == [False, True]
 
 

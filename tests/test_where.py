@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from zoo.commands.where import Place, places
+
 ROOT = Path(__file__).parents[1]
 ENTRY = r"(keypointgan|factorized|fomm|lee|imm|lorenz|monkeynet|lmdis) (eq|sec|fig|table) [\w.]+"
 
 
-def where(*args, root=ROOT):
+def where(*args):
     return subprocess.run(
-        [sys.executable, root / "tools" / "where.py", *args], capture_output=True, text=True
+        [sys.executable, ROOT / "tools" / "where.py", *args], capture_output=True, text=True
     )
 
 
@@ -71,8 +73,6 @@ def test_an_unknown_place_is_an_error_that_lists_the_places():
 
 
 def test_names_and_lines_of_modules_classes_and_methods(tmp_path):
-    (tmp_path / "tools").mkdir()
-    (tmp_path / "tools" / "where.py").write_text((ROOT / "tools" / "where.py").read_text())
     (tmp_path / "components" / "ops").mkdir(parents=True)
     (tmp_path / "components" / "ops" / "one.py").write_text(
         '"""Module.\n\nSource: lee eq 10; lee eq 2\n"""\n'
@@ -80,10 +80,10 @@ def test_names_and_lines_of_modules_classes_and_methods(tmp_path):
         "@not_installed.decorator\nclass A:\n    def f(self):\n"
         '        """Method.\n\n        Source: lee eq 3\n        """\n'
     )
-    assert where("lee", root=tmp_path).stdout.splitlines() == [
-        "eq 2    components/ops/one.py:1 one",
-        "eq 3    components/ops/one.py:10 A.f",
-        "eq 10   components/ops/one.py:1 one",
+    assert [tuple(place) for place in sorted(places(tmp_path), key=Place.order)] == [
+        ("lee", "eq", "2", "components/ops/one.py:1 one"),
+        ("lee", "eq", "3", "components/ops/one.py:10 A.f"),
+        ("lee", "eq", "10", "components/ops/one.py:1 one"),
     ]
 
 

@@ -132,8 +132,8 @@ FORMS = (
     "folder or of its checkpoint (.pth)"
 )
 NEITHER = (
-    "the folder '{}' holds neither a package (manifest.json) nor a run (config.json and last.pth or "
-    "best.pth), and no entry of the zoo has that name. Write " + FORMS + "."
+    "the folder '{}' holds neither a package (manifest.json) nor a run (config.json and last.pth "
+    "or best.pth), and no entry of the zoo has that name. Give " + FORMS + "."
 )
 NO_REPO = (
     "'{}' names no Hub repository: write hf:owner/name or hf:owner/name@revision (letters, digits, "
@@ -145,15 +145,23 @@ NO_REPO = (
     ("ref", "revision", "text"),
     [
         *(
-            (ref, None, f"nothing is at 'lab/model'. For a Hub repository write 'hf:{ref}'; else "
-             f"{FORMS}.")
+            (
+                ref,
+                None,
+                f"nothing is at 'lab/model'. Write 'hf:{ref}' for a Hub repository; else "
+                f"give {FORMS}.",
+            )
             for ref in ("lab/model", "lab/model@v1")
         ),
         ("./a/b/c", None, f"nothing is at './a/b/c'. Write {FORMS}."),
         *((ref, None, NEITHER.format(ref)) for ref in ("here/there", "./here", "here")),
         *(
-            (f"configs/x{end}", None, f"'configs/x{end}' is a config, which has no weights. Give the "
-             "folder of its run, or a checkpoint (.pth).")
+            (
+                f"configs/x{end}",
+                None,
+                f"'configs/x{end}' is a config, which has no weights. Give the "
+                "folder of its run, or a checkpoint (.pth).",
+            )
             for end in (".py", ".json")
         ),
         ("hf:net", None, NO_REPO.format("hf:net")),
@@ -329,6 +337,7 @@ def test_lists_are_in_natural_order():
         "factorized-bbc-20",
         "factorized-bbc-40",
         "factorized-bbc-no-mask",
+        "factorized-bbc-text",
     ]
     assert names("factorized-h36m*", exclude=["*-temp*"]) == [
         "factorized-h36m",
@@ -536,8 +545,8 @@ def test_a_name_with_one_or_two_wrong_letters_is_suggested():
 def test_who_asks_for_weights_that_are_not_there_is_told_the_ways():
     assert no_weights_text(find("factorized-bbc")) == (
         "No weights of 'factorized-bbc' are published. Data: BBC Pose cannot be redistributed; "
-        "get it from its provider. Train it: tools/train.py configs/factorized_bbc.py "
-        "(`keypoint-zoo info factorized-bbc` shows where that file is); convert the "
+        "get it from its provider. Train it: keypoint-zoo train factorized_bbc; "
+        "convert the "
         "official checkpoint: keypoint-zoo convert factorized FILE --config factorized-bbc "
         "--license L --out DIR; or take the "
         "untrained model: zoo.load('factorized-bbc', pretrained=False)."

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Find landmarks: ``tools/predict.py factorized-puppets my_video.mp4 --out results/``.
 
-The same as ``keypoint-zoo predict``, which an installation has.
+The same as ``keypoint-zoo predict``.
 """
 
 import sys

@@ -79,7 +79,8 @@ def load(
         (:class:`registry.usual.Usual`; None if unknown). ``model.predict`` takes images of any
         kind, and warns of those unlike the training's, see :class:`zoo.preprocess.Predict`; for landmarks in pixels: ``ready =
         model.preprocess(images)``, ``found = model.predict(ready)``,
-        ``ready.to_original(found.landmarks.xy)``. Nothing is returned unless every check has passed.
+        ``ready.to_original(found.landmarks.xy)``. Nothing is returned unless every check has
+        passed.
 
     Raises:
         ZooError: one of zoo/errors.py, with what to do.
@@ -106,6 +107,11 @@ def load(
     if lost := [part for part in components if part not in known]:
         raise UnknownEntryError(f"{ref} has no component '{lost[0]}'. It has {', '.join(known)}.")
     return nn.ModuleDict({part: known[part] for part in components})
+
+
+def best_device() -> str:
+    """Return where the commands run a model: on a GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def build(ref: str | Path, *, overrides: Mapping[str, Any] | None = None, **access: Any) -> Any:

@@ -87,7 +87,7 @@ def open_package(
 def _open(
     root: Path, name: str | None, weights: bool, links: Path | None, edited: str | None
 ) -> Package:
-    where = f"'{name or root.name}'"
+    where = f"'{name or root.absolute().name}'"  # of dir:. too
     root = _present(root)
     manifest_file = root / "manifest.json"
     if not manifest_file.is_file():

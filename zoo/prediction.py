@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from components.data.annotations import VISIBLE, make_annotations, write_coco, write_csv
@@ -18,7 +17,7 @@ from components.drawing import draw_landmarks, write_png
 from registry.errors import ConfigError
 from registry.loading import spread
 from registry.usual import CHECKED, warn_of
-from zoo.model import load
+from zoo.model import best_device, load
 
 Frame = NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -67,7 +66,7 @@ def predict(
             )
     if Path(out).exists() and not Path(out).is_dir():
         raise NotADirectoryError(f"--out '{out}' is a file. Give a folder for the results.")
-    model = load(ref, device="cuda" if torch.cuda.is_available() else "cpu")
+    model = load(ref, device=best_device())
     if not hasattr(model, "predict") or model.preprocess is None:
         raise ConfigError(f"{ref}: not a model of images with an image_size.")
     taken = {Path(name).resolve() for name in inputs}

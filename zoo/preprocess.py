@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from components.data.fit import fit_image, to_pixels
+from components.data.fit import check_crop, fit_image, to_pixels
 from components.data.video import read_image
 from registry.contract import brief
 from registry.loading import spread
@@ -78,10 +78,19 @@ class Preprocess:
         several = [_pixels(image) for image in ([images] if one else images)]
         if not several:
             raise ValueError("no images to prepare.")
-        fitted = [fit_image(i, self.image_size, self.fit, self.crop) for i in several]
+        fitted = [self.fitted(image) for image in several]
         pixels = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self.device)
         tensor = pixels.permute(0, 3, 1, 2).float() / 255
         return Prepared(tensor.to(self.dtype), np.stack([affine for _, affine in fitted]))
+
+    def fitted(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Return one image (H, W, 3) as (S, S, 3), both uint8 RGB, and its affine (2, 3).
+
+        Raises:
+            ValueError: what the model cuts out of every picture first goes beyond this one.
+        """
+        check_crop(self.crop, (image.shape[1], image.shape[0]), "the model's preprocess.crop")
+        return fit_image(image, self.image_size, self.fit, self.crop)
 
 
 class Predict:
@@ -124,16 +133,14 @@ def images_of(model: Any, images: Any) -> Tensor:
     Raises:
         ValueError, OSError: they are something else.
     """
-    at = next(model.parameters())
+    at: Tensor = next(model.parameters())
     if isinstance(images, Tensor):
-        # its numbers are unknown where a compiler traces this
-        if not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling():  # then its numbers are not known
             _check_batch(images, model.preprocess.image_size)
         return images.to(at.device, at.dtype)
-    if not isinstance(images, Prepared):
-        images = model.preprocess(images)
-    _check_batch(images.images, model.preprocess.image_size)
-    return images.images.to(at.device, at.dtype)
+    ready: Prepared = images if isinstance(images, Prepared) else model.preprocess(images)
+    _check_batch(ready.images, model.preprocess.image_size)
+    return ready.images.to(at.device, at.dtype)
 
 
 def _check_batch(images: Tensor, size: int) -> None:
@@ -153,7 +160,7 @@ def _check_batch(images: Tensor, size: int) -> None:
         advice = "It is empty."
     else:
         low, high = (value.item() for value in images.detach().aminmax())
-        if -SLACK <= low and high <= 1 + SLACK:
+        if low >= -SLACK and high <= 1 + SLACK:
             return
         given += f" from {low:.3g} to {high:.3g}"
         if high > 2 and low >= 0:

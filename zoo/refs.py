@@ -122,11 +122,12 @@ def _check_bare(value: str, ref: str) -> None:
     if os.path.isdir(value) and not is_known(value):
         raise AmbiguousReferenceError(
             f"the folder '{value}' holds neither a package (manifest.json) nor a run (config.json "
-            f"and {' or '.join(CHECKPOINTS)}), and no entry of the zoo has that name. Write {FORMS}."
+            f"and {' or '.join(CHECKPOINTS)}), and no entry of the zoo has that name. Give "
+            f"{FORMS}."
         )
     if is_repo_id(value):
         raise AmbiguousReferenceError(
-            f"nothing is at '{value}'. For a Hub repository write 'hf:{ref}'; else {FORMS}."
+            f"nothing is at '{value}'. Write 'hf:{ref}' for a Hub repository; else give {FORMS}."
         )
     if "/" in value or "\\" in value:
         raise AmbiguousReferenceError(f"nothing is at '{value}'. Write {FORMS}.")

@@ -120,7 +120,13 @@ def save(
     if old.is_file() and not notes:
         notes = card.human_part(old.read_text())
     text = card.render(
-        config, table, license=license, repo_id=repo_id, human=notes, pictures=sorted(assets)
+        config,
+        table,
+        license=license,
+        repo_id=repo_id,
+        human=notes,
+        pictures=sorted(assets),
+        folder=dest,
     )
     metadata = {"config_sha256": hashlib.sha256(written).hexdigest()}
     files = {

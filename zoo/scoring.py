@@ -11,7 +11,7 @@ from registry.config import load_config
 from registry.errors import ConfigError
 from registry.evaluation import evaluate
 from zoo import index
-from zoo.model import architecture_of, load, open_run
+from zoo.model import architecture_of, best_device, load, open_run
 from zoo.refs import parse
 
 Config = str | Path | Mapping[str, Any]
@@ -23,8 +23,8 @@ def score(
     *,
     data: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
-    device: str = "cpu",
-) -> tuple[list[dict[str, Any]], str]:
+    device: str | None = None,
+) -> list[dict[str, Any]]:
     """Evaluate a model beside its baselines.
 
     Args:
@@ -33,17 +33,17 @@ def score(
             the one that the package was trained with.
         data: another config, whose data take the place of those; see ``registry.load_config``.
         options: dotted key -> value, of that config.
-        device: where the model runs.
+        device: where the model runs; None for a GPU if there is one.
 
     Returns:
-        The rows of a metrics.json, and what was scored: ``last`` or ``best`` of a run, else the
-        reference.
+        The rows of a metrics.json, see :func:`registry.evaluation.evaluate`; ``selection`` in them
+        is ``last`` or ``best`` of a run, else the reference.
 
     Raises:
         ConfigError: the config is not of this model, or its data are missing.
         ZooError: there is no such model.
     """
-    model = load(ref, device=device)
+    model = load(ref, device=device or best_device())
     reference = parse(ref)
     run = open_run(reference.value) if reference.kind == "run" else None
     source: Config
@@ -55,12 +55,11 @@ def score(
     else:
         source, own = _own(model, ref, bool(data), given)
         given = {**own, **given}
-    more = {} if data is None else {"data": data}
-    cfg = load_config(source, given, **more)
-    own_parts = run and architecture_of(run.config) or model.package.config["architecture"]
+    cfg = load_config(source, given, data=data)
+    own_parts = architecture_of(run.config) if run else model.package.config["architecture"]
     _check_same(own_parts, architecture_of(cfg), ref, config)
     selection = run.checkpoint.stem if run is not None else str(ref)
-    return evaluate(model, cfg, selection=selection), selection
+    return evaluate(model, cfg, selection=selection)
 
 
 def _own(

@@ -113,7 +113,8 @@ def read_index(folder: Path) -> dict[str, Any] | None:
         return None
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"'{folder / INDEX}' is no index of optical flow. Delete it, or give another folder."
+            f"'{folder / INDEX}' is not an index of optical flow. Move it away, or give another "
+            "folder."
         ) from error
     return index
 
@@ -184,7 +185,7 @@ class Chunks:
 
 
 class FlowCache:
-    """Read flow from a folder that `tools/prepare.py flow` filled.
+    """Read flow from a folder that `keypoint-zoo prepare flow` filled.
 
     Args:
         folder: of the cache.
@@ -197,7 +198,7 @@ class FlowCache:
 
     def __init__(self, folder: Path, wanted: dict[str, Any]) -> None:
         index = read_index(folder)
-        how = "Run tools/prepare.py flow with this config"
+        how = "Run keypoint-zoo prepare flow with this config"
         if index is None:
             raise FileNotFoundError(f"datasets/flow_pairs: no optical flow in '{folder}'. {how}.")
         if {*wanted["gaps"]} < {*index["gaps"]}:  # more than needed
@@ -205,7 +206,7 @@ class FlowCache:
         if other := difference(index, wanted):
             raise ValueError(
                 f"datasets/flow_pairs: the optical flow in '{folder}' is {other}. {how} and "
-                "another folder, or delete this one."
+                "another folder, or move this one away."
             )
         there = set(os.listdir(folder))
         missing = [

@@ -27,7 +27,7 @@ class FlowPairs:
         gaps: distances of source and target in frames; each item draws one that its clip has.
         flow: "exact" asks the frame data set; "dis" estimates it when it is needed (dense inverse
             search, about 1 ms for 64 x 64 pixels, 9 ms for 256 x 256); a folder holds what
-            `tools/prepare.py flow` put there.
+            `keypoint-zoo prepare flow` put there.
         stride: flow is given as the mean of squares of so many pixels.
 
     Raises:
@@ -50,7 +50,7 @@ class FlowPairs:
         if flow == "exact" and not hasattr(frame_dataset, "flow"):
             raise ValueError(
                 f"datasets/flow_pairs: {type(frame_dataset).__name__} does not know its exact "
-                "flow. Give flow='dis', or a folder for tools/prepare.py flow to fill."
+                "flow. Give flow='dis', or a folder for keypoint-zoo prepare flow to fill."
             )
         clips, least = frame_dataset.clip_ranges(), 2 * min(gaps)
         self.clips = [(name, frames) for name, frames in clips if len(frames) >= least]

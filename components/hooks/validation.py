@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from registry.evaluation import build_metrics, predictor, score
+from registry.errors import ConfigError
+from registry.evaluation import applicable, build_metrics, predictor, score
 from registry.roles import HOOKS
 from registry.runner import Hook
 
@@ -32,7 +33,9 @@ class Validation(Hook):  # type: ignore[misc]
             self.every = 0
         if not self.every:
             return
-        self.metrics = build_metrics(job.cfg)
+        self.metrics, left_out = applicable(build_metrics(job.cfg), job.datasets, "val")
+        if not self.metrics:
+            raise ConfigError(f"train.evaluate_every: {'; '.join(left_out)}.")
         first, metric = next(iter(self.metrics.items()))
         self.sign = -1 if metric.higher_is_better else 1
         if runner.iter:  # a resumed run competes with what it reached before

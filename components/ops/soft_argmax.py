@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from components.ops.gaussians import moments, spatial_softmax
 from components.ops.grid import Grid, at_least_float32, axis
 
 
@@ -37,3 +38,16 @@ def separable_moments(logits: Tensor, grid: Grid = "half_pixel") -> tuple[Tensor
     at = torch.stack((x, y), dim=-1)
     squares = (prob_x * over_x**2).sum(dim=-1) + (prob_y * over_y**2).sum(dim=-1)
     return at, (squares - at.square().sum(dim=-1)).detach()
+
+
+def soft_argmax(logits: Tensor, grid: Grid = "half_pixel") -> Tensor:
+    """Read one point per map: the expectation of a softmax over the whole map.
+
+    Shapes:
+        (B, K, h, w) -> (B, K, 2), order (x, y)
+    Range:
+        inside the interval of ``grid``
+    Source: keypointgan sec F.2; imm eq 3
+    Differs: none from the papers' text; the official codes have ``separable_soft_argmax``
+    """
+    return moments(spatial_softmax(logits), grid)[0]

@@ -1,0 +1,117 @@
+"""Another data set on a method: ``--data FILE``, ``load_config(ref, data=FILE)``.
+
+The file is a config that may hold nothing but data, literal Python like any other::
+
+    image_size = 64
+    data = dict(
+        train=dict(type="datasets/frames", root="my/clips", image_size=image_size),
+        fit=dict(type="datasets/frames", root="my/labelled", image_size=image_size,
+                 annotations="my/labelled.csv", labelled_only=True, pair="same"),
+        test=dict(type="datasets/frames", root="my/test", image_size=image_size,
+                  annotations="my/test.csv", labelled_only=True, pair="same"),
+    )
+    evaluate = dict(metrics=dict(regression=dict(type="metrics/regression", normaliser="pixels")))
+
+Its ``data`` section takes the place of that of the method's config, and so does ``evaluate``, if it
+has one. It may be the config of another method (``--data keypointgan_h36m``). Then:
+
+- a number that both files assign (``image_size``) has the value of the method's config;
+- what belongs to the method stays: ``transforms``, unless a file without ``model`` states its own;
+  the prior, unless the file has one; and what a data set does to the frames of another, its
+  ``frame_dataset`` (clips for a forecast), in which the file's data set is put;
+- ``train`` and ``prior`` are taken by methods that learn from them;
+- configs that ``train.init`` names train on the same data, and are not scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from typing import Any
+
+from registry.errors import ConfigError, did_you_mean
+
+LEARNED_FROM = ("train", "prior")
+
+
+def check(
+    file: Mapping[str, Any], sections: Collection[str], unread: Collection[str], where: str
+) -> None:
+    """Check that a file is one to take data from, and that nothing in it is left unread.
+
+    Args:
+        file: its content.
+        sections: those that a config may have.
+        unread: names that it assigns and does not use.
+        where: its path, for the messages.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(file.get("data"), Mapping):
+        raise ConfigError(f"--data: {where} has no section 'data'.")
+    for key, value in file.items():
+        if isinstance(value, Mapping) and key not in sections:
+            raise ConfigError(f"{where}: unknown section '{key}'.{did_you_mean(key, sections)}")
+    if "model" in file:
+        return
+    for key in file:
+        if key in ("train", "losses"):
+            raise ConfigError(
+                f"--data: {where}: '{key}' would not be used; a file without 'model' gives 'data' "
+                "and 'evaluate'. Change the others by --cfg-options."
+            )
+        if key in unread and key not in sections:
+            raise ConfigError(f"--data: {where}: '{key}' is not used in it.")
+
+
+def with_data(
+    cfg: Mapping[str, Any], file: Mapping[str, Any], where: str, *, origin: bool
+) -> dict[str, Any]:
+    """Return a config with the data of a file that passed `check`.
+
+    Args:
+        cfg: config of the method, before options.
+        file: content of the file.
+        where: its path, for the messages.
+        origin: the config is one that ``train.init`` names.
+
+    Raises:
+        ConfigError: the method learns from a prior alone, and the file has none.
+    """
+    old = cfg.get("data", {})
+    new = {
+        key: _inside(old.get(key), value, key)
+        for key, value in file["data"].items()
+        if key not in LEARNED_FROM or old.get(key)
+    }
+    if not (origin or new.get("train") or new.get("prior")):
+        needed = " and ".join(f"data.{key}" for key in LEARNED_FROM if old.get(key))
+        raise ConfigError(f"--data: this method learns from {needed}; {where} has none.")
+    for key in ("prior", "prior_size"):
+        if key in old and "prior" not in new:
+            new[key] = old[key]
+    if "transforms" in old and ("model" in file or "transforms" not in new):
+        new["transforms"] = old["transforms"]
+    found = dict(cfg) | {"data": new}
+    if origin:
+        for key in ("fit", "val", "test", "optional"):
+            new.pop(key, None)
+        found.pop("evaluate", None)
+    elif "evaluate" in file:
+        found["evaluate"] = file["evaluate"]
+    modules = dict.fromkeys([*cfg.get("plugins", []), *file.get("plugins", [])])
+    if modules:
+        found["plugins"] = list(modules)
+    return deepcopy(found)
+
+
+def _inside(old: Any, new: Any, key: str) -> Any:
+    """Put a data set of frames into what the method makes of such frames."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return new
+    if key == "train" and new.get("type") != old.get("type"):
+        new = new.get("frame_dataset", new)
+    if "frame_dataset" in old and "frame_dataset" not in new:
+        return {**old, "frame_dataset": new}
+    return new

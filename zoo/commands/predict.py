@@ -1,0 +1,33 @@
+"""Find landmarks in images, folders and videos."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from typing import Any
+
+from zoo.answer import REF, Answer, notice
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what follows the command."""
+    parser.add_argument("ref", metavar="REF", help=REF)
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="image, folder of images, or video"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="gets the drawings and CSV files"
+    )
+    parser.add_argument("--batch-size", type=int, default=16, metavar="N")
+
+
+def run(**options: Any) -> Answer:
+    """Answer the command."""
+    notice("importing torch ...", passing=True)
+    from zoo.prediction import predict
+
+    done = []
+    for one in predict(**options, counted=partial(notice, passing=True)):
+        notice(f"{one.table}: {one.frames} frames, {one.landmarks} landmarks")
+        done.append(one)
+    return Answer(done, ())

@@ -1,0 +1,71 @@
+"""Train a config, evaluate it, draw what it learned.
+
+CONFIG is the name of a shipped config (factorized_video), a .py file, or the
+config.json of a run. WORK_DIR gets the resolved config, checkpoints, log,
+curve, panels, scores and an animation. Ctrl-C at any time; --resume goes on
+exactly where it stopped. Several GPUs: torchrun --nproc_per_node=8 -m zoo
+train CONFIG --launcher pytorch
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.answer import INTERRUPTED, Answer, notice
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what follows the command."""
+    parser.add_argument("config", metavar="CONFIG", help="name of a shipped config, or a file")
+    parser.add_argument("--work-dir", metavar="DIR", help="default: work_dirs/CONFIG")
+    parser.add_argument(
+        "--data", metavar="FILE", help="file or name of another config, whose data are used instead"
+    )
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from WORK_DIR/last.pth, or from this checkpoint",
+    )
+    parser.add_argument("--amp", action="store_true", help="autocast to bfloat16")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE")
+
+
+def run(
+    config: str,
+    work_dir: str | None,
+    data: str | None,
+    resume: str | None,
+    amp: bool,
+    launcher: str,
+    cfg_options: Sequence[str],
+) -> Answer:
+    """Answer the command."""
+    from registry.config import config_name, load_config, parse_options
+
+    options = parse_options([*cfg_options, *(["train.amp=true"] if amp else [])])
+    cfg = load_config(config, options, data=data)
+    saved = Path(config).suffix == ".json"  # of an earlier run, which --resume goes on with
+    default = Path(config).parent if saved else Path("work_dirs", config_name(config))
+    folder = Path(work_dir or default)
+    notice("importing torch ...", passing=True)
+    from registry.runner import Interrupted, train
+    from zoo.commands.interim import report
+
+    try:
+        job = train(cfg, folder, resume=resume, launcher=launcher)
+    except Interrupted as stop:
+        words = ["keypoint-zoo", "train", config, "--work-dir", str(folder)]
+        words += ["--resume"] if stop.checkpoint.parent == folder else []
+        words += ["--data", data] if data else []
+        words += ["--amp"] if amp else []
+        words += ["--cfg-options", *cfg_options] if cfg_options else []
+        said = f"Stopped; {stop.checkpoint} is complete. Go on with:"
+        return Answer({"checkpoint": stop.checkpoint}, ["", said, shlex.join(words)], INTERRUPTED)
+    report(job)
+    return Answer({"work_dir": folder, "results": []}, ())

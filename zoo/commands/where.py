@@ -1,0 +1,87 @@
+"""Find the code of an equation, section, figure or table of a paper.
+
+``keypoint-zoo where keypointgan 2`` finds equation 2. Reads the ``Source:``
+lines of all docstrings, such as ``Source: keypointgan eq 2; imm sec 3``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from zoo.answer import Answer
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = ("eq", "sec", "fig", "table")
+ENTRY = re.compile(rf"([a-z]\w*) ({'|'.join(KINDS)}) (\w+(?:\.\w+)*)")
+
+
+class Place(NamedTuple):
+    """A part of a paper, and the code that follows it."""
+
+    paper: str
+    kind: str
+    number: str
+    code: str  # file:line name
+
+    def order(self) -> tuple[Any, ...]:
+        """Equations first, and 2 before 10 before F.1."""
+        parts = self.number.split(".")
+        return KINDS.index(self.kind), [(not p.isdigit(), p.rjust(9)) for p in parts], self.code
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what follows the command."""
+    parser.add_argument("paper", metavar="PAPER", help="keypointgan, factorized, fomm ...")
+    parser.add_argument(
+        "place",
+        metavar="PLACE",
+        nargs="*",
+        help="2 or eq 2, fig 20, table 1, sec 5 (also 5.1 ...); everything if left out",
+    )
+
+
+def run(paper: str, place: Sequence[str]) -> Answer:
+    """Answer the command."""
+    known = places(ROOT)
+    found = sorted((p for p in known if p.paper == paper), key=Place.order)
+    if not found:
+        papers = sorted({place.paper for place in known})
+        raise ValueError(f"no paper '{paper}'; papers are {', '.join(papers)}.")
+    chosen = found
+    if place:
+        kind, number = ["eq", *place][-2:]
+        chosen = [p for p in found if p.kind == kind and f"{p.number}.".startswith(f"{number}.")]
+    if not chosen:
+        there = ", ".join(dict.fromkeys(f"{p.kind} {p.number}" for p in found))
+        raise ValueError(f"nothing names {paper} {' '.join(place)}; there is {there}.")
+    lines = [f"{place.kind} {place.number:<4} {place.code}" for place in chosen]
+    return Answer([place._asdict() for place in chosen], lines)
+
+
+def places(root: Path) -> list[Place]:
+    """Return every well-formed entry of every ``Source:`` line."""
+    entries = ((ENTRY.fullmatch(entry), code) for entry, code in sources(root))
+    return [Place(match[1], match[2], match[3], code) for match, code in entries if match]
+
+
+def sources(root: Path) -> Iterator[tuple[str, str]]:
+    """Yield (entry, "file:line name") of all docstrings below components/ and registry/."""
+    for path in sorted([*root.glob("components/**/*.py"), *root.glob("registry/**/*.py")]):
+        file = path.relative_to(root).as_posix()
+        for node, name in documented(ast.parse(path.read_text(encoding="utf-8")), path.stem):
+            for line in re.findall(r"^Source:(.*)$", ast.get_docstring(node) or "", re.MULTILINE):
+                for entry in line.split(";"):
+                    yield entry.strip(), f"{file}:{getattr(node, 'lineno', 1)} {name}"
+
+
+def documented(node: Any, name: str, inside: str = "") -> Iterator[tuple[Any, str]]:
+    """Yield a module, its classes and its functions, each with its name."""
+    yield node, name
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef)):
+            yield from documented(child, inside + child.name, f"{inside}{child.name}.")
