@@ -239,7 +239,11 @@ class Landmarks:
     affine: Tensor | None = tensor(
         "B K 2 2", "local affine maps.", "a bottleneck that reads local maps, as bottlenecks/affine"
     )
-    score: Tensor | None = tensor("B K", "confidence in [0, 1].", "a bottleneck with scores")
+    score: Tensor | None = tensor(
+        "B K",
+        "how sure it is of each, in (0, 1]; not calibrated: what it measures, its producer says.",
+        "a bottleneck with scores, or a pipeline that predicts",
+    )
     prob: Tensor | None = tensor(
         "B K h w",
         "the maps they were read from, each summing to 1.",

@@ -381,6 +381,20 @@ def _coordinates(config: Mapping[str, Any]) -> str:
     return _bullets(shown) + (does if size else "")
 
 
+def _usual(config: Mapping[str, Any]) -> str:
+    """Tell what images of training looked like, where a package says it."""
+    if (usual := config.get("usual")) is None:
+        return ""
+    ranges = [
+        f"{_text(name.replace('_', ' '))} {number(float(five[1]))} to {number(float(five[3]))}"
+        for name, five in usual["quantiles"].items()
+    ]
+    return (
+        f" `predict` warns of photographs unlike those of training: 98 % of {usual['images']} of "
+        f"these have {', '.join(ranges)} (values in [0, 1], the image is 2 wide)."
+    )
+
+
 def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
     data, seed = config["training"].get("dataset"), config["training"].get("seed")
     lines = [f"Trained on {_text(data)} alone; other images were not tried." if data else ""]
@@ -390,5 +404,7 @@ def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> 
         lines.append("No number above was measured with these weights.")
     if config["preprocess"]["fit"] == "stretch":
         lines.append("Images are stretched to a square; very wide or tall ones suffer.")
-    lines.append("Every image gets all landmarks, also one that shows nothing of the kind.")
+    lines.append(
+        "Every image gets all landmarks, also one that shows nothing of the kind." + _usual(config)
+    )
     return "\n".join(f"- {line}" for line in lines if line)

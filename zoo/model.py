@@ -22,6 +22,7 @@ from registry.config import load_config
 from registry.errors import ConfigError
 from registry.roles import PIPELINES
 from registry.roles import ROLES as ROLE_TABLES
+from registry.usual import read as read_usual
 from zoo import describe, sources
 from zoo.errors import (
     IntegrityError,
@@ -74,8 +75,9 @@ def load(
 
     Returns:
         The pipeline, with ``entry``, ``package`` (None for a run), ``keypoints`` (names, edges,
-        flip_pairs, ...) and ``preprocess``. ``model.predict`` takes images of any kind, see
-        :class:`zoo.preprocess.Predict`; for landmarks in pixels: ``ready =
+        flip_pairs, ...), ``preprocess`` and ``usual``, what images of training looked like
+        (:class:`registry.usual.Usual`; None if unknown). ``model.predict`` takes images of any
+        kind, and warns of those unlike the training's, see :class:`zoo.preprocess.Predict`; for landmarks in pixels: ``ready =
         model.preprocess(images)``, ``found = model.predict(ready)``,
         ``ready.to_original(found.landmarks.xy)``. Nothing is returned unless every check has
         passed.
@@ -196,6 +198,7 @@ def _trained(path: str, overrides: Mapping[str, Any] | None, strict: bool) -> An
     _check_fit(own, state, described, overrides, strict)
     fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fit, strict=strict)
+    model.usual = read_usual(run.checkpoint.parent / "usual.json")
     return model.eval().to(memory_format=torch.channels_last)
 
 
@@ -215,7 +218,7 @@ def _of_config(cfg: Mapping[str, Any], entry: Entry, overrides: Mapping[str, Any
     preprocess, model.keypoints = describe.images_and_keypoints(model, cfg)
     model.preprocess = _preprocess(preprocess, "cpu")
     model.entry = entry._replace(task=entry.task or model.task)
-    model.package = None
+    model.package = model.usual = None
     _befriend(model)
     return model
 
@@ -242,6 +245,7 @@ def assemble(
     _check_fit(own, state, found.config, overrides, strict)
     fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fit, strict=strict)
+    model.usual = read_usual(found.config.get("usual"))
     return model.eval().to(memory_format=torch.channels_last)
 
 
@@ -253,6 +257,7 @@ def _constructed(found: Package, overrides: Mapping[str, Any] | None) -> Any:
         model = construct(architecture, config["name"], config["plugins"])
     model.keypoints = config["keypoints"]
     model.preprocess = _preprocess(config["preprocess"], "cpu")
+    model.usual = None
     empty = bytearray()
     model.package = replace(found, config=config, weights=empty, golden=empty)
     return model

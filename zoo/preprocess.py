@@ -16,6 +16,8 @@ from torch import Tensor
 from components.data.fit import check_crop, fit_image, to_pixels
 from components.data.video import read_image
 from registry.contract import brief
+from registry.loading import spread
+from registry.usual import CHECKED, warn_of
 
 KINDS = "paths of images, PIL images, or NumPy arrays (H, W, 3) uint8 RGB, one or a list"
 SLACK = 0.1  # how far beyond [0, 1] a batch may go: decoders and resizing overshoot
@@ -99,6 +101,10 @@ class Predict:
     model's own size S. Landmarks are (x, y) in [-1, 1] of what the network saw; for pixels of the
     photographs keep what ``model.preprocess`` returns: its ``to_original`` takes them back.
 
+    Of photographs, and of what ``model.preprocess`` made, at most 16 are compared with images of
+    training; if they look unlike those, there is a warning (``model.usual = None`` for none, and
+    for its time). Batches of tensors are not checked; ``model.usual.remarks`` does.
+
     Args:
         model: a pipeline with ``preprocess``, whose own ``predict`` takes such batches alone.
 
@@ -112,7 +118,10 @@ class Predict:
     def __call__(self, images: Any) -> Any:
         """Return the Outputs of images, with ``landmarks``."""
         model = self.model
-        return type(model).predict(model, images_of(model, images))
+        ready = images_of(model, images)
+        if model.usual is not None and not isinstance(images, Tensor):
+            warn_of(model.usual.remarks(model, ready[spread(len(ready), CHECKED)]))
+        return type(model).predict(model, ready)
 
 
 def images_of(model: Any, images: Any) -> Tensor:

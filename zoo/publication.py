@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from registry import checkpoint
+from registry import checkpoint, usual
 from registry.build import resolve
 from registry.config import load_config
 from registry.errors import ConfigError
@@ -129,6 +129,7 @@ def package_run(
         cfg=cfg,
         evaluation=evaluation,
         training={key: value for key, value in training.items() if value not in (None, {})},
+        usual=usual.read(work_dir / "usual.json"),
         dtype=dtype,
         pictures=_pictures(work_dir, picture, cfg),
         repo_id=repo_id,
