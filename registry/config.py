@@ -139,14 +139,23 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "zoo" / "configs" if (ROOT / "zoo" / "configs").is_dir() else ROOT / "configs"
 
 
+_RESOLVED = (
+    "{} is a resolved config: '{}' no longer decides anything there. Override the .py config, or "
+    "the full key (model.encoder.width)."
+)
+
+
 def load_config(
-    ref: str | Path, options: Mapping[str, Any] | None = None, *, data: str | Path | None = None
+    ref: str | Path | Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Read a shipped config, a ``.py`` file or a saved ``config.json``; apply ``options`` strictly.
 
     Args:
         ref: name of a shipped config (``factorized_video``), or the path of a file. A word with a
-            suffix or a slash is a path.
+            suffix or a slash is a path. Or a resolved config itself, as checkpoints hold it.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
             ``train.iterations`` alone also stretches ``train.lr_factors``.
@@ -162,8 +171,12 @@ def load_config(
     Raises:
         ConfigError: no such config, an unknown key, a key left over from another ``type``.
     """
-    path = find_config(ref)
     other = None if data is None else find_config(data)
+    if isinstance(ref, Mapping):
+        if other is None and (plain := [key for key in options or {} if "." not in key]):
+            raise ConfigError(_RESOLVED.format("this", plain[0]))
+        return _resolved(ref, dict(options or {}), "the config", other)
+    path = find_config(ref)
     return _resolved(path, dict(options or {}), str(path), other)
 
 
@@ -284,10 +297,7 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
     if isinstance(source, Mapping):
         return deepcopy(dict(source))
     if source.suffix == ".json" and plain:
-        raise ConfigError(
-            f"{source} is a resolved config: '{next(iter(plain))}' no longer decides anything "
-            "there. Override the .py config, or the full key (model.encoder.width)."
-        )
+        raise ConfigError(_RESOLVED.format(source, next(iter(plain))))
     try:
         if source.suffix == ".json":
             cfg = json.loads(source.read_text())

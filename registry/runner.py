@@ -27,7 +27,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registry import checkpoint
+from registry import checkpoint, usual
 from registry.build import build
 from registry.config import Train, config_name, load_config, section
 from registry.errors import ConfigError
@@ -275,6 +275,8 @@ def train(
     if rank == 0:
         save_config(cfg, work_dir)  # after all checks: a refused resume changes nothing
     runner.train()
+    if rank == 0:
+        usual.write(usual.usual_of(job.evaluated(), cfg), work_dir)
     return job
 
 

@@ -80,10 +80,10 @@ def test_a_missing_release_of_human36m(tmp_path):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "'{}' is empty (0 bytes). Copy or download it again, or delete it."),
+        (b"", "'{}' is empty (0 bytes). Copy or download it again, or move it away."),
         (
             b"no image",
-            "'{}' cannot be decoded as an image. Copy or download it again, or delete it.",
+            "'{}' cannot be decoded as an image. Copy or download it again, or move it away.",
         ),
     ],
 )
@@ -101,7 +101,7 @@ def test_a_truncated_image_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     dataset = frames(tmp_path, pair="same")
     assert error_of(OSError, dataset.sample, 0, np.random.default_rng(0)) == (
-        f"'{path}' cannot be decoded as an image. Copy or download it again, or delete it."
+        f"'{path}' cannot be decoded as an image. Copy or download it again, or move it away."
     )
 
 
@@ -120,7 +120,7 @@ def test_an_empty_video(tmp_path):
     path.write_bytes(b"")
     assert error_of(ConfigError, frames, path) == (
         f"data.train: datasets/frames: OSError: '{path}' is empty (0 bytes). Copy or download it "
-        "again, or delete it."
+        "again, or move it away."
     )
 
 

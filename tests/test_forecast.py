@@ -600,7 +600,6 @@ def test_landmarks_of_a_photo_come_from_the_image_model(run, tmp_path):
 
     folder, _ = run
     cv2.imwrite(str(tmp_path / "photo.png"), np.full((40, 40, 3), 90, np.uint8))
-    tool = (sys.executable, ROOT / "tools/predict.py", folder / "forecast.py")
-    checkpoint = ("--checkpoint", folder / "runs/forecast/last.pth")
-    call(*tool, *checkpoint, "--out", tmp_path / "out", tmp_path / "photo.png")
+    tool = (sys.executable, ROOT / "tools/predict.py", folder / "runs/forecast")
+    call(*tool, "--out", tmp_path / "out", tmp_path / "photo.png")
     assert (tmp_path / "out/photo_landmarks.csv").is_file()

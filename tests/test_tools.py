@@ -313,7 +313,7 @@ def test_a_training_image_that_cannot_be_read(tmp_path, workers, monkeypatch, ca
     options = (f"data.train={data!r}", f"data.workers={workers}")
     done = inside("train", *words, *options, monkeypatch=monkeypatch, capsys=capsys)
     assert assert_refused(done) == (
-        f"error: '{bad}' cannot be decoded as an image. Copy or download it again, or delete it."
+        f"error: '{bad}' cannot be decoded as an image. Copy or download it again, or move it away."
     )
 
 
@@ -399,7 +399,7 @@ def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
     (photos / "notes.txt").write_text("no image")
     write_video(tmp_path / "clip.mp4", [picture(seed, 64, 48) for seed in range(5)], fps=10)
     inputs = (tmp_path / "one.png", photos, tmp_path / "clip.mp4")
-    words = (work / "config.json", *inputs, "--checkpoint", work / "last.pth", "--out", out)
+    words = (work / "last.pth", *inputs, "--out", out)
     done = call(*command("predict", *words, "--batch-size", 2))
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stderr
@@ -440,8 +440,11 @@ def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
     ("name", "text"),
     [
         ("x.png", "no input '{}'. Give an image, a folder of images, or a video."),
-        ("empty.mp4", "'{}' is empty (0 bytes). Copy or download it again, or delete it."),
-        ("bad.png", "'{}' cannot be decoded as an image. Copy or download it again, or delete it."),
+        ("empty.mp4", "'{}' is empty (0 bytes). Copy or download it again, or move it away."),
+        (
+            "bad.png",
+            "'{}' cannot be decoded as an image. Copy or download it again, or move it away.",
+        ),
         ("nothing", "no image in folder '{}'. Give images or a video."),
     ],
 )
@@ -450,8 +453,7 @@ def test_predict_on_what_is_no_picture(run, tmp_path, name, text, monkeypatch, c
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "nothing").mkdir()
-    given = (work / "config.json", tmp_path / name, "--checkpoint", work / "last.pth")
-    words = (*given, "--out", tmp_path / "out")
+    words = (work, tmp_path / name, "--out", tmp_path / "out")
     done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
     assert assert_refused(done) == f"error: {text.format(tmp_path / name)}"
     assert not list((tmp_path / "out").glob("*"))
@@ -463,7 +465,7 @@ def test_predict_never_replaces_an_input_or_a_result(run, tmp_path, monkeypatch,
         (tmp_path / name).parent.mkdir(exist_ok=True)
         assert cv2.imwrite(str(tmp_path / name), picture(3, 32, 32))
     before = (tmp_path / "a_landmarks.png").read_bytes()
-    model = (work / "config.json", "--checkpoint", work / "last.pth", "--out")
+    model = (work, "--out")
     for out, inputs, clash in (
         (tmp_path, ("a.png", "a_landmarks.png"), tmp_path / "a_landmarks.png"),
         (tmp_path / "out", ("a.png", "b/a.jpg"), tmp_path / "out/a_landmarks.png"),
@@ -477,10 +479,9 @@ def test_predict_never_replaces_an_input_or_a_result(run, tmp_path, monkeypatch,
 def test_predict_needs_a_model_of_images(run, tmp_path, monkeypatch, capsys):
     _, work, _ = run
     origin = work.parent / "tiny_regressor"
-    given = (origin / "config.json", tmp_path, "--checkpoint", origin / "last.pth")
-    words = (*given, "--out", tmp_path)
+    words = (origin, tmp_path, "--out", tmp_path)
     done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
-    assert_refused(done, f"{origin}/config.json: not a model of images")
+    assert_refused(done, f"{origin}: not a model of images")
 
 
 def test_a_run_is_not_overwritten(run, monkeypatch, capsys):

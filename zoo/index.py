@@ -86,6 +86,11 @@ class Entry(NamedTuple):  # importing dataclasses would make a listing slower by
     commit: str | None = None
     digest: str | None = None
 
+    def __repr__(self) -> str:
+        """Return its name, and what tells it from others; ``_asdict()`` has all."""
+        told = {"task": self.task, "dataset": self.dataset, "weights": self.weights}
+        return f"Entry({self.name!r}, {', '.join(f'{k}={v!r}' for k, v in told.items())})"
+
 
 class Index(NamedTuple):
     """The content of one index file; an alias is old name -> (new name, until)."""
