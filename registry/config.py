@@ -67,7 +67,8 @@ class Train:
         clip_each: clip the norm of each tensor on its own instead.
         groups: changes per parameter group of the pipeline: ``{"critic": {"weight_decay": 0.0}}``.
         lr_factors: ``(iteration, factor)`` points, joined linearly; two points at one iteration are
-            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate.
+            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate. An option that changes
+            ``train.iterations`` alone stretches them along.
         ema: decay of the averaged weights, which are then the ones evaluated; None for none.
         init: part of the pipeline -> config whose trained weights it starts from
             (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there;
@@ -157,6 +158,9 @@ def load_config(
             suffix or a slash is a path. Or a resolved config itself, as checkpoints hold it.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
+            ``train.iterations`` alone also stretches ``train.lr_factors``.
+            What a data set does not take goes to its ``frame_dataset``, if that takes it:
+            ``data.train.root`` works for clips of frames as it does for frames.
         data: another config, by name or path, whose data this method is to use; see
             registry/data_file.py.
 
@@ -218,11 +222,15 @@ def _resolved(
     folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
     saved = cfg.pop("origins", {}) if folder is None else {}
     plugins.import_local(cfg.get("plugins", []))
+    planned = deepcopy(cfg.get("train"))
+    options = {_reached(cfg, key): value for key, value in options.items()}
     for key, value in options.items():
         if "." in key:
             _override(cfg, key, value)
     _require_named(cfg, options)
     validate(cfg, where)
+    if "train.iterations" in options and not any("train.lr_factors" in key for key in options):
+        _stretch(cfg["train"], planned)
     found = {}
     for name in origins.names(cfg):
         first: Any = _origin_file(name, folder) if folder else saved.get(name)
@@ -276,7 +284,7 @@ def _read_with(
         same = {key: cfg[key] for key in file if key in cfg and _is_a(cfg[key], float)}
         own = {key: value for key, value in plain.items() if key in file and key not in method}
         file = _read(data, own | same)
-    found = data_file.with_data(cfg, file, str(data), origin=origin)
+    found = data_file.with_data(cfg, file, origin=origin)
     return found | {key: plain[key] for key in ("data", "evaluate") if key in plain}
 
 
@@ -337,6 +345,21 @@ def _unread(path: Path) -> set[str]:
     return {node.id for node in nodes} - used
 
 
+def _reached(cfg: Mapping[str, Any], dotted: str) -> str:
+    """Return the full key of an option of a data set that is inside another."""
+    first, _, rest = dotted.partition(".")
+    name, _, argument = rest.partition(".")
+    node = cfg.get("data", {}).get(name)
+    if first != "data" or not isinstance(node, Mapping) or "type" not in node:
+        return dotted
+    inner, known = node.get("frame_dataset"), _known_keys(node, f"data.{name}")
+    if known is None or argument in known or not isinstance(inner, Mapping) or "type" not in inner:
+        return dotted
+    within = _known_keys(inner, f"data.{name}.frame_dataset")
+    taken = within is None or argument in within
+    return f"data.{name}.frame_dataset.{argument}" if taken else dotted
+
+
 def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     node: Any = cfg
@@ -369,7 +392,14 @@ def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
     node[last] = value
 
 
-def _known_keys(node: dict[str, Any], place: str) -> set[str] | None:
+def _stretch(train: dict[str, Any], before: Any) -> None:
+    """Let the learning rate go over the new number of iterations as it went over the old one."""
+    if before and before.get("iterations") and train.get("lr_factors"):
+        share = train["iterations"] / before["iterations"]
+        train["lr_factors"] = [[round(at * share), factor] for at, factor in train["lr_factors"]]
+
+
+def _known_keys(node: Mapping[str, Any], place: str) -> set[str] | None:
     """Return the keys an override may set in ``node``; None when its class takes any."""
     if "type" in node:
         arguments = arguments_of(resolve(node["type"], place))

@@ -476,7 +476,7 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
         (("card", tmp_path / "none"), 3, "UnknownEntryError", "no folder"),
         (("predict", "x.py", demo, "--out", "z"), 2, "AmbiguousReferenceError", "is a config"),
         (("info",), 2, "UsageError", "required: REF. See `keypoint-zoo info --help`."),
-        (("lst",), 2, "UsageError", "invalid choice: 'lst'"),
+        (("lst",), 2, "UsageError", "no command 'lst'. Did you mean 'list'?"),
         ((), 2, "UsageError", "required: COMMAND"),
     ):
         found, out, err = ask(*words)

@@ -8,7 +8,7 @@ import math
 import os
 import runpy
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -487,12 +487,13 @@ def test_windows_of_states_depend_on_their_draw_alone():
 
 def call(python: str, *words: object) -> str:
     """Run a tool in this process, without the seconds that importing torch takes."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+    said, out = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said), redirect_stdout(out):
         patch.setattr(sys, "argv", list(map(str, words)))
         with pytest.raises(SystemExit) as caught:
             runpy.run_path(str(words[0]), run_name="__main__")
-    assert caught.value.code == 0, out.getvalue()
-    return out.getvalue()
+    assert caught.value.code == 0, said.getvalue()
+    return said.getvalue() + out.getvalue()  # progress, then the answer
 
 
 @pytest.fixture(scope="module")

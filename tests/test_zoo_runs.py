@@ -160,6 +160,18 @@ def test_a_run_is_scored_by_its_own_config(run, cfg, pipelines, tmp_path):
     assert again == rows
 
 
+def test_a_run_is_scored_on_other_data(run, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "image_size = 32\n"
+        "data = dict(test=dict(type='datasets/puppets', image_size=image_size, clips=1,\n"
+        "                      frames_per_clip=3))\n"
+        "evaluate = dict(metrics=dict(mine=dict(type='metrics/keypoint_error')))\n"
+    )
+    (row,) = score(run, data=tmp_path / "mine.py")
+    assert (row["protocol"], row["n"]) == ("mine", 3)
+    assert row["of"]["data"] == {"type": "datasets/puppets", "split": None}
+
+
 def test_the_config_of_another_model_is_refused_by_its_first_difference(run, cfg, tmp_path):
     other = json.loads(json.dumps(cfg))
     other["model"]["decoder"]["width"] = 3

@@ -41,12 +41,12 @@ class Package:
     """A checked package."""
 
     root: Path  # its folder
-    config: dict[str, Any]  # the files of these names
-    evaluation: dict[str, Any]
-    manifest: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)  # the files of these names
+    evaluation: dict[str, Any] = field(repr=False)
+    manifest: dict[str, Any] = field(repr=False)
     digest: str  # sha256 of the manifest, which stands for the whole content
     # name -> what model.safetensors stores, in the order of its bytes
-    tensors: dict[str, Stored] = field(default_factory=dict)
+    tensors: dict[str, Stored] = field(default_factory=dict, repr=False)
     # the bytes of the two files of tensors that were checked; empty if not asked for
     weights: Buffer = field(default_factory=bytearray, repr=False)
     golden: Buffer = field(default_factory=bytearray, repr=False)

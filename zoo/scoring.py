@@ -12,6 +12,7 @@ from registry.errors import ConfigError
 from registry.evaluation import evaluate
 from zoo import index
 from zoo.model import architecture_of, best_device, load, open_run
+from zoo.package import Package
 from zoo.refs import parse
 
 Config = str | Path | Mapping[str, Any]
@@ -56,8 +57,8 @@ def score(
         source, own = _own(model, ref, bool(data), given)
         given = {**own, **given}
     cfg = load_config(source, given, data=data)
-    own_parts = architecture_of(run.config) if run else model.package.config["architecture"]
-    _check_same(own_parts, architecture_of(cfg), ref, config)
+    mine = run.config if run is not None else _model_section(model.package)
+    _check_same(architecture_of(mine), architecture_of(cfg), ref, config)
     selection = run.checkpoint.stem if run is not None else str(ref)
     return evaluate(model, cfg, selection=selection)
 
@@ -82,6 +83,15 @@ def _own(
     return found, {key: value for key, value in options.items() if key not in hidden}
 
 
+def _model_section(package: Package) -> dict[str, Any]:
+    """Return what a package was made of as a config has it.
+
+    Its own text will not do: arguments that the library has got since are not in it.
+    """
+    architecture = package.config["architecture"]
+    return {"model": {"type": architecture["type"], **architecture["args"]}}
+
+
 def _check_same(
     own: Mapping[str, Any], other: Mapping[str, Any], ref: str | Path, config: str | Path | None
 ) -> None:
@@ -94,11 +104,13 @@ def _check_same(
     for key in dict.fromkeys((*mine, *theirs)):
         here, there = mine.get(key, "nothing"), theirs.get(key, "nothing")
         if here != there:
-            what = config or "the config that it names"
+            what = config or "its own config, with these options"
+            advice = (
+                "Leave the config out to use the model's own, or change" if config else "Change"
+            )
             raise ConfigError(
                 f"{ref} is not the model of {what}: {key.replace('args', 'model', 1)} is {here!r} "
-                f"in the model and {there!r} in the config. Leave the config out to use the "
-                "model's own, or change that place with --cfg-options."
+                f"in the model and {there!r} in the config. {advice} that place with --cfg-options."
             )
 
 

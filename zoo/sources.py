@@ -145,7 +145,8 @@ class Info:
     """What is known about an entry without loading it."""
 
     entry: Entry  # its row of the index
-    config: dict[str, Any] | None = None  # config.json; None where no weights are published
+    # config.json; None where no weights are published
+    config: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     files: dict[str, int] = dataclasses.field(default_factory=dict)  # file -> bytes
     parameters: int | None = None
     flops: int | None = None  # multiply-adds times two of one prediction

@@ -12,7 +12,7 @@ from registry.runner import Hook
 
 @HOOKS.register_module("hooks/panels")
 class Panels(Hook):  # type: ignore[misc]
-    """Write ``panels/<iteration>.png``: source, driving, landmarks, pose, layers, render.
+    """Write ``panels/<iteration>.png``: source, driving, landmarks, pose, layers, render, titled.
 
     Args:
         every: iterations between two panels; 0 for none.
@@ -25,14 +25,15 @@ class Panels(Hook):  # type: ignore[misc]
     def before_train(self, runner: Any) -> None:
         """Choose the frames once."""
         self.job = job = runner.job
-        name = next((n for n in ("val", "test", "train") if getattr(job.data, n)), None)
+        splits = ("val", "test", "train")
+        name = next((n for n in splits if not job.datasets.absence(n)), None)
         drawable = name is not None and bool(job.trainee.pipeline.infers)
         if runner.rank != 0 or not self.every or not drawable:
             self.every = 0
             return
         dataset = job.datasets(name)
         self.arrays = next(iter(frames_of(dataset, spread(len(dataset), self.rows), self.rows)))
-        if "target" not in self.arrays:  # clips: tools/train.py shows what was forecast
+        if "target" not in self.arrays:  # clips: the picture at the end shows what was forecast
             self.every = 0
 
     def after_train_iter(
