@@ -665,7 +665,7 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
     )
     Path("flow").mkdir()
     Path("flow/index.json").write_text(json.dumps([1]))
-    assert_refused(prepare(), "'flow/index.json' is no index of optical flow")
+    assert_refused(prepare(), "'flow/index.json' is not an index of optical flow")
     Path("flow/index.json").unlink()
     usage = type("Usage", (), {"free": 0})
     monkeypatch.setattr(sys.modules["shutil"], "disk_usage", lambda path: usage)
