@@ -9,6 +9,8 @@ data/bair/{train,test}/<file>/<trajectory>/<0 ... 29>.png; 43 264 and 256 trajec
 that fomm_bair.py reads are another release, in data/bair_mp4.
 Stated nowhere and chosen here: 40 landmarks, as on KTH, no critic, and 200 000 iterations. Sources
 are 3 to 29 frames before or after. Hardware: 8 GPUs with 16 items each. VGG19 is torchvision's.
+Text differs: as listed in factorized_bbc.py for networks and taps; sources are future frames (here
+either way).
 """
 
 # fmt: off

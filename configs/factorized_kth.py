@@ -8,9 +8,11 @@ range of 00sequences.txt, data/kth/person01_boxing_d1_uncomp_1/image_0001.jpg, s
 away between ranges: ffmpeg -i person01_boxing_d1_uncomp.avi -vf select='between(n,0,94)' ...
 Persons 17 to 25 are the test set.
 Stated nowhere and chosen here: 128 pixels, the split, the critic's weight 1 (the official default)
-and 200 000 iterations. Masks have a quarter of the resolution, as the official code's; the paper's
-half is mask_widths=(width // 2, width // 2). Sources are 3 to 60 frames before or after.
+and 200 000 iterations. Sources are 3 to 60 frames before or after; frames are stretched to squares.
 Hardware: 8 GPUs with 16 items each. VGG19 is torchvision's.
+Text differs: as listed in factorized_bbc.py for networks and taps; masks of half the resolution,
+which is mask_widths=(width // 2, width // 2) (here a quarter, as in the official code); sources are
+future frames (either way).
 """
 
 # fmt: off

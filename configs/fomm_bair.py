@@ -9,6 +9,7 @@ has it.
 Hardware: not published; a GPU. The official batch of 36 is that of all GPUs together,
 train.batch_size that of each. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm bair-cpk.pth.tar --config fomm-bair ...
+Text differs: as listed in fomm_vox.py.
 """
 
 # fmt: off

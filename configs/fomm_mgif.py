@@ -8,6 +8,7 @@ our sources has it.
 Hardware: not published; a GPU. The official batch of 36 is that of all GPUs together,
 train.batch_size that of each. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm mgif-cpk.pth.tar --config fomm-mgif ...
+Text differs: as listed in fomm_vox.py.
 """
 
 # fmt: off

@@ -9,6 +9,7 @@ our sources has it.
 Hardware: two GPUs for a day, say the authors. The official batch of 36 is that of all GPUs
 together, train.batch_size that of each. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm nemo-cpk.pth.tar --config fomm-nemo ...
+Text differs: as listed in fomm_vox.py.
 """
 
 # fmt: off

@@ -11,6 +11,7 @@ faces, is chosen here.
 Hardware: two GPUs for two to three days, say the authors. The official batch of 30 is that of all
 GPUs together, train.batch_size that of each. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm taichi-cpk.pth.tar --config fomm-taichi ...
+Text differs: as listed in fomm_vox.py.
 """
 
 # fmt: off

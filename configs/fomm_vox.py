@@ -11,6 +11,8 @@ GPUs together, train.batch_size that of each. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm vox-cpk.pth.tar --config fomm-vox ... The first
 official checkpoints come from torch 1.0, where the sampler's align_corners was True, in motion,
 decoder and second_view.
+Text differs: (recalled, no copy at hand) eq 6 has no half in its exponents (here exp(-d^2 / 0.02));
+AKD and AED are distances (the official evaluation: mean difference of coordinates, sum of squares).
 """
 
 # fmt: off

@@ -8,6 +8,7 @@ stays as it is.
 Hardware: two GPUs for two to three days, say the authors. The official batch of 36 is that of all
 GPUs together, train.batch_size that of each. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm vox-adv-cpk.pth.tar --config fomm-vox-adv ...
+Text differs: as listed in fomm_vox.py.
 """
 
 # fmt: off

@@ -8,6 +8,8 @@ Data: as fomm_vox.py, but videos as folders of frames: files are decoded at ever
 them. The flow of real frames comes first, about 16 KB per frame and gap:
 tools/prepare.py flow configs/fomm_vox_flow_points.py
 Hardware: that of fomm_vox.py.
+Text differs: as listed in fomm_vox.py; equation 5 has two losses alone (here FOMM's stay); equation
+6 compares images (points that follow the flow); equation 7 (left out, see fomm_vox_flow.py).
 """
 
 # fmt: off

@@ -7,6 +7,7 @@ Data: as in factorized_bair.py, which is trained first if it is not there.
 The LSTM is trained on 10 frames without ever reading its own predictions; the test shows 2 frames
 and scores the 28 after them. Stated nowhere and chosen here: mean squared error, Adam at 1e-3 and
 20 000 iterations. Hardware: one GPU, minutes after the image model and its landmarks.
+As the text: no code of this part was released.
 """
 
 # fmt: off

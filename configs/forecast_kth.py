@@ -7,6 +7,7 @@ Data: as in factorized_kth.py, which is trained first if it is not there.
 The LSTM sees 10 frames and predicts 10 in training; the test shows 10 and scores the 30 after them,
 in one window of each test clip of at least 40 frames. Stated nowhere and chosen here: mean squared
 error, Adam at 1e-3 and 20 000 iterations. Hardware: one GPU, minutes after the image model.
+As the text: no code of this part was released.
 """
 
 # fmt: off

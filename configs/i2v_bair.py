@@ -10,6 +10,8 @@ before its first prediction, and moves them for 29 frames: these clips have no m
 Unlike the published rate, which falls when the loss stays for 50 epochs, that here falls linearly
 in the second half.
 Hardware: one GPU, minutes after the image model and its landmarks.
+Text differs: as said in monkeynet_taichi.py; Lee et al., who take this GRU over, predict "the other
+32 frames" (here the given one is counted).
 """
 
 # fmt: off

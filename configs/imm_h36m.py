@@ -8,6 +8,7 @@ The loss needs Larsson et al.'s VGG16, trained on colourisation, see imm_celeba.
 warped and every pixel counts.
 The release has no loader for video: pairs, crop and the number of landmarks are chosen here.
 Hardware: one GPU. It ran until stopped; 500 000 iterations are chosen here.
+Text differs: as listed in imm_celeba.py, but MAFL.
 """
 
 # fmt: off

@@ -9,6 +9,7 @@ Data: square face crops data/300w/{train,test}/**/*.jpg and test.csv (file, 0_x,
 in pixels of the crops); pairs are two warps of one image. Prior as in
 keypointgan_multipie_regressor.py.
 Hardware: one GPU; hours and iterations are not published, 20 000 is chosen here.
+Text differs: as listed in keypointgan_h36m.py.
 """
 
 # fmt: off
@@ -58,8 +59,7 @@ losses = dict(
     points=dict(type="losses/prior_points", weight=0.9),
 )
 data = dict(
-    train=dict(type="datasets/frames", root="data/300w/train", image_size=image_size,
-               pair="same"),
+    train=dict(type="datasets/frames", root="data/300w/train", image_size=image_size, pair="same"),
     prior=dict(type="datasets/poses", source="data/multipie/points", format="pts",
                fit="box", box_height=(0.4, 0.65), box_shift=0.15),
     test=dict(type="datasets/frames", root="data/300w/test", image_size=image_size,

@@ -6,6 +6,7 @@ draws nor how poses are placed: here limbs follow Human3.6M, and poses fill 60 t
 height.
 Data: data/3dhp/poses.json (COCO), the 28 joints of annot2 of annot.mat in their order, in pixels.
 Hardware: one small GPU; the paper states no hours.
+Text differs: as listed in keypointgan_h36m_regressor.py.
 """
 
 # fmt: off

@@ -6,6 +6,7 @@ Data: aligned crops of Zhang et al. in data/cathead/train/*.jpg (one half of the
 and data/cathead/test/*.jpg with test.csv; prior.csv of the other half, columns and lines as in
 keypointgan_cathead_regressor.py. Pairs are two warps of one image.
 Hardware: one GPU; hours and iterations are not published, 100 000 is chosen here.
+Text differs: as listed in keypointgan_h36m.py.
 """
 
 # fmt: off

@@ -7,6 +7,7 @@ Data: data/cathead/prior.csv (file, width, height, then _x and _y of left_eye, r
 left_ear_1 .. left_ear_3, right_ear_1 .. right_ear_3) of one half of the training images of Zhang
 et al., in pixels of their aligned crops; the two ear tips are left out, as they do.
 Hardware: one small GPU; the paper states no hours.
+Text differs: as listed in keypointgan_h36m_regressor.py.
 """
 
 # fmt: off

@@ -7,6 +7,12 @@ Table 5, fewer poses: data.prior_size=5000 gives 2.92 %, 500 gives 3.30 %, 50 gi
 VGG19 is torchvision's; the official run used imagenet-vgg-verydeep-19.mat: give that file as
 losses.perceptual.weights, with losses.perceptual.input_range=caffe.
 Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
+Text differs: limbs by squared distance (here distance); weights 10 on eq 5 and 1 on eq 4 (10 and
+10), 1 on eq 7 (0.9); plain VGG features (six taps with the pixels, without ReLU, each over its
+running mean); no pool of earlier pictures (50); figure 17 without 1x1 merges and a convolution
+longer; batch norm and 2-D distributions in eta (instance norm, a distribution per axis); a norm on
+the first layer of figure 20 (none); pairs at random (0 to 1000 frames apart); scores called MSE
+(mean distances). keypointgan_h36m_text.py is built as the text.
 """
 
 # fmt: off

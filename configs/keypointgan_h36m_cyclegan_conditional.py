@@ -6,6 +6,7 @@ the decoder and the image critic also see the source image.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Chosen here, not published: the regressor learns as in keypointgan_h36m.py and only reads the
 points off, a perceptual first cycle, weights of 10, a pool of 50 for D_X too, 400 000 steps. 1 GPU.
+Text differs: as listed in keypointgan_h36m.py.
 """
 
 # fmt: off
@@ -72,9 +73,8 @@ train = dict(
               reference_bottleneck="keypointgan_h36m_regressor:bottleneck"),
 )
 evaluate = dict(
-    metrics=dict(
-        direct=dict(
-            type="metrics/keypoint_error", flip_pairs=flip_pairs,
-            activities=("waiting", "posing", "greeting", "directions", "discussion", "walking"))),
+    metrics=dict(direct=dict(
+        type="metrics/keypoint_error", flip_pairs=flip_pairs,
+        activities=("waiting", "posing", "greeting", "directions", "discussion", "walking"))),
     crop="gt",
 )

@@ -5,6 +5,7 @@ CVPR 2020, table 4: 2.86 % of the image side (`macro` here). KeypointGAN with th
 the conditional image critic of supplement F.3.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Chosen here, not published: weights of 10, a pool of 50 for D_X too, L1 cycle, 400 000 steps. 1 GPU.
+Text differs: as listed in keypointgan_h36m.py.
 """
 
 # fmt: off

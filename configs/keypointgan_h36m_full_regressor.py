@@ -7,6 +7,7 @@ Data: data/h36m_full/prior.json (COCO), the 17 joints pelvis, right and left hip
 spine, neck, head, head top, left and right shoulder, elbow, wrist of the second halves of the
 training videos, in pixels of the box crops that keypointgan_h36m_full.py describes.
 Hardware: one small GPU; the paper states no hours.
+Text differs: as listed in keypointgan_h36m_regressor.py.
 """
 
 # fmt: off

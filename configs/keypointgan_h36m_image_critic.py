@@ -5,6 +5,7 @@ CVPR 2020, supplement F.3 and figure 21. It says that second cycle and critic hu
 number for the critic alone; table 4 has 2.86 % for both and 2.73 % for neither.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Chosen here, not published: its weight is 10, its pool of 50 as of D_Y, 400 000 steps. One GPU.
+Text differs: as listed in keypointgan_h36m.py.
 """
 
 # fmt: off

@@ -5,6 +5,8 @@ CVPR 2020, supplement F.2. It reports no error of this stage; its released file 
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images; only
 the joints of the second half of each training sequence (about 400 k poses) are read.
 Hardware: one small GPU; the paper states no hours. keypointgan_h36m.py runs this config by itself.
+Text differs: limbs by squared distance (here distance); batch norm, three input channels and 2-D
+distributions (instance norm, one channel, a distribution per axis).
 """
 
 # fmt: off

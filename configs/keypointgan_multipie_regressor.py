@@ -5,6 +5,7 @@ CVPR 2020, supplement F.2. It reports no error of this stage, and publishes neit
 draws nor how faces are placed: here jaw, brows, nose, eyes and lips, 40 to 65 % of the height.
 Data: data/multipie/points/*.pts, converted from the about 6 k annotations that have 68 points.
 Hardware: one small GPU; the paper states no hours.
+Text differs: as listed in keypointgan_h36m_regressor.py.
 """
 
 # fmt: off

@@ -6,6 +6,7 @@ draws nor how poses are placed: here limbs meet in a neck between the shoulders,
 60 to 90 % of the image height.
 Data: data/pennaction/prior/NNNN.mat, the official labels of half of the videos of each action.
 Hardware: one small GPU; the paper states no hours.
+Text differs: as listed in keypointgan_h36m_regressor.py.
 """
 
 # fmt: off

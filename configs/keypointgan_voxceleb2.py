@@ -6,6 +6,7 @@ Data: data/voxceleb2/train/<person>/<video>/<utterance>/<frame>.jpg (the 224 px 
 release), prior and lines as in keypointgan_multipie_regressor.py; test faces as in
 keypointgan_300w.py.
 Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
+Text differs: as listed in keypointgan_h36m.py.
 """
 
 # fmt: off

@@ -9,6 +9,7 @@ No golden numbers: the official repository does not parse, and has no evaluation
 hyper-parameters but those of cropped people without background. 30 parts as
 the models it is compared with; the rest as in lorenz_h36m.py.
 Hardware: one GPU; hours and iterations are not published, 300 000 is chosen here.
+Text differs: as said in lorenz_h36m.py.
 """
 
 # fmt: off

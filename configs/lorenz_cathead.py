@@ -9,6 +9,7 @@ No golden numbers: the official repository does not parse, and has no evaluation
 hyper-parameters but those of cropped people without background. Everything
 else as in lorenz_h36m.py; the pair is two warps of one image, the code's static mode.
 Hardware: one GPU; hours and iterations are not published, 100 000 is chosen here.
+Text differs: as said in lorenz_h36m.py.
 """
 
 # fmt: off

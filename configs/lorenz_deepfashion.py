@@ -7,6 +7,7 @@ that of Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and
 Data: the In-shop Clothes Retrieval Benchmark in data/deepfashion (Img/img/WOMEN/...), or the
 flattened names of pose transfer; mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html.
 Hardware: one GPU; hours and iterations are not published, 100 000 is chosen here.
+Text differs: as said in lorenz_h36m.py.
 """
 
 # fmt: off

@@ -11,6 +11,8 @@ model.bottleneck.covariance=fixed model.bottleneck.variance=0.01 model.rasterize
 The optional critic of patches is left out. Each item is two images and one more view of the first.
 Hardware: one GPU; hours and iterations are not published, 300 000 is chosen here. The batch is the
 code's default; its README has 16.
+Text differs: not compared line by line, no copy at hand; the known difference, appearance shaped by
+covariances (circles in the code), is as the text here.
 """
 
 # fmt: off

@@ -11,6 +11,7 @@ Conventions of the published code: corner-aligned coordinates and sampling (torc
 images through the detector at once, landmarks that learn through the critic.
 Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-bair ...
 Hardware: one GPU; the authors' README says four hours.
+Text differs: as said in monkeynet_taichi.py.
 """
 
 # fmt: off

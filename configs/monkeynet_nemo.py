@@ -9,6 +9,7 @@ Conventions of the published code: corner-aligned coordinates and sampling (torc
 images through the detector at once, landmarks that learn through the critic.
 Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-nemo ...
 Hardware: one GPU; the authors' README says six hours.
+Text differs: as said in monkeynet_taichi.py.
 """
 
 # fmt: off

@@ -10,6 +10,7 @@ Conventions of the published code: corner-aligned coordinates and sampling (torc
 images through the detector at once, landmarks that learn through the critic.
 Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-vox ...
 Hardware: one GPU of 16 GB or more.
+Text differs: as said in monkeynet_taichi.py.
 """
 
 # fmt: off

@@ -62,6 +62,7 @@ class Trainee(BaseModel):  # type: ignore[misc]
 
         Raises:
             FloatingPointError: one of them is not finite; the weights are those before the step.
+        Source: lee eq 5
         """
         finite = torch.stack([value.detach() for value in losses.values()]).isfinite()
         if not bool(finite.all()):

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -466,7 +465,7 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
     for words, code, kind, text in (
         (("info", "fom-vox"), 3, "UnknownEntryError", "Did you mean: fomm-vox"),
         (("info", "a/b"), 2, "AmbiguousReferenceError", "Write 'hf:a/b' or 'dir:a/b'."),
-        (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: tools/train.py configs/fomm_vox"),
+        (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: keypoint-zoo train fomm_vox"),
         (("pull", f"dir:{demo}"), 1, "IncompleteEntryError", "1 of 7 files missing"),
         (("pull", f"dir:{too_new}"), 6, "FormatTooNewError", "has format 9; this version"),
         (("list", "--metric", "x"), 2, "ValueError", "not like 'regression<=5'"),
@@ -496,6 +495,51 @@ def test_help_tells_the_exit_statuses(ask):
             assert text in out
     assert all(f"\n  {name} " in ask("--help")[1] for name in SUBCOMMANDS)
     assert ask("--version")[:2] == (0, f"{LIBRARY}\n")
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in SUBCOMMANDS), ("prepare", "flow")])
+def test_help_fits_80_columns(ask, monkeypatch, words):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = ask(*words, "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_every_tool_is_its_command():
+    for tool in (ROOT / "tools").glob("*.py"):
+        text = tool.read_text()
+        assert f'main(["{tool.stem}", *sys.argv[1:]])' in text
+        assert text.count("\n") < 20
+        assert tool.stem in SUBCOMMANDS
+
+
+def test_an_answer_goes_into_a_file(ask, tmp_path, monkeypatch):
+    rows = [{"protocol": "x", "value": 1.5}]
+    monkeypatch.setattr("zoo.commands.evaluate.run", lambda **_: Answer(rows, ["a table"]))
+    assert ask("evaluate", "x", "--json", tmp_path / "new/rows.json") == (0, "a table\n", "")
+    assert json.loads((tmp_path / "new/rows.json").read_text()) == rows
+    assert json.loads(ask("evaluate", "x", "--json")[1]) == rows
+
+
+def test_what_is_said_on_the_way_is_not_part_of_the_document(ask, monkeypatch):
+    monkeypatch.setattr("zoo.commands.list.run", lambda **_: print("so far") or Answer([1], ()))
+    assert ask("list", "--json")[1:] == ("[\n  1\n]\n", "so far\n")
+    assert ask("list")[1] == "so far\n"
+
+
+def test_a_repository_may_follow_the_options(ask, monkeypatch):
+    monkeypatch.setattr("zoo.commands.publish.run", lambda **options: Answer(options["repo"], ()))
+    assert json.loads(ask("publish", "run", "--license", "mit", "me/x", "--json")[1]) == "me/x"
+
+
+def test_the_error_of_a_loader_process_is_its_last_line(ask, monkeypatch):
+    def run(**_):
+        raise OSError(
+            "Caught OSError in DataLoader worker process 0.\nTraceback:\nOSError: no disk\n"
+        )
+
+    monkeypatch.setattr("zoo.commands.list.run", run)
+    assert ask("list") == (2, "", "error: no disk\n")
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)
@@ -596,4 +640,3 @@ def test_the_tool_is_the_command(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 3
     assert done.stderr.startswith("error: No zoo entry named 'nothing-like-it'.")
-    assert Path(ROOT / "tools/predict.py").read_text().count("\n") < 20

@@ -95,7 +95,7 @@ def on_stand_ins(path):
         if metric["type"] == "metrics/lpips":
             metric["trunk"] = "random"
     for loss in cfg["losses"].values():
-        if loss["type"] == "losses/perceptual":
+        if loss["type"] in ("losses/perceptual", "losses/landmark_features"):
             loss |= {"weights": "random", "width": 4}
         if loss["type"] == "losses/flow_agreement" and loss.get("weights"):
             loss |= {"weights": "random", "updates": 1}

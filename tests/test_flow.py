@@ -675,15 +675,23 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
 # configs
 
 
-@pytest.mark.parametrize("base", ["fomm_puppets", "fomm_vox"])
-@pytest.mark.parametrize("form", ["flow", "flow_points"])
-def test_a_config_with_flow_is_its_base_plus_one_loss(base, form):
+@pytest.mark.parametrize(
+    ("base", "form", "added"),
+    [
+        ("fomm_puppets", "flow", ["flow_agreement"]),
+        ("fomm_puppets", "flow_points", ["flow_points"]),
+        ("fomm_puppets", "flow_features", ["flow_agreement", "landmark_features"]),
+        ("fomm_vox", "flow", ["flow_agreement", "landmark_features"]),
+        ("fomm_vox", "flow_points", ["flow_points"]),
+    ],
+)
+def test_a_config_with_flow_is_its_base_plus_losses_of_lee_et_al(base, form, added):
     folder = Path(__file__).parents[1] / "configs"
     plain, flow = (load_config(folder / f"{name}.py") for name in (base, f"{base}_{form}"))
-    loss = flow["losses"].pop("flow")
-    assert (
-        loss["type"] == {"flow": "losses/flow_agreement", "flow_points": "losses/flow_points"}[form]
-    )
+    more = [
+        flow["losses"].pop(name) for name in list(flow["losses"]) if name not in plain["losses"]
+    ]
+    assert [loss["type"] for loss in more] == [f"losses/{name}" for name in added]
     assert flow["data"].pop("train")["type"] == "datasets/flow_pairs"
     plain["data"].pop("train")
     for cfg in (plain, flow):  # a flip in time would need the flow back

@@ -202,6 +202,53 @@ def test_pixels_by_hand(of, expected):
     assert loss("pixel", of=of, weight=5.0)(outputs, batch).item() == pytest.approx(expected)
 
 
+def near_landmarks(error: Tensor, **more) -> tuple[Outputs, Batch]:
+    """Two landmarks on the first pixel of 2 x 2 and a render that is off by ``error``."""
+    xy = torch.full((1, 2, 2), -0.5, requires_grad=True)
+    target = torch.full((1, 3, 2, 2), 0.5)
+    return Outputs(landmarks=Landmarks(xy=xy), render=target + error, **more), Batch(target=target)
+
+
+@pytest.mark.parametrize(("pixel", "squared"), [((0, 0), 0), ((0, 1), 1), ((1, 1), 2)])
+def test_features_near_landmarks_by_hand(pixel, squared):
+    """0.3 in the green of one pixel, whose distance of the landmarks is 0, 1 or sqrt 2."""
+    error = torch.zeros(1, 3, 2, 2)
+    error[0, 1][pixel] = 0.3
+    error.requires_grad_()
+    outputs, batch = near_landmarks(error)
+    found = loss(
+        "landmark_features", weights="random", width=2, taps=("input",), variance=0.5, weight=10.0
+    )(outputs, batch)
+    # exp(-0.5 d^2 / 0.5) of the four pixels: 1, 1/e, 1/e, 1/e^2
+    window = math.exp(-squared) / (1 + 2 * math.exp(-1) + math.exp(-2))
+    # ImageNet's deviation of green, the mean of three channels, two landmarks
+    assert found.item() == pytest.approx(10 * 2 * window * 0.3 / 0.224 / 3, rel=1e-4)
+    found.backward()
+    assert error.grad.abs().sum() > 0
+    assert outputs.landmarks.xy.grad is None
+
+
+def test_features_near_landmarks_by_a_loop():
+    """Each tap has a window of its own size; taps and landmarks are summed."""
+    torch.manual_seed(0)
+    taps = ("conv1_1", "conv2_1")
+    landmarks = Landmarks(xy=torch.rand(2, 3, 2) - 0.5)
+    render, target = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    part = loss("landmark_features", weights="random", width=2, taps=taps)
+    features = loss("perceptual", weights="random", width=2, taps=taps, relu=True).features
+    total = 0.0
+    for a, b in zip(features(render), features(target)):
+        size = a.shape[-1]
+        at = (2 * torch.arange(size) + 1) / size - 1
+        for i in range(2):
+            for x, y in landmarks.xy[i]:
+                window = torch.exp(-50 * ((at - x) ** 2 + (at[:, None] - y) ** 2))
+                error = (a[i] - b[i]).abs().mean(dim=0)
+                total += float((window * error).sum() / window.sum()) / 2
+    found = part(Outputs(landmarks=landmarks, render=render), Batch(target=target))
+    assert found.item() == pytest.approx(total, rel=1e-4)
+
+
 # the critic
 
 

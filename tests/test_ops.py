@@ -12,7 +12,7 @@ from components.ops.flips import flip_order, nearer_flip
 from components.ops.grid import axis, plane, to_pixels
 from components.ops.pixels import from_pixel, to_pixel
 from components.ops.segments import nearest_squared_distance, squared_distances
-from components.ops.soft_argmax import separable_soft_argmax
+from components.ops.soft_argmax import separable_soft_argmax, soft_argmax
 from components.ops.tps import (
     Spline,
     affine_matrix,
@@ -53,6 +53,16 @@ def test_soft_argmax_of_a_sharp_peak_is_its_pixel_in_x_then_y(grid):
     logits[0, 0, 4, 2] = 2000.0
     expected = torch.tensor([axis(9, grid)[2], axis(6, grid)[4]])
     assert torch.allclose(separable_soft_argmax(logits, grid)[0, 0], expected, atol=1e-6)
+
+
+def test_soft_argmax_of_the_whole_map_by_hand():
+    logits = torch.tensor([[[[0.0, 0.0], [0.0, 2.0]]]])
+    # probabilities 1/s three times and e^2/s, s = 3 + e^2; x and y are -1/2 or 1/2
+    share = (1 + math.exp(2)) / (3 + math.exp(2))
+    expected = torch.full((1, 1, 2), share / 2 - (1 - share) / 2)
+    assert torch.allclose(soft_argmax(logits), expected)
+    apart = 1 / (1 + math.exp(-1))  # per axis, from the means 0 and 1
+    assert torch.allclose(separable_soft_argmax(logits), torch.full((1, 1, 2), apart - 0.5))
 
 
 def test_soft_argmax_by_a_loop():

@@ -318,6 +318,7 @@ def test_lists_are_in_natural_order():
         "factorized-bbc-20",
         "factorized-bbc-40",
         "factorized-bbc-no-mask",
+        "factorized-bbc-text",
     ]
     assert names("factorized-h36m*", exclude=["*-temp*"]) == [
         "factorized-h36m",
@@ -525,8 +526,8 @@ def test_a_name_with_one_or_two_wrong_letters_is_suggested():
 def test_who_asks_for_weights_that_are_not_there_is_told_the_ways():
     assert no_weights_text(find("factorized-bbc")) == (
         "No weights of 'factorized-bbc' are published. Data: BBC Pose cannot be redistributed; "
-        "get it from its provider. Train it: tools/train.py configs/factorized_bbc.py "
-        "(`keypoint-zoo info factorized-bbc` shows where that file is); convert the "
+        "get it from its provider. Train it: keypoint-zoo train factorized_bbc; "
+        "convert the "
         "official checkpoint: keypoint-zoo convert factorized FILE --config factorized-bbc "
         "--license L --out DIR; or take the "
         "untrained model: zoo.load('factorized-bbc', pretrained=False)."

@@ -133,7 +133,7 @@ def test_who_asks_for_unpublished_weights_is_told_what_to_do():
     assert text == index.no_weights_text(index.find("factorized-bbc"))
     for words in (
         "BBC Pose",
-        "tools/train.py configs/factorized_bbc.py",
+        "keypoint-zoo train factorized_bbc",
         "keypoint-zoo convert factorized FILE",
         "zoo.load('factorized-bbc', pretrained=False)",
     ):

@@ -27,6 +27,7 @@ with, and built from where there are no weights; ``acme-net-bbc-20`` too, with i
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -144,9 +145,10 @@ def no_weights_text(entry: Entry) -> str:
         ways.insert(0, f"convert the official checkpoint: {command} --license L --out DIR")
     if entry.config is not None:
         changed = [f"{key}={value}" for key, value in entry.options.items()]
-        words = " ".join([entry.config.name, *(["--cfg-options", *changed] if changed else [])])
-        where = f"`keypoint-zoo info {entry.name}` shows where that file is"
-        ways.insert(0, f"train it: tools/train.py configs/{words} ({where})")
+        # a shipped config goes by its name, that of a plugin by its file
+        config = entry.config.stem if entry.provider == OURS else str(entry.config)
+        words = [config, *(["--cfg-options", *changed] if changed else [])]
+        ways.insert(0, f"train it: keypoint-zoo train {shlex.join(words)}")
     elif entry.how:
         ways.insert(0, entry.how.rstrip("."))
     text = "; ".join(ways)

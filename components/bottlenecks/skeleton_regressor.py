@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor, nn
 
 from components.ops.grid import Grid
-from components.ops.soft_argmax import separable_soft_argmax
+from components.ops.soft_argmax import separable_soft_argmax, soft_argmax
 from registry.contract import Landmarks, need
 from registry.protocols import Encoder
 from registry.roles import BOTTLENECKS
@@ -23,6 +23,8 @@ class SkeletonRegressor(nn.Module):
     Args:
         encoder: pose image (B, 1, H, W) to logits (B, K, h, w); ``encoders/stem`` in the paper.
         grid: convention of the map's coordinates; ``corners`` in the official code.
+        softmax: how a map becomes a distribution: one softmax per axis of the mean over the other
+            (``separable``, official code) or one over the whole map (``spatial``, paper).
 
     Shapes:
         maps (B, 1, H, W), a pose image -> Landmarks with xy (B, K, 2)
@@ -33,7 +35,13 @@ class SkeletonRegressor(nn.Module):
         batch norm); both are arguments of the encoder
     """
 
-    def __init__(self, *, encoder: Encoder, grid: Grid = "half_pixel") -> None:
+    def __init__(
+        self,
+        *,
+        encoder: Encoder,
+        grid: Grid = "half_pixel",
+        softmax: Literal["separable", "spatial"] = "separable",
+    ) -> None:
         super().__init__()
         if encoder.in_channels != 1:
             raise ValueError(
@@ -42,10 +50,11 @@ class SkeletonRegressor(nn.Module):
             )
         self.encoder = encoder
         self.grid = grid
+        self.read = soft_argmax if softmax == "spatial" else separable_soft_argmax
 
     def forward(self, maps: Tensor) -> Landmarks:
         logits = need(self.encoder(maps), "maps")
-        return Landmarks(xy=separable_soft_argmax(logits, self.grid))
+        return Landmarks(xy=self.read(logits, self.grid))
 
     def example(self, make: Example) -> tuple[Tensor, ...]:
         return (make.maps(1, stride=1),)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.layers.blocks import init_xavier
+from components.layers.plain_unet import PlainUNet
 from components.layers.unet import AdditiveUNet
 from components.ops.grid import at_least_float32
 from registry.contract import Layers
@@ -22,10 +23,12 @@ class MaskBlend(nn.Module):
 
     Args:
         num_landmarks: K.
-        first: width of the first block of both nets; 32 in the paper.
+        first: width of the first convolution of both nets, a quarter of what the block gives.
         mask_widths: decoder widths of the mask net; fewer stages give a mask of half (two) or a
             quarter (one) of the resolution, upsampled bilinearly.
         background_widths: decoder widths of the background net.
+        mask_downs, background_downs: of the modules down, (32, 32, 32) and (32, 64, 128), for the
+            U-Nets of the paper's text; None for the official code's, which ``first`` describes.
         mask_bias: the mask's logit at the start; 0.1 in the official code. Well below zero the
             background net sees the whole source at first. Around zero, a region can stay masked
             in both images for good: with the source hidden there, its background is no better.
@@ -50,15 +53,21 @@ class MaskBlend(nn.Module):
         first: int = 32,
         mask_widths: Sequence[int] = (32, 32, 32),
         background_widths: Sequence[int] = (32, 64, 128),
+        mask_downs: Sequence[int] | None = None,
+        background_downs: Sequence[int] | None = None,
         mask_bias: float = 0.1,
         residual: bool = False,
     ) -> None:
         super().__init__()
-        self.mask_net = AdditiveUNet(
-            inputs=num_landmarks, first=first, downs=3, widths=mask_widths, outputs=1
+        self.mask_net = (
+            AdditiveUNet(inputs=num_landmarks, first=first, downs=3, widths=mask_widths, outputs=1)
+            if mask_downs is None
+            else PlainUNet(inputs=num_landmarks, downs=mask_downs, widths=mask_widths, outputs=1)
         )
-        self.background_net = AdditiveUNet(
-            inputs=3, first=first, downs=3, widths=background_widths, outputs=3
+        self.background_net = (
+            AdditiveUNet(inputs=3, first=first, downs=3, widths=background_widths, outputs=3)
+            if background_downs is None
+            else PlainUNet(inputs=3, downs=background_downs, widths=background_widths, outputs=3)
         )
         init_xavier(self)
         nn.init.constant_(cast(Tensor, self.mask_net.head.bias), mask_bias)

@@ -17,6 +17,7 @@ class MultiscalePatch(nn.Module):
     Args:
         in_channels: 1 for pose images, 3 for images.
         width: channels of the first layer; 64 in the paper.
+        first_norm: instance norm on the first layer, too, as the paper's table prints.
         scales: number of scales 1, 1/2, 1/4 ...; a scale whose input would be below 24 pixels is
             an error.
 
@@ -25,12 +26,21 @@ class MultiscalePatch(nn.Module):
     Range:
         input [-1, 1]; output linear (least squares)
     Source: keypointgan eq 5; keypointgan fig 20
-    Differs: as the official code, no norm on the first layer (the table prints instance norm)
+    Differs: as the official code, no norm on the first layer unless ``first_norm``
     """
 
-    def __init__(self, *, in_channels: int = 1, width: int = 64, scales: int = 3) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        width: int = 64,
+        scales: int = 3,
+        first_norm: bool = False,
+    ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(_patch_critic(in_channels, width) for _ in range(scales))
+        self.scales = nn.ModuleList(
+            _patch_critic(in_channels, width, first_norm) for _ in range(scales)
+        )
         init_normal(self)
 
     def forward(self, image: Tensor) -> Judgement:
@@ -51,8 +61,9 @@ class MultiscalePatch(nn.Module):
         return Judgement(scores=tuple(scores))
 
 
-def _patch_critic(inputs: int, width: int) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+def _patch_critic(inputs: int, width: int, first_norm: bool) -> nn.Sequential:
+    first = [nn.InstanceNorm2d(width)] if first_norm else []
+    layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), *first, nn.LeakyReLU(0.2)]
     for outputs, stride in ((2 * width, 2), (4 * width, 2), (8 * width, 1)):
         layers += [
             nn.Conv2d(width, outputs, 4, stride, 1),

@@ -92,6 +92,7 @@ class OcclusionAware(nn.Module):
 
         Shapes:
             (B, C, i, j), Motion -> (B, C, i, j)
+        Source: lee eq 4
         """
         grid = _resize(motion.grid.permute(0, 3, 1, 2), source).permute(0, 2, 3, 1)
         return warp(source, grid, align_corners=self.align_corners)

@@ -17,6 +17,9 @@ class ImageToSkeleton(nn.Module):
 
     Args:
         width: channels at full resolution; 32 in the paper.
+        merge: join each skip through a 1x1 convolution without norm or bias, as the official code;
+            False as the paper's table: skips are only concatenated, and there are two convolutions
+            at full resolution before the last.
 
     Shapes:
         (B, 3, H, W) -> Encoding with maps (B, 1, H, W); H and W divisible by 8
@@ -24,25 +27,26 @@ class ImageToSkeleton(nn.Module):
         input [0, 1], mapped to [-1, 1] inside; output linear, trained towards the rasterizer's
         [-1, 1]
     Source: keypointgan eq 1; keypointgan fig 17
-    Differs: as the official code, skips are merged by a 1x1 convolution without norm or bias, and
-        the table's second 32-wide convolution at full size is not there
+    Differs: as the official code unless ``merge`` is False
     """
 
     out_channels = 1
 
-    def __init__(self, *, width: int = 32) -> None:
+    def __init__(self, *, width: int = 32, merge: bool = True) -> None:
         super().__init__()
         self.levels = stem_levels(3, width, "batch")
         wide = 8 * width
         self.neck = nn.Conv2d(wide, wide, 1, bias=False)
         self.merge, self.climb = nn.ModuleList(), nn.ModuleList()
         self.climb.append(nn.Sequential(*conv_norm_relu(wide, wide), *conv_norm_relu(wide, wide)))
-        for c in (4 * width, 2 * width):
-            self.merge.append(nn.Conv2d(3 * c, 2 * c, 1, bias=False))
-            self.climb.append(nn.Sequential(*conv_norm_relu(2 * c, c), *conv_norm_relu(c, c)))
-        self.merge.append(nn.Conv2d(3 * width, 2 * width, 1, bias=False))
-        last = nn.Conv2d(width, 1, 3, padding=1)
-        self.climb.append(nn.Sequential(*conv_norm_relu(2 * width, width), last))
+        for c in (4 * width, 2 * width, width):
+            self.merge.append(nn.Conv2d(3 * c, 2 * c, 1, bias=False) if merge else nn.Identity())
+            layers = conv_norm_relu(2 * c if merge else 3 * c, c)
+            if c > width or not merge:
+                layers += conv_norm_relu(c, c)
+            if c == width:
+                layers.append(nn.Conv2d(width, 1, 3, padding=1))
+            self.climb.append(nn.Sequential(*layers))
         self.up = upsample2()
         init_normal(self)
 

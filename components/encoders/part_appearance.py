@@ -7,8 +7,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from components.layers.blocks import init_xavier
+from components.layers.plain_unet import PlainUNet
 from components.layers.unet import AdditiveUNet
 from components.ops.parts import pool_parts
 from registry.contract import Encoding, Pose, need
@@ -17,20 +19,23 @@ from registry.roles import ENCODERS
 
 @ENCODERS.register_module("encoders/part_appearance")
 class PartAppearance(nn.Module):
-    """U-Net of one level over the source's part maps and first pose features, pooled per part.
+    """U-Net of one level over the source's part maps and pose features or pixels, pooled per part.
 
     Args:
         num_landmarks: K.
-        features: channels of the pose encoder's first block.
+        features: channels of the pose encoder's first block, which it sees beside the maps; 0 shows
+            it the image in their place, as the paper writes, averaged to the size of the maps.
         out_channels: D.
         first: width of the first block; 0 for twice the input channels.
         widths: of the decoder stages.
+        downs: of the module down, one number, for the U-Net of the paper's text; None for the
+            official code's, which ``first`` describes.
         reduction: ``mean`` over the map (official code) or ``sum`` (paper).
 
     Shapes:
         image (B, 3, H, W), its Pose -> Encoding with codes (B, K, D)
     Source: factorized eq 1; factorized eq 4
-    Differs: as the official code, it never sees pixels
+    Differs: as the official code, it never sees pixels unless ``features`` is 0
     """
 
     fills = ("codes",)
@@ -44,18 +49,25 @@ class PartAppearance(nn.Module):
         out_channels: int = 32,
         first: int = 0,
         widths: Sequence[int] = (64,),
+        downs: Sequence[int] | None = None,
         reduction: Literal["sum", "mean"] = "mean",
     ) -> None:
         super().__init__()
-        inputs = num_landmarks + features
-        self.net = AdditiveUNet(
-            inputs=inputs, first=first, downs=1, widths=widths, outputs=out_channels
+        self.pixels = not features
+        inputs = num_landmarks + (features or 3)
+        self.net = (
+            AdditiveUNet(inputs=inputs, first=first, downs=1, widths=widths, outputs=out_channels)
+            if downs is None
+            else PlainUNet(inputs=inputs, downs=downs, widths=widths, outputs=out_channels)
         )
         self.reduction = reduction
         init_xavier(self)
 
     def forward(self, image: Tensor, pose: Pose) -> Encoding:
         prob = need(pose.landmarks, "prob", "a bottleneck that reads maps")
-        features = need(pose.encoding, "features", "encoders/unet")
-        appearance, _ = self.net(torch.cat((prob.to(features.dtype), features), dim=1))
+        if self.pixels:
+            seen = 2 * F.interpolate(image, prob.shape[-2:], mode="area") - 1
+        else:
+            seen = need(pose.encoding, "features", "encoders/unet")
+        appearance, _ = self.net(torch.cat((prob.to(seen.dtype), seen), dim=1))
         return Encoding(codes=pool_parts(prob, appearance, self.reduction))

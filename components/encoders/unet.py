@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from components.layers.blocks import init_xavier
+from components.layers.plain_unet import PlainUNet
 from components.layers.unet import AdditiveUNet
 from registry.contract import Encoding
 from registry.roles import ENCODERS
@@ -18,24 +19,35 @@ class UNet(nn.Module):
 
     Args:
         num_landmarks: K.
-        first: width of the first block: 6 in the official code, 16 in the paper.
+        first: width of the first convolution, a quarter of what its block gives: 6 in the official
+            code.
         widths: of the decoder stages.
+        downs: of the modules down, of one convolution and a pooling, (64, 128, 256, 512), for the
+            U-Net of the paper's text; None for the official code's, which ``first`` describes.
 
     Shapes:
-        (B, 3, H, W) -> Encoding with maps (B, K, H/2, W/2), features (B, 4 first, H/2, W/2)
+        (B, 3, H, W) -> Encoding with maps (B, K, H/2, W/2), features (B, 4 first, H/2, W/2) of the
+        first block, or (B, downs[0], H, W) of the first module
     Range:
         input [0, 1], mapped to [-1, 1] inside; output logits
-    Source: factorized eq 3; factorized sec 4
+    Source: factorized eq 3; factorized sec A
     """
 
     fills = ("maps", "features")
 
     def __init__(
-        self, *, num_landmarks: int, first: int = 6, widths: Sequence[int] = (512, 256, 128)
+        self,
+        *,
+        num_landmarks: int,
+        first: int = 6,
+        widths: Sequence[int] = (512, 256, 128),
+        downs: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.net = AdditiveUNet(
-            inputs=3, first=first, downs=4, widths=widths, outputs=num_landmarks
+        self.net = (
+            AdditiveUNet(inputs=3, first=first, downs=4, widths=widths, outputs=num_landmarks)
+            if downs is None
+            else PlainUNet(inputs=3, downs=downs, widths=widths, outputs=num_landmarks)
         )
         init_xavier(self)
 

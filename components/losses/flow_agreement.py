@@ -36,7 +36,7 @@ class FlowAgreement(nn.Module):
 
     Raises:
         ConfigError: weights are unavailable; random ones are never a fallback.
-    Source: lee eq 6; lee eq 5
+    Source: lee eq 6
     Differs: the equation's brackets do not match and its H_k(u_t+1) has no flow; read as in the
         first line, with the flow of real frames computed beforehand
     """

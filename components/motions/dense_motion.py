@@ -98,7 +98,9 @@ def local_motions(
 
     Shapes:
         -> (B, K + 1, height, width, 2)
-    Source: fomm eq 4
+    Source: fomm eq 4; lee eq 1; lee eq 2; lee eq 3
+    Differs: Lee et al. print the inverse of equation 1 as an index, and the whole product of
+        equation 2 in place of J_k in equation 3
     """
     xy, source_xy = at_least_float32(landmarks.xy), at_least_float32(source_landmarks.xy)
     dx = axis(width, grid, xy) - xy[..., 0, None, None]  # (B, K, 1, w)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from components.ops.gaussians import moments, spatial_softmax
 from components.ops.grid import Grid, at_least_float32, axis
 
 
@@ -25,3 +26,16 @@ def separable_soft_argmax(logits: Tensor, grid: Grid = "half_pixel") -> Tensor:
     x = (prob_x * axis(width, grid, logits)).sum(dim=-1)
     y = (prob_y * axis(height, grid, logits)).sum(dim=-1)
     return torch.stack((x, y), dim=-1)
+
+
+def soft_argmax(logits: Tensor, grid: Grid = "half_pixel") -> Tensor:
+    """Read one point per map: the expectation of a softmax over the whole map.
+
+    Shapes:
+        (B, K, h, w) -> (B, K, 2), order (x, y)
+    Range:
+        inside the interval of ``grid``
+    Source: keypointgan sec F.2; imm eq 3
+    Differs: none from the papers' text; the official codes have ``separable_soft_argmax``
+    """
+    return moments(spatial_softmax(logits), grid)[0]

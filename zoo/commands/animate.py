@@ -1,9 +1,10 @@
 """Move a picture as a video moves.
 
-Both are resized as the model's data were. The result moves relative to the driving video's first
-frame, which should show the pose of the picture: shape and place stay the picture's own.
---best-frame starts from the driving frame most like it instead (its landmarks, wherever and however
-large), --absolute copies the driving poses. With ffmpeg on the PATH an .mp4 keeps the driving
+Both are resized as the model's data were. The result moves relative to the
+driving video's first frame, which should show the pose of the picture: shape
+and place stay the picture's own. --best-frame starts from the driving frame
+most like it instead (its landmarks, wherever and however large), --absolute
+copies the driving poses. With ffmpeg on the PATH an .mp4 keeps the driving
 video's sound.
 """
 

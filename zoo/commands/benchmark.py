@@ -1,8 +1,8 @@
 """Measure speed side by side in one run.
 
-Every variant runs once per round, so that a machine whose speed drifts treats them alike; medians
-and the ratio to the first variant of each group are the answer. Only ratios of one run mean
-anything.
+Every variant runs once per round, so that a machine whose speed drifts treats
+them alike; medians and the ratio to the first variant of each group are the
+answer. Only ratios of one run mean anything.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Score a model beside what needs no learning.
 
-REF alone is scored on the test data of its own config; with --config on those of another one,
-whose model must be the same.
+REF alone is scored on the test data of its own config; with --config on those
+of another one, whose model must be the same.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ def run(ref: str, checkpoint: str | None, data: str | None, cfg_options: Sequenc
     from registry.config import parse_options
 
     notice("importing torch ...", passing=True)
-    from zoo.scoring import score
-
     from registry.evaluation import table
+    from zoo.scoring import score
 
     config, model = (ref, checkpoint) if checkpoint else (None, ref)
     rows = score(model, config, data=data, options=parse_options(cfg_options))

@@ -1,7 +1,7 @@
 """Compute once what training would compute again and again.
 
-flow: the optical flow of every frame of a config's data.train to its partners, for
-datasets/flow_pairs. It goes on where an earlier call stopped.
+flow: the optical flow of every frame of a config's data.train to its partners,
+for datasets/flow_pairs. It goes on where an earlier call stopped.
 """
 
 from __future__ import annotations

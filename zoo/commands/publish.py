@@ -1,8 +1,9 @@
 """Package a finished run and publish it on the Hub.
 
-Writes WORK_DIR/package, tells what goes where, and sends it as one commit into a repository that is
-private unless --public is given. Without OWNER/NAME nothing is sent; with --dry-run nothing is sent
-either. With --half or --best the model is scored anew.
+Writes WORK_DIR/package, tells what goes where, and sends it as one commit into
+a repository that is private unless --public is given. Without OWNER/NAME
+nothing is sent; with --dry-run nothing is sent either. With --half or --best
+the model is scored anew.
 """
 
 from __future__ import annotations

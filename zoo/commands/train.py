@@ -1,9 +1,10 @@
 """Train a config, evaluate it, draw what it learned.
 
-CONFIG is the name of a shipped config (factorized_video), a .py file, or the config.json of a run.
-WORK_DIR gets the resolved config, checkpoints, log, curve, panels, scores and an animation. Ctrl-C
-at any time; --resume goes on exactly where it stopped. Several GPUs:
-torchrun --nproc_per_node=8 -m zoo train CONFIG --launcher pytorch
+CONFIG is the name of a shipped config (factorized_video), a .py file, or the
+config.json of a run. WORK_DIR gets the resolved config, checkpoints, log,
+curve, panels, scores and an animation. Ctrl-C at any time; --resume goes on
+exactly where it stopped. Several GPUs: torchrun --nproc_per_node=8 -m zoo
+train CONFIG --launcher pytorch
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ def run(
     cfg_options: Sequence[str],
 ) -> Answer:
     """Answer the command."""
-    from registry.config import load_config, parse_options
+    from registry.config import config_name, load_config, parse_options
 
     options = parse_options([*cfg_options, *(["train.amp=true"] if amp else [])])
     cfg = load_config(config, options, data=data)
-    path = Path(config)
-    folder = path.parent if path.suffix == ".json" else Path("work_dirs", path.stem)
-    folder = Path(work_dir) if work_dir else folder
+    saved = Path(config).suffix == ".json"  # of an earlier run, which --resume goes on with
+    default = Path(config).parent if saved else Path("work_dirs", config_name(config))
+    folder = Path(work_dir or default)
     notice("importing torch ...", passing=True)
     from registry.runner import Interrupted, train
     from zoo.commands.interim import report

@@ -1,6 +1,7 @@
-"""Find the code of an equation: ``keypoint-zoo where keypointgan 2``.
+"""Find the code of an equation, section, figure or table of a paper.
 
-Reads the ``Source:`` lines of all docstrings, such as ``Source: keypointgan eq 2; imm sec 3``.
+``keypoint-zoo where keypointgan 2`` finds equation 2. Reads the ``Source:``
+lines of all docstrings, such as ``Source: keypointgan eq 2; imm sec 3``.
 """
 
 from __future__ import annotations
