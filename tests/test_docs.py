@@ -7,13 +7,10 @@ here stands below a comment ``<!-- not run: reason -->``: its words are parsed a
 
 from __future__ import annotations
 
-import contextlib
+import ast
 import csv
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -59,7 +56,7 @@ def shorten(node):
         node["iterations"] = max(1, node["iterations"] // 1000)
         node["batch_size"] = min(node["batch_size"], 2)
     if node.get("type") == "datasets/puppets":
-        node |= {"clips": 3, "frames_per_clip": min(node.get("frames_per_clip", 8), 8)}
+        node |= {"clips": 3, "frames_per_clip": 8, "pair_range": None}
     if "metrics" in node and "type" not in node:
         limits = {key: min(node.get(key) or 4, 4) for key in ("max_items", "fit_items")}
         node |= limits
@@ -109,6 +106,7 @@ def hub(tmp_path_factory, monkeypatch):
     with serve(folder / "hub") as running:
         for name, value in {
             "ENDPOINT": running.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": running.url + "/{repo_id}/resolve/{revision}/{filename}",
             "HF_HUB_CACHE": str(folder / "cache"),
             "HF_HUB_OFFLINE": False,
             "HF_HUB_DISABLE_XET": True,
@@ -190,3 +188,130 @@ def test_every_block_of_a_page_runs(page, place, hub, request):
             exec(code, names)
         else:
             assert language in ("text", "toml"), f"{ids(page)}: a block of {language or 'nothing'}"
+
+
+# ----------------------------------------------------------------------- what the pages refer to
+
+
+def without_blocks(text: str) -> str:
+    return BLOCK.sub("", text)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", without_blocks(text_of(page)), re.M)
+    kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "examples/plugin/README.md"], ids=ids)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_blocks(text_of(page))):
+        if re.match(r"https?://", target):
+            assert re.fullmatch(r"https?://[\w.-]+\.[a-z]{2,}(/[\w./%#?=&~+-]*)?", target), target
+            continue
+        path, _, anchor = target.partition("#")
+        found = (page.parent / path).resolve() if path else page
+        assert found.exists(), f"{ids(page)}: {target}"
+        assert found.is_relative_to(ROOT)
+        assert not anchor or anchor in anchors(found), f"{ids(page)}: {target}"
+
+
+def test_readme_is_short_and_its_first_screen_says_how_to_start():
+    lines = text_of(README).splitlines()
+    assert len(lines) <= 200
+    screen = "\n".join(lines[:45])
+    assert "pip install -e . && python tools/train.py configs/keypointgan_puppets.py" in screen
+    assert "pip install -e '.[test]' && pytest" in screen
+    assert "docs/figures/puppets.gif" in screen
+    assert "keypoint-zoo train " in screen
+
+
+def test_readme_names_every_page_and_every_folder():
+    text = text_of(README)
+    for page in PAGES[1:]:
+        assert f"]({page.relative_to(ROOT).as_posix()})" in text, page
+    folders = [path for path in ROOT.glob("*/") if (path / "__init__.py").is_file()]
+    parts = [path for path in (ROOT / "components").iterdir() if path.is_dir()]
+    for folder in (*folders, *parts):
+        assert f"{folder.name}/" in text or folder.name[0] in "_.", folder
+    for name in ("configs", "tools", "docs", "examples", "tests"):
+        assert f"{name}/" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids)
+def test_what_is_named_exists(page):
+    text = text_of(page)
+    folders = "tools|configs|registry|components|zoo|tests|examples|docs"
+    for path in re.findall(rf"(?<![\w/])((?:{folders})/[\w/]+\.(?:py|json|md|gif))\b", text):
+        examples = ("components/encoders/tiny.py", "configs/NAME.py")
+        assert (ROOT / path).is_file() or path in examples, path
+    if page.name == "changes.md":  # names of the past
+        return
+    families = "keypointgan|factorized|forecast|imm|lorenz|fomm|monkeynet|i2v|crossbreed"
+    for name in re.findall(rf"`((?:{families})_\w+)`", text):
+        assert name in CONFIGS, f"{ids(page)}: {name}"
+    roles = "|".join(registry.ROLES)
+    for name in re.findall(rf"`((?:{roles})/\w+)`", text):
+        file = ROOT / f"components/{name}.py"
+        assert file.is_file() or name == "encoders/tiny", f"{ids(page)}: {name}"
+
+
+def test_every_config_is_in_the_tables_of_papers():
+    table = "\n".join(re.findall(r"^\|.*\|$", text_of(ROOT / "docs/papers.md"), re.M))
+    text = text_of(ROOT / "docs/papers.md")
+    missing = {name for name in CONFIGS if f"`{name}`" not in table}
+    assert {name for name in missing if "_text" not in name or f"`{name}`" not in text} == set()
+
+
+def test_equation_index_is_what_the_command_prints():
+    text = text_of(ROOT / "docs/papers.md")
+    shown = re.findall(r"^\| ([a-z0-9]+ \w+) \| (\[`.*) \|$", text, re.M)
+    places = [place for place in where.places(ROOT) if place.kind == "eq"]
+    wanted: dict[str, list[str]] = {}
+    for place in sorted(places, key=where.Place.order):
+        path, _, name = re.split(r":(\d+) ", place.code)
+        link = f"[`{name}`](../{path})"
+        wanted.setdefault(f"{place.paper} {place.number}", []).append(link)
+    assert dict(shown) == {equation: ", ".join(links) for equation, links in wanted.items()}
+
+
+def test_every_option_of_a_config_is_explained():
+    text = text_of(ROOT / "docs/configs.md")
+    for section in registry.config.SECTIONS.values():
+        for name in section.__annotations__:
+            assert f"`{name}`" in text, name
+
+
+def test_metrics_and_competitors_are_all_explained():
+    from components.competitors import NAMES
+
+    text = text_of(ROOT / "docs/evaluation.md")
+    metrics = (path.stem for path in (ROOT / "components/metrics").glob("[a-z]*.py"))
+    assert all(f"`metrics/{name}`" in text for name in metrics)
+    assert all(f"`{name}`" in text for name in NAMES)
+
+
+def test_messages_of_troubleshooting_are_those_of_the_code():
+    """Every quoted message is made by the code; "..." stands for what is filled in."""
+    said = []
+    for folder in ("registry", "components", "zoo"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    said.append(node.value)
+                elif isinstance(node, ast.JoinedStr):
+                    parts = (getattr(part, "value", "...") for part in node.values)
+                    said.append("".join(p if isinstance(p, str) else "..." for p in parts))
+    for message in re.findall(r"^\| `(.+?)` \|", text_of(ROOT / "docs/troubleshooting.md"), re.M):
+        pattern = ".*".join(map(re.escape, message.split("...")))
+        assert any(re.search(pattern, text, re.S) for text in said), message
+
+
+def test_figure_is_small_and_moves():
+    from PIL import Image
+
+    figures = list((ROOT / "docs/figures").iterdir())
+    assert sum(figure.stat().st_size for figure in figures) < 1.5e6
+    with Image.open(ROOT / "docs/figures/puppets.gif") as figure:
+        assert figure.n_frames > 10
