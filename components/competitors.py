@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.ops.regression import by_annotation, ridge
+from components.ops.regression import by_annotation, left_out_together, ridge
 from components.ops.statistics import clip_of, numbered
 from registry.contract import Batch, need
 from registry.loading import spread
@@ -26,7 +26,6 @@ STILL = 8  # where the camera stands still, four fifths of the pixels mostly sta
 LEAST = 5  # frames of a clip that have a background
 NOT_STILL = f"no still camera (or fewer than {LEAST} frames)"
 SHOWN = 200  # frames of a clip that its background is the median of, at most
-TOGETHER = 100  # frames of a clip that are left out at once where a penalty is chosen, at most
 
 
 class Competitors:
@@ -71,7 +70,7 @@ class Competitors:
         truth = np.concatenate(self._truth) if self._truth else np.full((1, 1, 2), np.nan)
         if not np.isfinite(truth).any():
             return dict.fromkeys(NAMES, (None, "no annotated frames to learn from (data.fit)"))
-        groups, pixels, other = _groups(fitted.names), fitted.pixels(), tested.pixels()
+        groups, pixels, other = left_out_together(fitted.names), fitted.pixels(), tested.pixels()
         apart = _distances(other, pixels)
 
         def predicted(predict: Any) -> Array:
@@ -145,21 +144,6 @@ class _Frames:
             cv2.resize(g.astype(np.float64), size, interpolation=cv2.INTER_AREA) for g in self.grey
         ]
         return np.stack(small).reshape(len(small), -1) / 255
-
-
-def _groups(names: list[str]) -> Array:
-    """Number the frames that are left out together: those of a clip; of one clip, each frame."""
-    clips = [clip_of(name) for name in names]
-    if len(set(clips)) == 1:
-        return np.arange(len(names))
-    places: dict[str, int] = defaultdict(int)
-    groups: dict[tuple[str, int], int] = {}
-    found = []
-    for clip in clips:
-        part = places[clip] // TOGETHER
-        places[clip] += 1
-        found.append(groups.setdefault((clip, part), len(groups)))
-    return np.array(found)
 
 
 def _distances(a: Array, b: Array) -> Array:

@@ -5,8 +5,8 @@ nothing on such videos.
 Expects videos or folders of frames in data/video/train: animals of one kind, one per video, whole
 and about equally large in the picture, seen from about the same side by a still camera; crop around
 the animal first if it is small. More videos, individuals and minutes give steadier landmarks. Other
-videos in data/video/test are redrawn from their first frames and scored by L1; without any:
---cfg-options data.test=none evaluate={}
+videos in data/video/test are redrawn from their first frames and scored by L1; where these are not
+there, nothing is scored.
 It finds ten landmarks per frame, for the clustering of behaviour: tools/predict.py writes them as a
 table; model.predict(frames).landmarks.affine also has how the part around each turns and stretches.
 Make one animal move as another does: tools/animate.py.
@@ -46,6 +46,7 @@ data = dict(
                image_size=image_size),
     test=dict(type="datasets/first_source", frame_dataset=dict(
         type="datasets/frames", root="data/video/test", image_size=image_size)),
+    optional=("test",),
     transforms=[
         dict(type="transforms/flip_pair"),
         dict(type="transforms/color_jitter", brightness=0.1, contrast=0.1, saturation=0.1, hue=0.1,

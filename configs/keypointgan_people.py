@@ -2,8 +2,9 @@
 
 Paper: Jakab et al., CVPR 2020 (keypointgan_pennaction.py has the published size). Expects videos or
 folders of frames in data/people/train; annotated ones in data/people/test with data/people/test.csv
-(only for the score; the 15 points of this config in this order); Penn Action's label files in
-data/penn_action/labels. In Penn Action's front views left is the left of the image, so it is here.
+(only for the score, without them there is none; the 15 points of this config in this order); Penn
+Action's label files in data/penn_action/labels. In its front views left is the left of the image,
+so it is here.
 Landmarks: head, left and right shoulder, elbow, wrist, hip, knee, ankle, then neck and pelvis. Ten
 minutes on 2 CPU cores.
 """
@@ -59,6 +60,7 @@ data = dict(
         actions=("jumping_jacks", "jump_rope", "tennis_serve", "baseball_pitch", "squat", "bowl")),
     test=dict(type="datasets/frames", root="data/people/test", image_size=image_size, fit="crop",
               annotations="data/people/test.csv", labelled_only=True),
+    optional=("test",),
 )
 train = dict(
     iterations=2000, batch_size=8, lr=3e-4, betas=(0.5, 0.999), clip=1.0, amp=True, ema=0.99,

@@ -148,6 +148,8 @@ def load_config(
             suffix or a slash is a path.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
+            What a data set does not take goes to its ``frame_dataset``, if that takes it:
+            ``data.train.root`` works for clips of frames as it does for frames.
         data: another config, by name or path, whose data this method is to use; see
             registry/data_file.py.
 
@@ -205,6 +207,7 @@ def _resolved(
     folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
     saved = cfg.pop("origins", {}) if folder is None else {}
     plugins.import_local(cfg.get("plugins", []))
+    options = {_reached(cfg, key): value for key, value in options.items()}
     for key, value in options.items():
         if "." in key:
             _override(cfg, key, value)
@@ -263,7 +266,7 @@ def _read_with(
         same = {key: cfg[key] for key in file if key in cfg and _is_a(cfg[key], float)}
         own = {key: value for key, value in plain.items() if key in file and key not in method}
         file = _read(data, own | same)
-    found = data_file.with_data(cfg, file, str(data), origin=origin)
+    found = data_file.with_data(cfg, file, origin=origin)
     return found | {key: plain[key] for key in ("data", "evaluate") if key in plain}
 
 
@@ -327,6 +330,21 @@ def _unread(path: Path) -> set[str]:
     return {node.id for node in nodes} - used
 
 
+def _reached(cfg: Mapping[str, Any], dotted: str) -> str:
+    """Return the full key of an option of a data set that is inside another."""
+    first, _, rest = dotted.partition(".")
+    name, _, argument = rest.partition(".")
+    node = cfg.get("data", {}).get(name)
+    if first != "data" or not isinstance(node, Mapping) or "type" not in node:
+        return dotted
+    inner, known = node.get("frame_dataset"), _known_keys(node, f"data.{name}")
+    if known is None or argument in known or not isinstance(inner, Mapping) or "type" not in inner:
+        return dotted
+    within = _known_keys(inner, f"data.{name}.frame_dataset")
+    taken = within is None or argument in within
+    return f"data.{name}.frame_dataset.{argument}" if taken else dotted
+
+
 def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, last = dotted.split(".")
     node: Any = cfg
@@ -359,7 +377,7 @@ def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
     node[last] = value
 
 
-def _known_keys(node: dict[str, Any], place: str) -> set[str] | None:
+def _known_keys(node: Mapping[str, Any], place: str) -> set[str] | None:
     """Return the keys an override may set in ``node``; None when its class takes any."""
     if "type" in node:
         arguments = arguments_of(resolve(node["type"], place))

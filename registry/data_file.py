@@ -19,7 +19,8 @@ has one. It may be the config of another method (``--data keypointgan_h36m``). T
 - what belongs to the method stays: ``transforms``, unless a file without ``model`` states its own;
   the prior, unless the file has one; and what a data set does to the frames of another, its
   ``frame_dataset`` (clips for a forecast), in which the file's data set is put;
-- ``train`` and ``prior`` are taken by methods that learn from them;
+- ``train`` and ``prior`` are taken by methods that learn from them; a file to evaluate on needs
+  neither;
 - configs that ``train.init`` names train on the same data, and are not scored.
 """
 
@@ -65,19 +66,13 @@ def check(
             raise ConfigError(f"--data: {where}: '{key}' is not used in it.")
 
 
-def with_data(
-    cfg: Mapping[str, Any], file: Mapping[str, Any], where: str, *, origin: bool
-) -> dict[str, Any]:
+def with_data(cfg: Mapping[str, Any], file: Mapping[str, Any], *, origin: bool) -> dict[str, Any]:
     """Return a config with the data of a file that passed `check`.
 
     Args:
         cfg: config of the method, before options.
         file: content of the file.
-        where: its path, for the messages.
         origin: the config is one that ``train.init`` names.
-
-    Raises:
-        ConfigError: the method learns from a prior alone, and the file has none.
     """
     old = cfg.get("data", {})
     new = {
@@ -85,9 +80,6 @@ def with_data(
         for key, value in file["data"].items()
         if key not in LEARNED_FROM or old.get(key)
     }
-    if not (origin or new.get("train") or new.get("prior")):
-        needed = " and ".join(f"data.{key}" for key in LEARNED_FROM if old.get(key))
-        raise ConfigError(f"--data: this method learns from {needed}; {where} has none.")
     for key in ("prior", "prior_size"):
         if key in old and "prior" not in new:
             new[key] = old[key]

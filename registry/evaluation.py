@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     Metrics = dict[str, Metric]
 
+RIDGE = "with ridge"  # further figure of a metric, which competitors that use a ridge compete with
+
 
 def build_metrics(cfg: Mapping[str, Any]) -> Metrics:
     """Build the metrics of a config by protocol name.
@@ -198,6 +200,9 @@ def evaluate(
             row["baseline_notes"] = remarks
         if own:
             row["baseline_extra"] = {player: r.get("extra", {}) for player, r in results.items()}
+        for player, result in results.items():  # like stands beside like
+            if RIDGE in result.get("extra", {}):
+                row["extra"][f"{player} {RIDGE}"] = result["extra"][RIDGE]
         if left_out:
             row["left_out"] = left_out
         row["higher_is_better"] = metric.higher_is_better
@@ -251,12 +256,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     """
     values = [(name, value) for row in rows for name, value in row["baselines"].items()]
     names = dict.fromkeys(name for name, value in values if value is not None)
+    ridges = dict.fromkeys(k for row in rows for k in row["extra"] if k.endswith(RIDGE))
     columns: dict[str, Callable[[dict[str, Any]], str]] = {
         "protocol": lambda row: row["protocol"],
         "metric": lambda row: row["metric"],
         "unit": lambda row: row["unit"],
         "value": lambda row: f"{row['value']:.3f}",
         "95 % interval": lambda row: f"{row['interval'][0]:.3f} .. {row['interval'][1]:.3f}",
+        **{key: partial(_extra, key) for key in ridges},
         **{_words(name): partial(_baseline, name) for name in names},
         "n": lambda row: str(row["n"]),
         "crop": lambda row: row["crop"],
@@ -268,7 +275,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         cells = [[row["protocol"], *(f"{row['activities'][g]:.3f}" for g in group)] for row in own]
         lines += _aligned([["by activity", *group], *cells])
     for row in rows:
-        figures = [f"{text} {value:.3f}" for text, value in row["extra"].items()]
+        others = ((text, value) for text, value in row["extra"].items() if text not in ridges)
+        figures = [f"{text} {value:.3f}" for text, value in others]
         if "baseline_extra" in row:  # one per time step, too many for lines of their own
             figures = [", ".join(figures)]
         lines += [f"{row['protocol']}: {text}" for text in figures]
@@ -291,14 +299,29 @@ def _aligned(cells: list[list[str]]) -> list[str]:
 
 
 def _winners(row: Mapping[str, Any]) -> list[str]:
-    """Return a line for each baseline that is better than the trained model."""
+    """Return a line for each baseline that is better than the trained model.
+
+    What has a ridge itself is compared with the landmarks of the model with a ridge.
+    """
     sign = 1 if row.get("higher_is_better") else -1
-    return [
-        f"{row['protocol']}: {_words(name)} is better than the trained model here: "
-        f"{value:.3f} against {row['value']:.3f}"
-        for name, value in row["baselines"].items()
-        if value is not None and sign * (value - row["value"]) > 0
-    ]
+    ridge = row["extra"].get(RIDGE)
+    model = "the trained model"
+    rivals = [(name, value) for name, value in row["baselines"].items() if value is not None]
+    rivals += [(key, value) for key, value in row["extra"].items() if key.endswith(f" {RIDGE}")]
+    lines = []
+    for name, value in rivals:
+        alike = ridge is not None and "ridge" in name
+        own, words = (ridge, f"{model} {RIDGE}") if alike else (row["value"], model)
+        if sign * (value - own) > 0:
+            lines.append(
+                f"{row['protocol']}: {_words(name)} is better than {words} here: "
+                f"{value:.3f} against {own:.3f}"
+            )
+    return lines
+
+
+def _extra(key: str, row: dict[str, Any]) -> str:
+    return f"{row['extra'][key]:.3f}" if key in row["extra"] else ""
 
 
 def _baseline(name: str, row: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ reach only one of the two runs. It applies to both where both have its place:
 - any other ``model.x`` and ``data.prior.x`` that lies in a component that both have at the same
   place and of the same type, as the rasterizer of a skeleton regressor; ``data.prior_size``, where
   the prior is such a component;
+- the ``root`` of ``data.train``, or of the frames that it cuts clips from, if both have the same;
 - ``train.seed``.
 
 All else (iterations, batch size, losses, training and test data, parts that only one of them has)
@@ -23,6 +24,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from registry.errors import ConfigError
+
+ROOTS = ("data.train.root", "data.train.frame_dataset.root")
 
 
 def names(cfg: Mapping[str, Any]) -> list[str]:
@@ -97,11 +100,17 @@ def _places(key: str, cfg: Mapping[str, Any], name: str, origin: Mapping[str, An
             found.append(theirs + key.removeprefix(ours))
     if found:
         return found
+    if key in ROOTS:
+        return [place for place in ROOTS if _value(origin, place) == _value(cfg, key) is not None]
     inside = "data.prior" if key == "data.prior_size" else key
     if not f"{inside}.".startswith(("model.", "data.prior.")):
         return []
     holder = _component(cfg, inside)
     return [key] if holder is not None and holder == _component(origin, inside) else []
+
+
+def _value(cfg: Mapping[str, Any], key: str) -> Any:
+    return dict(_leaves(cfg)).get(key)
 
 
 def _component(cfg: Mapping[str, Any], key: str) -> tuple[str, str] | None:

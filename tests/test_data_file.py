@@ -168,9 +168,16 @@ def test_files_that_are_refused(mine, text, message):
 
 
 def test_a_method_that_learns_from_a_prior_alone(mine):
-    with pytest.raises(ConfigError) as caught:
-        load_config("keypointgan_puppets_regressor", data=mine)
-    assert str(caught.value) == (f"--data: this method learns from data.prior; {mine} has none.")
+    plain = load_config("keypointgan_puppets_regressor")
+    cfg = load_config("keypointgan_puppets_regressor", data=mine)
+    assert "train" not in cfg["data"]
+    assert cfg["data"]["prior"] == plain["data"]["prior"]
+
+
+def test_a_file_to_evaluate_on(mine):
+    mine.write_text('data = dict(test=dict(type="datasets/puppets", split="test", image_size=64))')
+    cfg = load_config("factorized_puppets", data=mine)
+    assert cfg["data"].keys() == {"test", "transforms"}
 
 
 def test_a_wrong_name():

@@ -175,6 +175,27 @@ def test_the_winner_has_more_where_higher_is_better():
     ]
 
 
+def test_a_ridge_stands_beside_and_competes_with_ridges():
+    """Plain least squares gives 4.5, a ridge 3.0: ridge_pixels, 3.125, is not better than that."""
+    extra = {"with ridge": 3.0, "untrained with ridge": 2.5, "mean over frames": 2.75}
+    baselines = {"nearest_frame": 4.0, "ridge_pixels": 3.125, "ridge_blob": 2.0, "untrained": 9.0}
+    row = {**ROW, "extra": extra, "baselines": baselines, "baseline_notes": {}}
+    lines = table([row, {**ROW, "protocol": "other"}]).splitlines()
+    cells = [re.split(" {2,}", line) for line in lines]
+    assert cells[0][3:9] == [
+        "value", "95 % interval", "with ridge", "untrained with ridge", "nearest frame",
+        "ridge pixels",
+    ]  # fmt: skip
+    assert cells[1][3:9] == ["4.500", "2.000 .. 3.000", "3.000", "2.500", "4.000", "3.125"]
+    assert [line for line in lines if line.startswith("direct: ")] == [
+        "direct: mean over frames 2.750",
+        "direct: nearest frame is better than the trained model here: 4.000 against 4.500",
+        "direct: ridge blob is better than the trained model with ridge here: 2.000 against 3.000",
+        "direct: untrained with ridge is better than the trained model with ridge here: 2.500 "
+        "against 3.000",
+    ]
+
+
 class Images:
     """Ten items that tell their index and a random number."""
 

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from components.data.video import write_video
 from registry import ConfigError, load_config
-from registry.config import Data
-from registry.evaluation import evaluate, table
+from registry.config import Data, section
+from registry.evaluation import applicable, build_metrics, evaluate, table
 from registry.job import Job
 from registry.loading import Datasets
-from tests.runs import write_config
+from registry.runner import train
+from tests.runs import ROOT, write_config
 
 CONFIG = '''"""Tiny pipeline on one's own clips."""
 image_size = 32
@@ -135,3 +137,33 @@ def test_no_data_set_in_the_config(here):
 def test_only_labels_are_optional(here):
     with pytest.raises(ConfigError, match=r"data.optional: 'train' must be 'fit' or 'test'."):
         load_config("mine.py", {"data.optional": ["train"]})
+
+
+def test_training_without_labels_draws_the_frames_of_training(here):
+    run = train(load_config("mine.py", {"train.panels_every": 1}), here / "run")
+    assert run.score() == []
+    assert list((here / "run").rglob("*.png"))
+    assert not (here / "run/metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs").glob("*_video.py")), ids=lambda p: p.stem
+)
+def test_every_video_config_starts_from_one_clip_alone(path, tmp_path, monkeypatch):
+    """One option, one file: that is read, by the origin too, and labels are not needed."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (24, 32, 3), np.uint8) for _ in range(34)]
+    write_video(tmp_path / "clip.mp4", frames, fps=10)
+    cfg = load_config(path.stem, {"data.train.root": "clip.mp4"})
+    origins = [c for c in cfg.get("origins", {}).values() if c["data"].get("train")]
+    for one in (cfg, *origins):
+        datasets = Datasets(section(one, "data"))
+        assert len(datasets("train")) in (1, 34)  # clips, or frames
+        sample = datasets("train").sample(0, rng)
+        image = sample.get("target", sample.get("frames"))
+        assert image.shape[-3:-1] == (one["image_size"],) * 2
+        metrics, notes = applicable(build_metrics(one), datasets)
+        assert metrics == {}
+        assert notes == [f"no scores: {datasets.absence('test')}"]
+        assert "data/video/test" in notes[0]

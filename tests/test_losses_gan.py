@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from registry import build
-from registry.contract import Batch, CriticScores, Layers, MissingFieldError, Outputs
+from registry.contract import Batch, CriticScores, Landmarks, Layers, MissingFieldError, Outputs
 
 BATCH = Batch()
 
@@ -100,3 +100,11 @@ def test_entropy_needs_a_mask():
     outputs = Outputs(layers=Layers(foreground=image, background=image))
     with pytest.raises(MissingFieldError, match=r"Layers\.mask is missing"):
         build(dict(type="losses/mask_entropy"))(outputs, BATCH)
+
+
+def test_a_prior_of_other_points_than_the_model():
+    loss = build({"type": "losses/prior_points"}, "l", "losses")
+    read = Outputs(prior_landmarks=Landmarks(xy=torch.zeros(2, 4, 2)))
+    assert loss(read, Batch(poses=torch.full((2, 4, 2), 0.5))) == pytest.approx(0.25)
+    with pytest.raises(ValueError, match=r"have 6 points, the model has 4. Set num_landmarks=6 "):
+        loss(read, Batch(poses=torch.zeros(2, 6, 2)))

@@ -160,3 +160,23 @@ def test_training_from_python_trains_the_origins_with_the_same_skeleton(chain, t
         f"train.init: {folders[0]} was trained with another model than this run asks for. Move "
         "that folder away, or use a --work-dir in another one."
     )
+
+
+@pytest.mark.parametrize("key", ["data.train.root", "data.train.frame_dataset.root"])
+def test_the_folder_of_the_recordings_is_that_of_the_origin_too(key):
+    cfg = load_config("forecast_kth", {key: "my/kth"})
+    (origin,) = cfg["origins"].values()
+    assert cfg["data"]["train"]["frame_dataset"]["root"] == "my/kth"
+    assert origin["data"]["train"]["root"] == "my/kth"
+    assert origin["data"]["test"]["root"] == cfg["data"]["test"]["frame_dataset"]["root"]
+
+
+def test_an_option_of_the_data_set_inside_another():
+    cfg = load_config("fomm_video", {"data.test.root": "x", "data.test.fit": "pad"})
+    assert (
+        cfg["data"]["test"]["frame_dataset"] | {"root": "x", "fit": "pad"}
+        == (cfg["data"]["test"]["frame_dataset"])
+    )
+    assert error_of("fomm_video", {"data.test.rooot": "x"}) == (
+        "--cfg-options: no key 'data.test.rooot'. Known: frame_dataset, type."
+    )

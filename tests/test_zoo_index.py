@@ -335,6 +335,7 @@ def test_filters_take_globs_and_any_of_several():
         "lorenz-cathead",
         "lorenz-celeba",
         "lorenz-h36m",
+        "lorenz-video",
     ]
     assert names(task="motion-transfer", dataset=("bair", "uva-*")) == [
         "fomm-bair",

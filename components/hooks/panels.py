@@ -25,7 +25,8 @@ class Panels(Hook):  # type: ignore[misc]
     def before_train(self, runner: Any) -> None:
         """Choose the frames once."""
         self.job = job = runner.job
-        name = next((n for n in ("val", "test", "train") if getattr(job.data, n)), None)
+        splits = ("val", "test", "train")
+        name = next((n for n in splits if not job.datasets.absence(n)), None)
         drawable = name is not None and bool(job.trainee.pipeline.infers)
         if runner.rank != 0 or not self.every or not drawable:
             self.every = 0

@@ -15,6 +15,9 @@ class PriorPoints(nn.Module):
     Args:
         weight: factor; 1 in pre-training, 0.9 while fine-tuning.
 
+    Raises:
+        ValueError: the poses have another number of points than the model.
+
     Source: keypointgan eq 7
     Differs: as the official code, 0.9 while fine-tuning, where the paper has 1
     """
@@ -27,4 +30,11 @@ class PriorPoints(nn.Module):
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
         read = need(outputs, "prior_landmarks", "a pipeline given data.prior")
-        return self.weight * (read.xy - need(batch, "poses")).square().mean()
+        poses = need(batch, "poses")
+        if read.xy.shape != poses.shape:
+            raise ValueError(
+                f"the poses of data.prior have {poses.shape[1]} points, the model has "
+                f"{read.xy.shape[1]}. Set num_landmarks={poses.shape[1]} and the edges between "
+                "them."
+            )
+        return self.weight * (read.xy - poses).square().mean()

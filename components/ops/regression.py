@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.ops.statistics import clip_of
+
 Array = NDArray[Any]
 
 PENALTIES = 10.0 ** np.arange(-6, 4.01, 1 / 3)  # times the sum of squares of a mean row
+TOGETHER = 100  # frames of a clip that are left out at once where a penalty is chosen, at most
 
 
 def by_annotation(truth: Array, count: int, predict: Callable[[Array, Array], Array]) -> Array:
@@ -34,6 +38,27 @@ def by_annotation(truth: Array, count: int, predict: Callable[[Array, Array], Ar
             wanted = truth[rows][:, own].reshape(rows.sum(), -1)
             found[:, own] = predict(rows, wanted).reshape(count, len(own), 2)
     return found
+
+
+def left_out_together(names: Sequence[str]) -> Array:
+    """Number the frames (F,) that `ridge` leaves out together: those of a clip, in parts of 100.
+
+    If all are of one clip, each frame has a number of its own.
+
+    Args:
+        names: ``<clip>/<frame>`` of each.
+    """
+    clips = [clip_of(name) for name in names]
+    if len(set(clips)) == 1:
+        return np.arange(len(names))
+    places: dict[str, int] = defaultdict(int)
+    groups: dict[tuple[str, int], int] = {}
+    found = []
+    for clip in clips:
+        part = places[clip] // TOGETHER
+        places[clip] += 1
+        found.append(groups.setdefault((clip, part), len(groups)))
+    return np.array(found)
 
 
 def ridge(x: Array, y: Array, tested: Array, groups: Array) -> Array:
