@@ -83,7 +83,7 @@ def place(tmp_path, monkeypatch):
             cv2.imwrite(f"{folder}/{i}.png", frame(2 * i)[..., ::-1])
     cv2.imwrite("photo.jpg", frame(20)[..., ::-1])
     cv2.imwrite("other.jpg", frame(34)[..., ::-1])
-    for name, chosen in (("fit", range(0, 8, 2)), ("test", range(1, 8, 2))):
+    for name, chosen in {"fit": range(0, 8, 2), "test": range(1, 8, 2), "poses": range(8)}.items():
         with open(f"{name}.csv", "w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["file", *(f"{n}_{axis}" for n in puppets.keypoint_names for axis in "xy")])
