@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,34 +84,153 @@ def panel(
 ) -> np.ndarray:
     """Return rows of source, driving, landmarks, what the model made on the way, and the render.
 
+    Each column has its title above it.
+
     Args:
         batch: source, driving.
         outputs: of ``pipeline.infer(batch)``; what it lacks is left out.
         edges: limbs drawn over the image.
         blank: value of ``outputs.drawn`` where nothing is drawn.
     """
-    scale = max(1, 160 // batch.driving.shape[-1])
-    later = []
-    if (drawn := outputs.drawn) is not None:
-        later.append((drawn.amax(dim=1, keepdim=True) - blank) / (1 - blank))
-    if outputs.motion is not None:
-        later += [outputs.motion.visibility, outputs.deformed]
+    side = batch.driving.shape[-1]
+    scale = max(1, 160 // side)
+    found = zip(batch.driving, outputs.landmarks.xy)
+    marked = [overlay(image, xy, edges, scale) for image, xy in found]
+    columns: dict[str, Any] = {"source": batch.source, "driving": batch.driving}
+    columns["landmarks"] = marked
     if outputs.pose_image is not None:
-        later.insert(0, (outputs.pose_image + 1) / 2)
+        columns["pose image"] = (outputs.pose_image + 1) / 2
+    if (drawn := outputs.drawn) is not None:
+        columns["drawn pose"] = (drawn.amax(dim=1, keepdim=True) - blank) / (1 - blank)
+    if outputs.motion is not None:
+        columns |= {"visibility": outputs.motion.visibility, "deformed": outputs.deformed}
     if (layers := outputs.layers) is not None:
-        later += [layers.mask, layers.foreground, layers.background]
-    rows = []
-    for i in range(len(batch.driving)):
-        found = overlay(batch.driving[i], outputs.landmarks.xy[i], edges, scale)
-        before = [enlarge(image[i], scale) for image in (batch.source, batch.driving)]
+        columns |= {"mask": layers.mask, "foreground": layers.foreground}
+        columns["background"] = layers.background
+    columns["render"] = outputs.render
+    strips = []
+    for name, images in columns.items():
+        if images is None:
+            continue
         # maps may be drawn smaller than the image
-        after = [
-            enlarge(image[i], scale * batch.driving.shape[-1] // image.shape[-1])
-            for image in (*later, outputs.render)
-            if image is not None
+        cells = [
+            cell if name == "landmarks" else enlarge(cell, scale * side // cell.shape[-1])
+            for cell in images
         ]
-        rows.append(np.concatenate([*before, found, *after], axis=1))
-    return np.concatenate(rows, axis=0)
+        strips.append(np.concatenate([titled(name, cells[0].shape[1]), *cells], axis=0))
+    return np.concatenate(strips, axis=1)
+
+
+def titled(text: str, width: int) -> np.ndarray:
+    """Return a white strip (24, width, 3) with a title in its middle, smaller if it is narrow."""
+    strip = np.full((24, width, 3), 255, np.uint8)
+    scale = min(0.5, 0.5 * (width - 4) / text_width(text, 0.5))
+    write(strip, text, ((width - text_width(text, scale)) // 2, 17), scale)
+    return strip
+
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def text_width(text: str, scale: float) -> int:
+    """Return the width of a text in pixels."""
+    return int(cv2.getTextSize(text, FONT, scale, 1)[0][0])
+
+
+def write(
+    image: np.ndarray,
+    text: str,
+    at: tuple[int, int],
+    scale: float = 0.5,
+    colour: Sequence[int] = (40, 40, 40),
+) -> None:
+    """Write a text into an image; ``at`` is where its base line starts, in pixels."""
+    cv2.putText(image, text, at, FONT, scale, tuple(map(int, colour)), 1, cv2.LINE_AA)
+
+
+def curve(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    title: str,
+    marks: Sequence[float] = (),
+) -> np.ndarray:
+    """Draw errors and losses over the iterations, on a logarithmic scale.
+
+    Args:
+        lines: name -> (iteration, value) points; values that a logarithm does not take are left
+            out. The first line is the thickest.
+        title: above the picture.
+        marks: iterations at which a vertical line stands.
+
+    Shapes:
+        -> (520, 960, 3) uint8 RGB
+    """
+    picture = np.full((520, 960, 3), 255, np.uint8)
+    left, right, top, bottom = 80, 720, 40, 470
+    found = {}
+    for name, points in lines.items():
+        if positive := [(x, y) for x, y in points if y > 0 and math.isfinite(y)]:
+            found[name] = positive
+    write(picture, title, (left, 24), 0.55)
+    write(picture, "iterations", ((left + right) // 2 - 35, 510))
+    xs = [x for points in found.values() for x, _ in points] or [1.0]
+    ys = [y for points in found.values() for _, y in points] or [1.0]
+    low, high = math.log10(min(ys)) - 0.05, math.log10(max(ys)) + 0.05
+    last = max(xs)
+
+    def place(x: float, y: float) -> tuple[int, int]:
+        across = left + (right - left) * x / last
+        up = (math.log10(y) - low) / (high - low)
+        return round(across), round(bottom - (bottom - top) * up)
+
+    for y in _ticks(low, high):
+        row = place(0, y)[1]
+        cv2.line(picture, (left, row), (right, row), (225, 225, 225), 1)
+        write(picture, f"{y:g}", (left - 8 - text_width(f"{y:g}", 0.45), row + 5), 0.45)
+    power = 10 ** math.floor(math.log10(max(last, 1)))
+    steps = (power / 5, power / 2, power, 2 * power)
+    step = max(1, round(next(each for each in steps if last / each <= 8)))
+    for x in range(0, int(last) + 1, step):
+        column = place(x, 1)[0]
+        cv2.line(picture, (column, bottom), (column, bottom + 5), (40, 40, 40), 1)
+        write(picture, str(x), (column - text_width(str(x), 0.45) // 2, bottom + 20), 0.45)
+    for mark in marks:
+        if 0 < mark < last:
+            column = place(mark, 1)[0]
+            for row in range(top, bottom, 8):
+                cv2.line(picture, (column, row), (column, row + 4), (150, 150, 150), 1)
+            write(picture, "learning rate", (column - 40, top - 4), 0.35, (110, 110, 110))
+    cv2.rectangle(picture, (left, top), (right, bottom), (40, 40, 40), 1)
+    palette = _dark(max(len(found), 1))
+    names = sorted(found, key=lambda name: -found[name][-1][1])
+    rows: dict[str, int] = {}
+    for name in names:  # labels at the ends of the lines, none over another
+        row = place(*found[name][-1])[1] + 5
+        rows[name] = max([row, *(other + 17 for other in rows.values())])
+    over = max(0, max(rows.values(), default=0) - (bottom + 5))
+    for number, (name, points) in enumerate(found.items()):
+        colour, thick = palette[number], 3 if number == 0 else 1
+        corners = np.array([place(*point) for point in points], np.int32)
+        if len(corners) == 1:
+            cv2.circle(picture, tuple(corners[0].tolist()), 4, colour, -1, cv2.LINE_AA)
+        cv2.polylines(picture, [corners], False, colour, thick, cv2.LINE_AA)
+        label = f"{name} {points[-1][1]:.3g}"
+        scale = min(0.45, 0.45 * (960 - right - 12) / text_width(label, 0.45))
+        write(picture, label, (right + 8, rows[name] - over), scale, colour)
+    return picture
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two powers of ten, the more the nearer these are."""
+    digits = [1] if high - low > 4 else [1, 2, 5] if high - low > 0.7 else list(range(1, 10))
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    return [d * 10.0**p for p in powers for d in digits if low <= math.log10(d * 10.0**p) <= high]
+
+
+def _dark(count: int) -> list[tuple[int, int, int]]:
+    """Return distinct colours that are read on white."""
+    hue = np.arange(count) * 179 // max(count, 1)
+    hsv = np.stack((hue, np.full(count, 255), np.full(count, 170)), axis=-1).astype(np.uint8)
+    return [tuple(c) for c in cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0].tolist()]
 
 
 def forecast_pictures(frames: Tensor, predicted: Tensor) -> Iterator[np.ndarray]:
@@ -129,16 +249,17 @@ def forecast_pictures(frames: Tensor, predicted: Tensor) -> Iterator[np.ndarray]
         yield np.concatenate([*pair, cv2.copyMakeBorder(shown, *edge, value=colour)], axis=1)
 
 
-def held_out(job: Job, frames: int = 48) -> Iterator[np.ndarray]:
-    """Yield the first test frames with their landmarks and the last test picture in their pose.
+def shown_frames(job: Job, name: str, frames: int = 48) -> Iterator[np.ndarray]:
+    """Yield the first frames of a data set with landmarks, and its last picture in their pose.
 
     Of a pipeline that forecasts: the first clips with their forecasts.
 
     Args:
-        job: a finished run.
+        job: a finished run, whose pipeline infers.
+        name: of the data set: ``test``, ``val`` or ``train``.
         frames: show this many.
     """
-    dataset: Any = job.datasets("test")
+    dataset: Any = job.datasets(name)
     pipeline: Any = job.evaluated()
     device = next(pipeline.parameters()).device
     if hasattr(pipeline, "forecast"):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from registry.errors import ConfigError, did_you_mean
 from registry.roles import ROLES, Role
@@ -31,6 +32,7 @@ def build(cfg: Any, path: str = "model", slot: Any = None) -> Any:
         cls = resolve(cfg["type"], path, slot)
         given = {key: value for key, value in cfg.items() if key != "type"}
         check_arguments(cls, given, path, cfg["type"])
+        check_numbers(cls, given, path, cfg["type"])
         slots = slots_of(cls)
         built = {
             key: build(value, f"{path}.{key}", slots.get(key, Free)) for key, value in given.items()
@@ -39,7 +41,9 @@ def build(cfg: Any, path: str = "model", slot: Any = None) -> Any:
             return cls(**built)
         except Exception as error:
             kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-            raise ConfigError(f"{path}: {cfg['type']}: {kind}{error}") from error
+            text = str(error).removeprefix(f"{cfg['type']}: ")
+            kind = kind if text == str(error) else ""  # a message that names the part needs none
+            raise ConfigError(f"{path}: {cfg['type']}: {kind}{text}") from error
     if isinstance(cfg, Mapping):
         return {key: build(value, f"{path}.{key}", slot) for key, value in cfg.items()}
     if isinstance(cfg, (list, tuple)):
@@ -55,16 +59,17 @@ def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
         to_fill: weights will be loaded into it: parts that would start from pretrained ones
             (``fetches_weights``) need not have them at hand.
     """
-    return build(_unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
+    return build(unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
 
 
-def _unfetched(node: Any) -> Any:
+def unfetched(node: Any) -> Any:
+    """Return a config node whose parts start from random weights instead of fetched ones."""
     if isinstance(node, Sequence) and not isinstance(node, str):
-        return [_unfetched(value) for value in node]
+        return [unfetched(value) for value in node]
     if not isinstance(node, Mapping):
         return node
-    copy = {key: _unfetched(value) for key, value in node.items()}
-    if "type" in copy and resolve(copy["type"], "model").fetches_weights:
+    copy = {key: unfetched(value) for key, value in node.items()}
+    if "type" in copy and getattr(resolve(copy["type"], "config"), "fetches_weights", False):
         copy["weights"] = "random"
     return copy
 
@@ -218,6 +223,34 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) ->
     missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
     if missing:
         raise ConfigError(f"{path}: {name} needs {', '.join(repr(key) for key in missing)}.")
+
+
+# arguments that count something or are a size: at least 1 unless 0 is their default
+COUNTS = {
+    *("num_landmarks", "image_size", "width", "max_width", "in_channels", "out_channels"),
+    *("hidden", "first", "depth", "stride", "blocks"),
+    *("clips", "frames_per_clip", "length", "seen"),
+}
+
+
+def check_numbers(cls: Any, given: Mapping[str, Any], path: str, name: str) -> None:
+    """Check the values of arguments annotated ``int`` or ``float``, with or without ``| None``.
+
+    Raises:
+        ConfigError: one is not a number, not a whole one, or too small for a size or a count.
+    """
+    for key, hint in hints_of(cls).items():
+        kinds = {*get_args(hint)} if get_origin(hint) in (Union, UnionType) else {hint}
+        value = given.get(key)
+        if value is None or isinstance(value, Mapping) or not kinds <= {int, float, NoneType}:
+            continue
+        counts = key in COUNTS and inspect.signature(cls).parameters[key].default != 0
+        wanted = (int, float) if float in kinds else int
+        fine = isinstance(value, wanted) and not isinstance(value, bool)
+        if not fine or (counts and value < 1):
+            what = "a number" if float in kinds else "a whole number"
+            least = " of at least 1" if counts else ""
+            raise ConfigError(f"{path}.{key}: {name} takes {what}{least}, not {value!r}.")
 
 
 def _build_registered(cfg: dict[str, Any], *, registry: Role, path: str | None = None) -> Any:

@@ -30,7 +30,8 @@ def load(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(
-            f"no checkpoint '{path}'. Train first: tools/train.py CONFIG --work-dir {path.parent}"
+            f"no checkpoint '{path}'. Train first: keypoint-zoo train CONFIG --work-dir "
+            f"{path.parent}"
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

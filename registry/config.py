@@ -67,7 +67,8 @@ class Train:
         clip_each: clip the norm of each tensor on its own instead.
         groups: changes per parameter group of the pipeline: ``{"critic": {"weight_decay": 0.0}}``.
         lr_factors: ``(iteration, factor)`` points, joined linearly; two points at one iteration are
-            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate.
+            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate. An option that changes
+            ``train.iterations`` alone stretches them along.
         ema: decay of the averaged weights, which are then the ones evaluated; None for none.
         init: part of the pipeline -> config whose trained weights it starts from
             (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there;
@@ -138,16 +139,26 @@ ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "zoo" / "configs" if (ROOT / "zoo" / "configs").is_dir() else ROOT / "configs"
 
 
+_RESOLVED = (
+    "{} is a resolved config: '{}' no longer decides anything there. Override the .py config, or "
+    "the full key (model.encoder.width)."
+)
+
+
 def load_config(
-    ref: str | Path, options: Mapping[str, Any] | None = None, *, data: str | Path | None = None
+    ref: str | Path | Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    *,
+    data: str | Path | None = None,
 ) -> dict[str, Any]:
     """Read a shipped config, a ``.py`` file or a saved ``config.json``; apply ``options`` strictly.
 
     Args:
         ref: name of a shipped config (``factorized_video``), or the path of a file. A word with a
-            suffix or a slash is a path.
+            suffix or a slash is a path. Or a resolved config itself, as checkpoints hold it.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
+            ``train.iterations`` alone also stretches ``train.lr_factors``.
             What a data set does not take goes to its ``frame_dataset``, if that takes it:
             ``data.train.root`` works for clips of frames as it does for frames.
         data: another config, by name or path, whose data this method is to use; see
@@ -160,8 +171,12 @@ def load_config(
     Raises:
         ConfigError: no such config, an unknown key, a key left over from another ``type``.
     """
-    path = find_config(ref)
     other = None if data is None else find_config(data)
+    if isinstance(ref, Mapping):
+        if other is None and (plain := [key for key in options or {} if "." not in key]):
+            raise ConfigError(_RESOLVED.format("this", plain[0]))
+        return _resolved(ref, dict(options or {}), "the config", other)
+    path = find_config(ref)
     return _resolved(path, dict(options or {}), str(path), other)
 
 
@@ -207,12 +222,15 @@ def _resolved(
     folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
     saved = cfg.pop("origins", {}) if folder is None else {}
     plugins.import_local(cfg.get("plugins", []))
+    planned = deepcopy(cfg.get("train"))
     options = {_reached(cfg, key): value for key, value in options.items()}
     for key, value in options.items():
         if "." in key:
             _override(cfg, key, value)
     _require_named(cfg, options)
     validate(cfg, where)
+    if "train.iterations" in options and not any("train.lr_factors" in key for key in options):
+        _stretch(cfg["train"], planned)
     found = {}
     for name in origins.names(cfg):
         first: Any = _origin_file(name, folder) if folder else saved.get(name)
@@ -279,10 +297,7 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
     if isinstance(source, Mapping):
         return deepcopy(dict(source))
     if source.suffix == ".json" and plain:
-        raise ConfigError(
-            f"{source} is a resolved config: '{next(iter(plain))}' no longer decides anything "
-            "there. Override the .py config, or the full key (model.encoder.width)."
-        )
+        raise ConfigError(_RESOLVED.format(source, next(iter(plain))))
     try:
         if source.suffix == ".json":
             cfg = json.loads(source.read_text())
@@ -375,6 +390,13 @@ def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
                 f"Replace the whole part: \"{place}={{'type': '{value}', ...}}\"."
             )
     node[last] = value
+
+
+def _stretch(train: dict[str, Any], before: Any) -> None:
+    """Let the learning rate go over the new number of iterations as it went over the old one."""
+    if before and before.get("iterations") and train.get("lr_factors"):
+        share = train["iterations"] / before["iterations"]
+        train["lr_factors"] = [[round(at * share), factor] for at, factor in train["lr_factors"]]
 
 
 def _known_keys(node: Mapping[str, Any], place: str) -> set[str] | None:

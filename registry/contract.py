@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 T = TypeVar("T")
@@ -48,8 +50,60 @@ def extras(about: str) -> Any:
     return field(default_factory=dict, metadata={"about": about})
 
 
+def brief(obj: Any) -> str:
+    """Return a line per field: shape, kind, range and device of tensors, never their numbers.
+
+    Fields that are None are left out.
+
+    Args:
+        obj: a dataclass of tensors, arrays, and such dataclasses.
+
+    Example:
+        >>> Landmarks(xy=torch.tensor([[[0.0, 0.5], [-1.0, 0.25]]]))
+        Landmarks
+          xy: (1, 2, 2) float32, -1 to 0.5, cpu
+    """
+    lines = [type(obj).__name__]
+    for each in fields(obj):
+        value = getattr(obj, each.name)
+        if value is not None and not (isinstance(value, (Mapping, tuple)) and not value):
+            space = "" if isinstance(value, Mapping) else " "
+            lines.append(f"{each.name}:{space}{_brief(value)}".replace("\n", "\n  "))
+    return "\n  ".join(lines)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, (Tensor, np.ndarray)):
+        return _numbers(value)
+    if isinstance(value, Mapping):
+        return "".join(f"\n  {key}: {_brief(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        shown = ", ".join(map(_brief, value[:3]))
+        return f"{shown}, ... {len(value)} in all" if len(value) > 3 else shown
+    plain = isinstance(value, str) or hasattr(value, "__dataclass_fields__")
+    return repr(value) if plain else type(value).__name__
+
+
+def _numbers(value: Any) -> str:
+    """Return shape, kind, range and device of a tensor or an array."""
+    shown = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    device = f", {value.device}" if isinstance(value, Tensor) else ""
+    if device == ", meta" or 0 in value.shape:
+        return shown + device
+    numbers = torch.as_tensor(value).detach()
+    numbers = numbers.byte() if numbers.dtype == torch.bool else numbers
+    finite = numbers[numbers.isfinite()]
+    if len(finite):
+        low, high = (end.item() for end in finite.aminmax())
+        shown += f", {low:.3g} to {high:.3g}"
+    if bad := numbers.numel() - len(finite):
+        shown += f", {bad} not finite"
+    return shown + device
+
+
 def _documented(cls: type[T]) -> type[T]:
-    """Append the fields to the docstring."""
+    """Append the fields to the docstring, and print objects briefly."""
+    cls.__repr__ = brief  # type: ignore[method-assign]
     lines = []
     for each in fields(cls):  # type: ignore[arg-type]
         shape, about = each.metadata.get("shape"), each.metadata.get("about", "")
@@ -185,7 +239,11 @@ class Landmarks:
     affine: Tensor | None = tensor(
         "B K 2 2", "local affine maps.", "a bottleneck that reads local maps, as bottlenecks/affine"
     )
-    score: Tensor | None = tensor("B K", "confidence in [0, 1].", "a bottleneck with scores")
+    score: Tensor | None = tensor(
+        "B K",
+        "how sure it is of each, in (0, 1]; not calibrated: what it measures, its producer says.",
+        "a bottleneck with scores, or a pipeline that predicts",
+    )
     prob: Tensor | None = tensor(
         "B K h w",
         "the maps they were read from, each summing to 1.",
@@ -294,6 +352,8 @@ class Judgement:
     scores: tuple[Tensor, ...]
     features: tuple[Tensor, ...] = ()
 
+    __repr__ = brief
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriticScores:
@@ -312,6 +372,8 @@ class CriticScores:
     real: tuple[Tensor, ...]
     generator_features: tuple[Tensor, ...] = ()
     real_features: tuple[Tensor, ...] = ()
+
+    __repr__ = brief
 
 
 @_documented

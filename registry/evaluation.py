@@ -28,6 +28,7 @@ from registry.config import section
 from registry.contract import Batch
 from registry.errors import ConfigError
 from registry.loading import Datasets, frames_of, spread, to_batch
+from registry.progress import bar
 
 if TYPE_CHECKING:
     from registry.protocols import Metric, Player
@@ -117,8 +118,10 @@ def _batches(
 ) -> Iterator[Batch]:
     dataset, workers = datasets(name), section(cfg, "data").workers
     chosen = spread(len(dataset), limit)
-    for arrays in frames_of(dataset, chosen, section(cfg, "evaluate").batch_size, workers):
-        yield to_batch(arrays, device)
+    with bar(len(chosen), f"evaluating on data.{name}") as shown:
+        for arrays in frames_of(dataset, chosen, section(cfg, "evaluate").batch_size, workers):
+            yield to_batch(arrays, device)
+            shown.update(len(next(iter(arrays.values()))))
 
 
 def applicable(
@@ -162,8 +165,9 @@ def evaluate(
         datasets: those of the run, if they are built already.
 
     Returns:
-        One row per protocol, as written to ``metrics.json``; ``left_out`` says which protocols
-        there is no data for, and why.
+        One row per protocol, as written to ``metrics.json``; ``of`` says what was measured: the
+        metric as the config has it, and type and split of the test data; ``left_out`` which
+        protocols there is no data for, and why.
 
     Raises:
         ConfigError: there is no data for any.
@@ -185,6 +189,9 @@ def evaluate(
         metrics, datasets, "test", cfg, device, guesses, list(competitors.values()),
     )  # fmt: skip
     predictions = {kind: competitor.predict() for kind, competitor in competitors.items()}
+    tested = section(cfg, "data").test
+    tested = tested.get("frame_dataset", tested)
+    tested = {"type": tested["type"], "split": tested.get("split")}
     rows = []
     for name, metric in found.pop("trained").items():
         results = {player: copies[name].compute() for player, copies in found.items()}
@@ -206,6 +213,7 @@ def evaluate(
         if left_out:
             row["left_out"] = left_out
         row["higher_is_better"] = metric.higher_is_better
+        row["of"] = {"metric": section(cfg, "evaluate").metrics[name], "data": tested}
         rows.append(row | {"crop": section(cfg, "evaluate").crop, "selection": selection})
     return rows
 

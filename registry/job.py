@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_dist_info, get_rank
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel
 
-from registry import checkpoint, origins
+from registry import checkpoint, origins, progress
 from registry.atomic import replacing
 from registry.build import build, build_model
 from registry.config import Data, Train, section
@@ -22,6 +22,7 @@ from registry.evaluation import applicable, build_metrics, evaluate, write_metri
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
+from registry.trial import trial
 from registry.wiring import check_losses, check_metrics, training_fields
 
 FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
@@ -99,33 +100,50 @@ class Job:
         datasets: the datasets of the config, built once.
         left_out: which scores there is no data for, and why; a line each.
         scored: whether any metric is left.
+        rescheduled: a line on what a resumed run does to the learning rate, if it changes.
         progress: the hook that records and prints.
+        rows: the scores, see :meth:`score`.
+        summary: what the run reached, as text; :func:`registry.runner.run` fills both.
+
+    Raises:
+        ConfigError: the config, the data or the checkpoint is wrong; nothing is written before.
     """
 
     progress: Any
+    rows: Sequence[dict[str, Any]] = ()
+    summary: str = ""
 
     def __init__(self, cfg: Mapping[str, Any], work_dir: Path, resume: Path | None = None) -> None:
         self.cfg, self.work_dir, self.resume = cfg, work_dir, resume
         self.settings: Train = section(cfg, "train")
         self.data: Data = section(cfg, "data")
+        self.state: dict[str, Any] | None = None  # of the checkpoint, until it is restored
+        self.rescheduled = ""
+        if resume is not None:
+            self.state = checkpoint.load(resume)
+            self._require_resumable(self.state, resume)
         self.datasets = Datasets(self.data)
         image_size(cfg)  # refuses two that differ
         metrics: dict[str, Any] = {}
-        self.left_out: list[str] = []
+        self.left_out = ["no scores: the config has no evaluate section"]
+        tell("reading the data ...")
         if cfg.get("evaluate"):  # a mistake there must not wait until training is over
             metrics, self.left_out = applicable(build_metrics(cfg), self.datasets)
         self.scored = bool(metrics)
+        self.datasets("train")
+        tell("building the model ...")
         torch.manual_seed(self.settings.seed)
         pipeline = build_model(cfg, to_fill=resume is not None)
         losses = build(cfg.get("losses", {}), "losses", "losses")
         if not losses:
             raise ConfigError("losses: the section is empty; there is nothing to minimise.")
-        if resume is None:
-            self._initialise(pipeline)
         transforms = build(list(self.data.transforms), "data.transforms", "transforms")
         fields = training_fields(self.datasets("train"), transforms, self.datasets("prior"))
         check_losses(pipeline, losses, fields)
         check_metrics(pipeline, metrics)
+        if resume is None:
+            trial(cfg, self.datasets)
+            self._initialise(pipeline)
         self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
         self.ema: AveragedModel | None = None
 
@@ -150,7 +168,7 @@ class Job:
 
         Returns:
             The rows, see :func:`registry.evaluation.evaluate`; none if there is nothing to score
-            (`left_out`), nor in the further processes of a distributed run.
+            (``left_out``), nor in the further processes of a distributed run.
         """
         if get_rank() != 0 or not self.scored:
             return []
@@ -192,26 +210,9 @@ class Job:
         checkpoint.save(state, self.work_dir / name)
 
     def restore(self, runner: Any) -> int:
-        """Load ``self.resume`` into model, average, optimizer, generators; return its iteration."""
-        assert self.resume is not None
-        state = checkpoint.load(self.resume)
-        if "optimizer" not in state:
-            raise ConfigError(f"{self.resume} holds weights only; resume from last.pth.")
-        if state["iteration"] > self.settings.iterations:
-            raise ConfigError(
-                f"{self.resume} is at iteration {state['iteration']}, beyond train.iterations."
-            )
-        if len(state["ranks"]) != runner.world_size:
-            raise ConfigError(
-                f"{self.resume} was written by {len(state['ranks'])} processes, this run has "
-                f"{runner.world_size}; start as many."
-            )
-        changed = difference(json.loads(state["config"]), self.cfg, whole_run=False)
-        if changed:
-            raise ConfigError(
-                f"{self.resume} was trained with another {changed}. Resume with the config it was "
-                f"started with ({self.work_dir}/config.json), or start a new --work-dir."
-            )
+        """Load the checkpoint into model, average, optimizer, generators; return its iteration."""
+        assert self.state is not None
+        state, self.state = self.state, None
         self.trainee.load_state_dict(state["model"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
@@ -226,11 +227,51 @@ class Job:
         checkpoint.set_random_state(own["random"])
         return int(state["iteration"])
 
+    def _require_resumable(self, state: Mapping[str, Any], file: Path) -> None:
+        """Check a checkpoint against the config and the number of processes.
+
+        Raises:
+            ConfigError: it is of another run.
+        """
+        if "optimizer" not in state:
+            raise ConfigError(f"{file} holds weights only; resume from last.pth.")
+        if state["iteration"] > self.settings.iterations:
+            raise ConfigError(
+                f"{file} is at iteration {state['iteration']}, beyond train.iterations, "
+                f"{self.settings.iterations}."
+            )
+        ranks = get_dist_info()[1]
+        if len(state["ranks"]) != ranks:
+            raise ConfigError(
+                f"{file} was written by {len(state['ranks'])} processes, this run has {ranks}; "
+                "start as many."
+            )
+        old = json.loads(state["config"])
+        if changed := difference(old, self.cfg, whole_run=False):
+            raise ConfigError(
+                f"{file} was trained with another {changed}. Resume with the config it was "
+                f"started with ({self.work_dir}/config.json), or start a new --work-dir."
+            )
+        points = [section(cfg, "train").lr_factors for cfg in (old, self.cfg)]
+        if json.dumps(points[0]) != json.dumps(points[1]):
+            at = state["iteration"]
+            before, now = (lr_factor(each, at) for each in points)
+            self.rescheduled = (
+                f"train.lr_factors was {points[0]} up to iteration {at}; from there on the "
+                f"learning rate is times {now:g}, not {before:g}"
+            )
+
     def _local_buffers(self) -> Iterator[tuple[str, Tensor]]:
         saved = self.trainee.state_dict()
         for name, _ in self.trainee.named_buffers():
             if name in saved:
                 yield name, saved[name].cpu()
+
+
+def tell(text: str) -> None:
+    """Write a line to stderr, once in a distributed run; nothing is written to disk."""
+    if get_rank() == 0:
+        progress.say(text)
 
 
 def lr_factor(points: Any, iteration: int) -> float:

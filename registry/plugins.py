@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
@@ -48,6 +49,21 @@ def plugin_of(name: str) -> tuple[str, str] | None:
     if not found or found[0].dist is None:
         return None
     return found[0].dist.name, found[0].dist.version
+
+
+def provided(name: str) -> list[EntryPoint]:
+    """Return the entry points that provide ``name``, nothing imported; several are a fault."""
+    return _components().get(name, [])
+
+
+def ignored(roles: Iterable[str]) -> list[str]:
+    """Return a line about every name of a plugin that no role lists."""
+    return [
+        f"'{name}' of the plugin {distribution(found[0])} is ignored: names of plugins are "
+        "<role>/<prefix>/<name>, as 'encoders/acme/convnext'."
+        for name, found in _components().items()
+        if name.count("/") < 2 or name.split("/")[0] not in roles
+    ]
 
 
 def component_names(role: str) -> list[str]:

@@ -131,7 +131,7 @@ def bar(
 def say(text: str) -> None:
     """Write a line to stderr, above the bars that stand there."""
     if sys.stderr.isatty():
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(f"\r\x1b[K{text}", file=sys.stderr)  # a passing line may stand there
     else:
         sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

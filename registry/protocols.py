@@ -178,7 +178,7 @@ class Compositor(Network, Protocol):
 
 
 class MotionNetwork(Network, Protocol):
-    """Source image and both poses -> dense motion; the role ``motions``.
+    """Source image and both poses -> dense motion.
 
     Attributes:
         fills: fields of Motion that it returns beside ``grid``.
@@ -236,9 +236,12 @@ class Loss(Network, Protocol):
         reads: what it cannot do without: fields of Outputs, with a dot a part of one
             (``landmarks.prob``), and fields of the batch (``batch.flow``). A pipeline that does not
             fill them is refused before training.
+        undivided: of a loss that is divided by its own running mean, which need not fall while
+            training goes well: the error of the last batch before that, a scalar without gradient.
     """
 
     reads: tuple[str, ...] = ()
+    undivided: Tensor | None = None
 
     @abstractmethod
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
@@ -295,7 +298,10 @@ class Pipeline(Network, Protocol):
 
 
 class Dataset(Protocol):
-    """Annotated poses by number; with ``sample``, an :class:`ImageDataset`.
+    """Images, clips or poses by number, with their keypoints if annotated.
+
+    This is what poses need; those with images are an :class:`ImageDataset` or a
+    :class:`ClipDataset`.
 
     Attributes:
         keypoint_names: J names.
@@ -375,7 +381,7 @@ class Spline(Protocol):
 
 
 class Warp(Protocol):
-    """Sampler of splines."""
+    """Seeds -> random splines that deform images."""
 
     @abstractmethod
     def __call__(self, seeds: Tensor, stream: int, device: torch.device) -> Any:
@@ -439,7 +445,7 @@ class Metric(Protocol):
 
 
 class Hook(Protocol):
-    """Called by the loop; see ``registry.runner.Hook`` for all of its methods."""
+    """Called by the training loop; see ``registry.runner.Hook`` for all of its methods."""
 
 
 PROTOCOLS: dict[str, tuple[type, ...]] = {

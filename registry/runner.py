@@ -7,12 +7,14 @@ clip per parameter group, or train on CPU processes.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import shlex
 import shutil
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +27,54 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registry import checkpoint
+from registry import checkpoint, usual
 from registry.build import build
-from registry.config import Train, section
+from registry.config import Train, config_name, load_config, section
 from registry.errors import ConfigError
 from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
 from registry.loading import Cache, train_loader
 from registry.trainee import Stepper
+from registry.trial import trial
 
 
 class Interrupted(Exception):
     """Training was stopped by Ctrl-C or SIGTERM.
+
+    The message says how to go on in Python, :func:`resume_command` how to in a shell.
 
     Attributes:
         checkpoint: complete, to resume from.
     """
 
     def __init__(self, checkpoint: Path) -> None:
-        super().__init__(f"stopped; resume from {checkpoint}")
+        super().__init__(
+            f"Stopped; {checkpoint} is complete. Go on with the same call and resume='auto'."
+        )
         self.checkpoint = checkpoint
 
 
+def resume_command(
+    config: str | Path, work_dir: str | Path, *flags: str, options: Sequence[str] = ()
+) -> str:
+    """Return the command that goes on with a run, quoted for the shell.
+
+    Args:
+        config: as it was given.
+        work_dir: of the run.
+        flags: further words of the command that started it, such as ``--amp``.
+        options: its ``--cfg-options``.
+
+    Example:
+        >>> resume_command("mice.py", "my runs/1", options=["image_size=32"])
+        "keypoint-zoo train mice.py --work-dir 'my runs/1' --resume --cfg-options image_size=32"
+    """
+    words = ["keypoint-zoo", "train", str(config), "--work-dir", str(work_dir), *flags, "--resume"]
+    return shlex.join([*words, "--cfg-options", *options] if options else words)
+
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NUMBERS = itertools.count()  # of the runs of this process: mmengine wants names that differ
 
 
 class Loop(BaseLoop):  # type: ignore[misc]
@@ -101,6 +128,7 @@ class Loop(BaseLoop):  # type: ignore[misc]
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            job.progress.close()
         runner.call_hook("after_train")
 
     def _on_interrupt(self, *_: Any) -> None:
@@ -128,6 +156,50 @@ class _Quiet(Runner):  # type: ignore[misc]
         pass
 
 
+def run(
+    cfg: Mapping[str, Any] | str | Path,
+    work_dir: str | Path | None = None,
+    *,
+    resume: str | Path | None = None,
+    launcher: str = "none",
+) -> Job:
+    """Train, evaluate and draw: all that ``keypoint-zoo train`` does, but for printing the result.
+
+    Args:
+        cfg: resolved, from :func:`registry.config.load_config`; or a path or name for it.
+        work_dir: as of :func:`train`, and gets metrics.json and held_out.gif (training_frames.gif
+            without other frames); default: that of ``default_work_dir``, for a path or name.
+        resume, launcher: as of :func:`train`.
+
+    Returns:
+        The finished job with its ``rows`` and its ``summary``; these are empty in the further
+        processes of a distributed run.
+
+    Raises:
+        ConfigError: the config, the data or the checkpoint is wrong.
+        Interrupted: Ctrl-C; ``work_dir/last.pth`` resumes.
+    """
+    join_processes(launcher)
+    if isinstance(cfg, Mapping):
+        if work_dir is None:
+            raise ConfigError("give work_dir=: a resolved config does not know its name.")
+    else:
+        work_dir = work_dir or default_work_dir(cfg)
+        cfg = load_config(cfg)
+    job = train(cfg, work_dir, resume=resume, launcher=launcher)
+    summary = build({"type": "hooks/summary"}, "train")
+    job.rows = job.score()
+    if get_dist_info()[0] == 0:
+        job.summary = summary.conclude(job)
+    return job
+
+
+def default_work_dir(config: str | Path) -> Path:
+    """Return ``work_dirs/NAME`` for a config, and for the config.json of a run its own folder."""
+    path = Path(config)
+    return path.parent if path.suffix == ".json" else Path("work_dirs") / config_name(path)
+
+
 def train(
     cfg: Mapping[str, Any],
     work_dir: str | Path,
@@ -135,11 +207,13 @@ def train(
     resume: str | Path | None = None,
     launcher: str = "none",
 ) -> Job:
-    """Train a resolved config in ``work_dir``.
+    """Train a resolved config in ``work_dir``, and before it the configs that it starts from.
+
+    :func:`run` also evaluates and draws.
 
     Args:
         cfg: from :func:`registry.config.load_config`.
-        work_dir: gets config.json, log, scalars, panels, last.pth and best.pth.
+        work_dir: gets config.json, log, scalars, curve, panels, last.pth and best.pth.
         resume: checkpoint to go on from; ``"auto"`` for ``work_dir/last.pth`` if it is there.
         launcher: none, pytorch (torchrun), slurm or mpi.
 
@@ -156,8 +230,8 @@ def train(
     last = work_dir / "last.pth"
     if resume is None and last.is_file():
         raise ConfigError(
-            f"{work_dir} holds a run already. Add --resume to go on with it, give another "
-            "--work-dir, or move it away."
+            f"{work_dir} holds a run already. Add --resume (in Python: resume='auto') to go on "
+            "with it, give another --work-dir, or move it away."
         )
     found = last if resume == "auto" else resume and Path(resume)
     start = found if found and (resume != "auto" or last.is_file()) else None
@@ -165,6 +239,7 @@ def train(
     progress = build({"type": "hooks/progress", "every": every, "folder": folder}, "train")
     if start is None:
         for name, beside, origin in untrained(cfg, work_dir):
+            trial(cfg)  # a mistake in what follows must not wait until that is trained
             if rank == 0:
                 progress.say(f"train.init: {name} comes first")
             train(origin, beside, resume="auto", launcher=launcher)
@@ -187,29 +262,32 @@ def train(
         rank=rank,
         ranks=ranks,
     )
-    if rank == 0:
-        save_config(cfg, work_dir)
-        if settings.sync_batch_norm and ranks > 1 and not cuda:
-            job.progress.say("train.sync_batch_norm needs GPUs: each process keeps its own here.")
+    if rank == 0 and settings.sync_batch_norm and ranks > 1 and not cuda:
+        job.progress.say("train.sync_batch_norm needs GPUs: each process keeps its own here.")
     hooks = [
+        build({"type": "hooks/summary"}, "train"),  # first: its lines come before the bar
         job.progress,
         build({"type": "hooks/panels", "every": settings.panels_every}, "train"),
         build({"type": "hooks/validation", "every": settings.evaluate_every}, "train"),
         *build(list(settings.hooks), "train.hooks", "hooks"),
     ]
-    make_runner(job, loader, hooks, ranks).train()
+    runner = make_runner(job, loader, hooks, ranks)
+    if rank == 0:
+        save_config(cfg, work_dir)  # after all checks: a refused resume changes nothing
+    runner.train()
+    if rank == 0:
+        usual.write(usual.usual_of(job.evaluated(), cfg), work_dir)
     return job
 
 
 def prepare(job: Job, rank: int, ranks: int) -> None:
     """Let the pipeline turn ``data.train`` into what it trains on, kept in the run's folder."""
     pipeline = job.trainee.pipeline
-    if job.resume is not None:  # the loop restores all of it later; this needs the weights now
-        state = checkpoint.load(job.resume)
-        checkpoint.load_part(pipeline, state, "pipeline", str(job.resume))
+    if job.state is not None:  # the loop restores all of it later; this needs the weights now
+        checkpoint.load_part(pipeline, job.state, "pipeline", str(job.resume))
     # the model, too: how maps become landmarks is not among its weights
     source = json.dumps([job.data.train, job.cfg["model"]], sort_keys=True)
-    cache = Cache(job.work_dir, source, job.data.workers, job.progress.say)
+    cache = Cache(job.work_dir, source, job.data.workers, lambda text, _: job.progress.say(text))
     for turn in range(min(ranks, 2)):  # the first process writes the file, the others read it
         if turn == min(rank, 1):
             job.datasets.replace("train", pipeline.prepare(job.datasets("train"), cache))
@@ -271,7 +349,7 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
         cfg=Config(cfg),
         randomness={"seed": settings.seed},
         log_level="WARNING",
-        experiment_name=f"{job.work_dir.name}-{os.getpid()}-{id(job)}",
+        experiment_name=f"{job.work_dir.name}-{os.getpid()}-{next(NUMBERS)}",
     )
     if runner.rank == 0:
         # mmengine's own log folder: log.txt, scalars.jsonl and config.json hold what would be in it
@@ -280,4 +358,4 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
     return runner
 
 
-__all__ = ["Hook", "Interrupted", "train"]
+__all__ = ["Hook", "Interrupted", "resume_command", "run", "train"]

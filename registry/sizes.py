@@ -11,6 +11,8 @@ from registry.errors import ConfigError
 
 PLACES = ("model", "data.train", "data.fit", "data.val", "data.test")  # of a prior, only the poses
 
+LARGEST = 8192  # pixels: larger ones fail somewhere in OpenCV or for lack of memory
+
 
 def image_size(cfg: Mapping[str, Any]) -> int | None:
     """Return the side, in pixels, of the images that a resolved config trains and scores on.
@@ -22,7 +24,7 @@ def image_size(cfg: Mapping[str, Any]) -> int | None:
         None if no part has one.
 
     Raises:
-        ConfigError: two of them differ.
+        ConfigError: two of them differ, or one is not a size that an image can have.
     """
     sizes: dict[str, int] = {}
     for place in PLACES:
@@ -53,7 +55,11 @@ def _sizes(node: Any, place: str) -> Iterator[tuple[str, int]]:
             with suppress(ConfigError):  # not installed; whoever builds it will say so
                 known = (arguments_of(resolve(node["type"], place)) or {}).get("image_size")
                 size = known.default if known is not None else None
-        if isinstance(size, int):
+        if isinstance(size, int) and not isinstance(size, bool):
+            if not 1 <= size <= LARGEST:
+                raise ConfigError(
+                    f"{place}.image_size must be a whole number from 1 to {LARGEST}, not {size}."
+                )
             yield place, size
         for key, inner in node.items():
             yield from _sizes(inner, f"{place}.{key}")

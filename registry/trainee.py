@@ -41,13 +41,25 @@ class Trainee(BaseModel):  # type: ignore[misc]
         self.transforms = transforms
 
     def forward(self, mode: str = "loss", **arrays: Any) -> dict[str, Tensor]:
-        """Return the losses of one collated batch; only these cross the process boundary."""
+        """Return the losses of one collated batch; only these cross the process boundary.
+
+        Beside them errors that are shown and not minimised: ``pixel_error``, the mean absolute
+        difference of render and target, colours in [0, 1]; ``undivided_NAME`` of a loss that is
+        divided by its own running mean.
+        """
         device = next(self.pipeline.parameters()).device
         with torch.autocast(device.type, enabled=False):  # bfloat16 splines are off by a pixel
             batch: Batch = to_batch(arrays, device, self.transforms)
         outputs = self.pipeline(batch)
         with torch.autocast(device.type, enabled=False):
-            return {f"loss_{name}": loss(outputs, batch) for name, loss in self.losses.items()}
+            found = {f"loss_{name}": loss(outputs, batch) for name, loss in self.losses.items()}
+            render, target = outputs.render, batch.target
+            if render is not None and target is not None and render.shape == target.shape:
+                found["pixel_error"] = (render.detach().to(target) - target).abs().mean()
+        for name, loss in self.losses.items():
+            if (error := getattr(loss, "undivided", None)) is not None:
+                found[f"undivided_{name}"] = error
+        return found
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
         """Forward, sum, backward, step; as mmengine's distributed wrapper does it."""
@@ -57,13 +69,14 @@ class Trainee(BaseModel):  # type: ignore[misc]
         optim_wrapper.update_params(total)
         return log
 
-    def parse_losses(self, losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses.
+    def parse_losses(self, found: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum the losses; return their sum, and all that is shown.
 
         Raises:
             FloatingPointError: one of them is not finite; the weights are those before the step.
         Source: lee eq 5
         """
+        losses = {name: value for name, value in found.items() if name.startswith("loss_")}
         finite = torch.stack([value.detach() for value in losses.values()]).isfinite()
         if not bool(finite.all()):
             bad = [name for name, ok in zip(losses, finite.tolist()) if not ok]
@@ -72,7 +85,7 @@ class Trainee(BaseModel):  # type: ignore[misc]
                 "lower train.lr, set train.clip, or look at the inputs of that loss."
             )
         total = torch.stack(list(losses.values())).sum()
-        return total, {**{k: v.detach() for k, v in losses.items()}, "loss": total.detach()}
+        return total, {**{k: v.detach() for k, v in found.items()}, "loss": total.detach()}
 
     def init_weights(self) -> None:
         """Do nothing: components initialise themselves."""

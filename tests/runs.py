@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import struct
+import subprocess
 import sys
+import termios
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -79,3 +84,22 @@ def train_command(config: Path, work_dir: Path, *options: str) -> list[str]:
 def environment() -> dict[str, str]:
     """Return an environment in which a child computes exactly as this process: one thread."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def on_terminal(words: list[str], columns: int = 80) -> tuple[int, str]:
+    """Run a command whose output is a terminal of that width; return status and what it showed."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(
+        theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0)
+    )
+    env = {k: v for k, v in environment().items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(words, env=env, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        while block := os.read(ours, 65536):
+            shown += block
+    except OSError:  # Linux's way to say that the other end is closed
+        pass
+    os.close(ours)
+    return process.wait(), shown.decode().replace("\r\n", "\n")

@@ -231,8 +231,9 @@ def folder(tmp_path, monkeypatch):
     run = tmp_path / "run"
     run.mkdir()
     (tmp_path / "tiny.py").write_text(CONFIG)
-    checkpoint_of(tiny(), run / "last.pth")
-    (run / "config.json").write_text(json.dumps(load_config(tmp_path / "tiny.py")))
+    cfg = load_config(tmp_path / "tiny.py")
+    checkpoint_of(tiny(), cfg, run / "last.pth")
+    (run / "config.json").write_text(json.dumps(cfg))
     assert cv2.imwrite(str(tmp_path / "face.png"), pictures(1, seed=1, width=50)[0])
     video.write_video(tmp_path / "talk.mp4", pictures(7, width=48, height=40), fps=10)
     (tmp_path / "bin").mkdir()
@@ -241,9 +242,9 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def checkpoint_of(pipeline, path):
+def checkpoint_of(pipeline, cfg, path):
     state = {f"pipeline.{key}": value for key, value in pipeline.state_dict().items()}
-    checkpoint.save({"model": state}, path)
+    checkpoint.save({"model": state, "config": json.dumps(cfg)}, path)
 
 
 @pytest.fixture
@@ -271,7 +272,7 @@ def test_the_command_writes_videos_and_gifs(folder, command):
     assert video.VideoReader("new/out.mp4").fps == pytest.approx(10)
     assert [path.name for path in Path("new").iterdir()] == ["out.mp4"]
 
-    words = ("run", "face.png", "talk.mp4", "--absolute")
+    words = ("run/last.pth", "face.png", "talk.mp4", "--absolute")
     code, text = command(*words, "--side-by-side", "--batch-size", 3, "--out", "out.gif")
     assert (code, text) == (0, "out.gif: 7 frames\n")
     wide = colours("out.gif")
@@ -394,7 +395,11 @@ def test_sound_is_taken_over(folder, command, body, said):
         (("run", "face.png", "talk.mp4", "--out", "link.mp4"), "'link.mp4' is an input. Give"),
         (("run", "no.png", "talk.mp4", "--out", "x.mp4"), "no input 'no.png'. Give an image"),
         (("run", "talk.mp4", "talk.mp4", "--out", "x.mp4"), "'talk.mp4' cannot be decoded as an"),
-        (("bin", "face.png", "talk.mp4", "--out", "x.mp4"), "'bin' is not a name of the zoo, but"),
+        (
+            ("tiny.py", "face.png", "talk.mp4", "--out", "x.mp4"),
+            "'tiny.py' is a config, which has no weights.",
+        ),
+        (("bin", "face.png", "talk.mp4", "--out", "x.mp4"), "the folder 'bin' holds neither"),
     ],
 )
 def test_the_command_refuses(folder, command, words, text):
@@ -410,9 +415,8 @@ def test_the_command_refuses(folder, command, words, text):
 def test_a_model_of_the_other_family_moves_too(folder, command):
     cfg = load_config(write_config(folder, "other.py", RECONSTRUCTION))
     torch.manual_seed(0)
-    checkpoint_of(build(cfg["model"], "model"), folder / "run/last.pth")
-    (folder / "run/config.json").write_text(json.dumps(cfg))
-    code, text = command("run", "face.png", "talk.mp4", "--out", "out.gif")
+    checkpoint_of(build(cfg["model"], "model"), cfg, folder / "other.pth")
+    code, text = command("other.pth", "face.png", "talk.mp4", "--out", "out.gif")
     assert code == 0, text
     assert colours("out.gif").shape == (7, SIDE, SIDE, 3)
 

@@ -182,7 +182,7 @@ PACK = """
 import json, sys
 import zoo
 from registry import load_config
-model = zoo.open_model("run")
+model = zoo.load("run")
 zoo.save(model, "package", name="autolink-puppets", license="apache-2.0",
          cfg=load_config("run/config.json"))
 loaded = zoo.load("dir:package")

@@ -8,11 +8,12 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 from huggingface_hub.repocard_data import model_index_to_eval_results
-from zoo_packages import config, evaluation
+from zoo_packages import config, evaluation, loadable_package
 
 import zoo
 from zoo import card
 from zoo.errors import IntegrityError, PublishRefusedError
+from zoo.index import entries
 
 NASTY = [
     "a: b",
@@ -291,7 +292,10 @@ def test_each_task_has_its_tag_and_its_call(task, tag, call):
     compile(code, "card", "exec")
     assert 'zoo.load("hf:lab/tiny")' in code
     assert call in code
-    assert 'zoo.load("tiny-puppets")' in render(config(task=task))
+    assert card.repository_of(text) == "lab/tiny"
+    here = render(config(task=task))  # a name that no index has would not load
+    assert 'zoo.load("dir:.")  # the folder of this card; or its path\n' in here
+    assert card.repository_of(here) is None
 
 
 @pytest.mark.parametrize(
@@ -340,7 +344,7 @@ def test_what_the_card_tells():
     assert "- centre of pixel i of S: `(2i+1)/S-1`" in text
     assert "| `model.safetensors` | inference | 1,234 | `float32` | 5,678 |" in text
     assert "Trained on puppets alone" in text
-    assert 'zoo.verify("tiny-puppets", deep=True)' in text
+    assert 'zoo.verify("dir:.", deep=True)' in text
     annotated = config()
     annotated["keypoints"]["semantics"] = "annotated"
     assert "no anatomical meaning" not in render(annotated)
@@ -357,6 +361,23 @@ def test_what_the_card_tells():
 def test_only_pictures_of_the_package_are_shown(file):
     with pytest.raises(PublishRefusedError, match="is not a picture of a package"):
         render(pictures=[file])
+
+
+def test_an_entry_is_named_in_its_own_folder_only(tmp_path):
+    cfg, folder = config(name="factorized-puppets"), entries()["factorized-puppets"].folder
+    assert 'zoo.load("factorized-puppets")\n' in render(cfg, folder=folder)
+    # another model of that name: by name it would be the bundled one
+    assert 'zoo.load("dir:.")' in render(cfg, folder=tmp_path)
+
+
+def test_the_call_on_a_local_card_loads_it(tmp_path, monkeypatch):
+    folder = loadable_package(tmp_path / "mine", name="mine")
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
+    monkeypatch.chdir(folder)
+    names: dict = {}
+    exec(code, names)
+    assert names["model"].package.digest == zoo.info(folder).digest
+    assert zoo.verify("dir:.", deep=True).ok
 
 
 def test_a_card_of_the_zoo_names_the_paper():

@@ -340,7 +340,7 @@ def test_export(ask, model, tmp_path):
 
 
 def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
-    """A package, by reference and by its bare folder, and a config with a checkpoint."""
+    """A package, by reference and by its bare folder."""
     image = picture(tmp_path / "a.png")
     (row,) = answer("predict", f"dir:{model}", image, "--out", tmp_path / "one")
     keypoints = zoo.load(model).keypoints
@@ -359,6 +359,10 @@ def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
     assert (code, out) == (0, "")
     assert err == f"{tmp_path}/two/a_landmarks.csv: 1 frames, {keypoints['count']} landmarks\n"
     assert (tmp_path / "two/a_landmarks.csv").read_text().splitlines()[1] == line
+    # a file where the folder of the results should be: said before the model is loaded
+    code, _, err = ask("predict", "no-such-model", image, "--out", image)
+    assert code == 2
+    assert err == f"error: --out '{image}' is a file. Give a folder for the results.\n"
 
 
 def test_limbs_are_written_as_the_skeleton_of_coco_keypoints(answer, tmp_path):
@@ -464,15 +468,15 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
     (demo / "model.safetensors").unlink()
     for words, code, kind, text in (
         (("info", "fom-vox"), 3, "UnknownEntryError", "Did you mean: fomm-vox"),
-        (("info", "a/b"), 2, "AmbiguousReferenceError", "Write 'hf:a/b' or 'dir:a/b'."),
+        (("info", "a/b"), 2, "AmbiguousReferenceError", "Write 'hf:a/b' for a Hub repo"),
         (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: keypoint-zoo train fomm_vox"),
         (("pull", f"dir:{demo}"), 1, "IncompleteEntryError", "1 of 7 files missing"),
         (("pull", f"dir:{too_new}"), 6, "FormatTooNewError", "has format 9; this version"),
         (("list", "--metric", "x"), 2, "ValueError", "not like 'regression<=5'"),
         (("card", tmp_path / "none"), 3, "UnknownEntryError", "no folder"),
-        (("predict", "x.json", demo, "--out", "z"), 2, "ConfigError", "with --checkpoint."),
+        (("predict", "x.py", demo, "--out", "z"), 2, "AmbiguousReferenceError", "is a config"),
         (("info",), 2, "UsageError", "required: REF. See `keypoint-zoo info --help`."),
-        (("lst",), 2, "UsageError", "invalid choice: 'lst'"),
+        (("lst",), 2, "UsageError", "no command 'lst'. Did you mean 'list'?"),
         ((), 2, "UsageError", "required: COMMAND"),
     ):
         found, out, err = ask(*words)

@@ -92,6 +92,7 @@ EXAMPLES = {
     "encoders/unet": dict(num_landmarks=3, first=2, widths=(8, 8, 4)),
     "hooks/panels": dict(every=1),
     "hooks/progress": dict(every=1),
+    "hooks/summary": {},
     "hooks/validation": dict(every=1),
     "losses/adversarial": {},
     "losses/critic": {},
@@ -468,7 +469,11 @@ def fault_of(name):
 
 
 def test_a_sound_part_passes(registered):
-    registry.check(registered(Sound), width=2)
+    name = registered(Sound)
+    report = registry.check(name, width=2)
+    steps = ("form", "forward", "backward", "saving and loading", "bfloat16 autocast", "float64")
+    assert report.checks == steps
+    assert repr(report) == f"{name}: ok, 6 checks: {', '.join(steps)}"
 
 
 @pytest.mark.parametrize("cls", FAULTS, ids=lambda cls: cls.__name__)

@@ -82,4 +82,7 @@ def test_two_ranks_equal_one_process_and_exit_cleanly(tmp_path):
     assert moved > 0
     # the table is printed once, by the first process
     assert two.stdout.count("95 % interval") == 1
-    assert two.stdout.count("train.sync_batch_norm needs GPUs") == 1
+    said = two.stderr.splitlines()
+    for line in ("reading the data ...", "building the model ..."):
+        assert said.count(line) == 1
+    assert len([line for line in said if line.startswith("train.sync_batch_norm needs GPUs")]) == 1

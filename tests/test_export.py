@@ -118,15 +118,15 @@ def note(path):
 @pytest.mark.parametrize(
     ("name", "format", "outputs"),
     [
-        ("keypointgan_puppets", "torchscript", ("xy",)),
-        ("keypointgan_puppets", "torch_export", ("xy",)),
-        ("factorized_puppets", "onnx", ("xy", "cov")),
-        ("fomm_puppets", "torch_export", ("xy", "affine")),
-        ("monkeynet_puppets", "onnx", ("xy", "cov")),
-        ("imm_puppets", "onnx", ("xy",)),
-        ("lorenz_puppets", "torchscript", ("xy", "cov")),
-        ("factorized_puppets_timm", "torchscript", ("xy", "cov")),
-        ("i2v_puppets", "torchscript", ("xy", "affine")),
+        ("keypointgan_puppets", "torchscript", ("xy", "score")),
+        ("keypointgan_puppets", "torch_export", ("xy", "score")),
+        ("factorized_puppets", "onnx", ("xy", "cov", "score")),
+        ("fomm_puppets", "torch_export", ("xy", "affine", "score")),
+        ("monkeynet_puppets", "onnx", ("xy", "cov", "score")),
+        ("imm_puppets", "onnx", ("xy", "score")),
+        ("lorenz_puppets", "torchscript", ("xy", "cov", "score")),
+        ("factorized_puppets_timm", "torchscript", ("xy", "cov", "score")),
+        ("i2v_puppets", "torchscript", ("xy", "affine", "score")),
     ],
 )
 def test_a_detector_gives_the_same_landmarks_elsewhere(name, format, outputs, exported):
@@ -143,6 +143,7 @@ def test_a_detector_gives_the_same_landmarks_elsewhere(name, format, outputs, ex
     assert len(values) == len(outputs)
     for output, value in zip(outputs, values):
         torch.testing.assert_close(value, getattr(expected, output), rtol=0, atol=1e-4)
+    assert 0 < values[-1].min() and values[-1].max() <= 1
     assert note(path) == {
         "part": "detector",
         "inputs": ["images"],
@@ -170,9 +171,10 @@ def test_a_renderer_draws_the_source_in_the_driving_pose(name, format, exported)
 def test_an_onnx_file_names_its_tensors_and_its_batch(exported):
     path, _ = exported("imm_puppets", "onnx")
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (images,), (xy,) = session.get_inputs(), session.get_outputs()
+    (images,), (xy, score) = session.get_inputs(), session.get_outputs()
     assert (images.name, images.shape) == ("images", ["batch", 3, SIZE, SIZE])
     assert (xy.name, xy.shape) == ("xy", ["batch", 16, 2])
+    assert (score.name, score.shape) == ("score", ["batch", 16])
 
 
 def test_a_detector_holds_no_more_than_it_needs(exported):

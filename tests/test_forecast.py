@@ -8,7 +8,7 @@ import math
 import os
 import runpy
 import sys
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -487,12 +487,13 @@ def test_windows_of_states_depend_on_their_draw_alone():
 
 def call(python: str, *words: object) -> str:
     """Run a tool in this process, without the seconds that importing torch takes."""
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+    said, out = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said), redirect_stdout(out):
         patch.setattr(sys, "argv", list(map(str, words)))
         with pytest.raises(SystemExit) as caught:
             runpy.run_path(str(words[0]), run_name="__main__")
-    assert caught.value.code == 0, out.getvalue()
-    return out.getvalue()
+    assert caught.value.code == 0, said.getvalue()
+    return said.getvalue() + out.getvalue()  # progress, then the answer
 
 
 @pytest.fixture(scope="module")
@@ -599,7 +600,6 @@ def test_landmarks_of_a_photo_come_from_the_image_model(run, tmp_path):
 
     folder, _ = run
     cv2.imwrite(str(tmp_path / "photo.png"), np.full((40, 40, 3), 90, np.uint8))
-    tool = (sys.executable, ROOT / "tools/predict.py", folder / "forecast.py")
-    checkpoint = ("--checkpoint", folder / "runs/forecast/last.pth")
-    call(*tool, *checkpoint, "--out", tmp_path / "out", tmp_path / "photo.png")
+    tool = (sys.executable, ROOT / "tools/predict.py", folder / "runs/forecast")
+    call(*tool, "--out", tmp_path / "out", tmp_path / "photo.png")
     assert (tmp_path / "out/photo_landmarks.csv").is_file()

@@ -184,6 +184,18 @@ labeled-data/m1/3.png,5,6,,
 """
 
 
+def test_a_crop_beyond_the_pictures_is_refused(tmp_path):
+    for i, height in enumerate((40, 40, 30)):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.zeros((height, 60, 3), np.uint8))
+    text = r"datasets/frames: crop=\(0, 0, 70, 40\), .* goes beyond a picture of 60 x 40 pixels"
+    with pytest.raises(ValueError, match=text):
+        Frames(root=str(tmp_path), image_size=20, crop=(0, 0, 70, 40))
+    some = Frames(root=str(tmp_path), image_size=20, crop=(0, 0, 60, 40), pair="same")
+    assert some.image(0).shape == (20, 20, 3)
+    with pytest.raises(ValueError, match="beyond a picture of 60 x 30 pixels"):
+        some.image(2)  # one that is smaller than the first
+
+
 def test_annotations(tmp_path):
     for t in range(4):
         save(tmp_path / "labeled-data" / "m1" / f"{t + 1}.png", picture(1, t, height=4))

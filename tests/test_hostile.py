@@ -133,12 +133,6 @@ def only_pickles(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(Bomb.pickled())
 
 
-def run(folder: Path) -> None:
-    only_pickles(folder)
-    (folder / "pytorch_model.bin").rename(folder / "last.pth")
-    (folder / "config.json").write_text("{}")
-
-
 def full(folder: Path, *, sealed: bool) -> None:
     (folder / "assets").mkdir()
     for i in range(1000):
@@ -259,7 +253,6 @@ CASES = [
     Case("pickle", file("model.safetensors", Bomb.pickled()), "IntegrityError", "never loaded"),
     Case("torch pickle", bomb_of_torch, "IntegrityError", "never loaded"),
     Case("only pickles", only_pickles, "UnsafeWeightsError", "these are never loaded"),
-    Case("a run", run, "UnsafeWeightsError", "the folder of a training run, not a package"),
     *(
         Case(f"listed {name}", file(name, Bomb.pickled()), "IntegrityError", "not a file of a")
         for name in ("pytorch_model.bin", "extra.pt", "modeling.py", "assets/evil.py", ".env")

@@ -161,7 +161,8 @@ def test_pipeline_draws_small_and_renders_at_full_size():
     assert list(pipeline.parameter_groups()) == ["generator"]
     batch = Batch(source=image, driving=image)
     picture = panel(batch, pipeline.eval().infer(batch), ())
-    assert picture.shape == (2 * 160, 5 * 160, 3)  # source, driving, landmarks, maps, render
+    # below a line of titles: source, driving, landmarks, maps, render
+    assert picture.shape == (24 + 2 * 160, 5 * 160, 3)
 
 
 def test_learns_two_images():

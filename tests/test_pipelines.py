@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -252,10 +253,17 @@ def test_panel_shows_a_pose_image_and_layers_only_where_there_are_some():
 
     image = images()
     batch = Batch(source=image, driving=image, target=image)
+    shown = image[0].permute(1, 2, 0).numpy()
     widths = []
     for pipeline in (tiny(), factorized()):
         size = image.shape[-1]
         picture = panel(batch, pipeline.infer(batch), ())
-        assert picture.shape[0] == 2 * (160 // size) * size
-        widths.append(picture.shape[1] // ((160 // size) * size))
+        side = (160 // size) * size
+        assert picture.shape[0] == 24 + 2 * side
+        widths.append(picture.shape[1] // side)
+        for titles in np.split(picture[:24], widths[-1], axis=1):
+            assert (titles < 100).any()  # dark letters
+            assert (titles[:, :2] == 255).all()  # that fit their column
+        cell = picture[24 : 24 + side, side : 2 * side]  # the first driving image
+        assert np.abs(cell[:: side // size, :: side // size] / 255.0 - shown).max() < 0.01
     assert widths == [6, 8]  # a pose image; mask, foreground and background

@@ -121,7 +121,7 @@ def told(tmp_path_factory):
 
 def test_the_template_builds_and_passes_its_own_tests(told):
     assert told["wheel"] == "keypoint_zoo_example-0.1.0-py3-none-any.whl"
-    assert "5 passed" in told["tested"]
+    assert "6 passed" in told["tested"]
 
 
 def test_its_entry_is_listed_without_importing_it(told):

@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import struct
-import subprocess
 import sys
-import termios
 
 import pytest
 
 from registry import progress
-from tests.runs import environment
-
-
-def on_terminal(words, columns=80):
-    """Run a command whose output is a terminal of that width; return status and what it showed."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(
-        theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24 if columns else 0, columns, 0, 0)
-    )
-    process = subprocess.Popen(words, env=environment(), stdout=theirs, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    try:
-        while block := os.read(ours, 65536):
-            shown += block
-    except OSError:  # Linux's way to say that the other end is closed
-        pass
-    os.close(ours)
-    return process.wait(), shown.decode().replace("\r\n", "\n")
-
+from tests.runs import on_terminal
 
 SLOW = """
 import time
@@ -56,7 +31,7 @@ def test_a_bar_moves_between_steps_on_a_terminal(columns):
     waiting = [s for s in states if "error 0.25 |" in s and " 1/2 it, " in s]
     clocks = {re.search(r", (\d\d:\d\d), \d\d:\d\d left$", s)[1] for s in waiting}
     assert {"00:01", "00:02"} <= clocks  # nothing but time passed
-    assert "a line" in states  # on its own, not behind the bar
+    assert "\x1b[Ka line" in states  # on its own, not behind the bar
     last = states[-1]
     assert re.match(r"training: error 0.25 \|█+\| 2/2 it, \S+ s/it, 00:0\d, 00:00 left$", last)
 

@@ -22,12 +22,13 @@ from PIL import Image
 from components.data.video import write_gif
 from registry import ConfigError, checkpoint, load_config
 from registry.build import build_model
-from registry.evaluation import evaluate
+from registry.evaluation import evaluate, write_metrics
 from zoo import index, publication, schema
 from zoo.answer import size_of
 from zoo.errors import PublishRefusedError
 from zoo.model import load
 from zoo.package import open_package
+from zoo.scoring import score
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs/factorized_puppets.py"
@@ -274,9 +275,46 @@ def test_evaluate_refuses_a_model_of_another_config(package, monkeypatch, capsys
     words = (CONFIG, "--checkpoint", f"dir:{package}")
     assert inside("evaluate", *words, monkeypatch=monkeypatch) == 2
     assert capsys.readouterr().err == (
-        f"error: dir:{package} is not the model of this config, which the untrained baseline is "
-        "made from.\n"
+        f"error: dir:{package} is not the model of {CONFIG}: model.rasterizer.image_size is 32 in "
+        "the model and 64 in the config. Leave the config out to use the model's own, or change "
+        "that place with --cfg-options.\n"
     )
+
+
+def test_scores_of_another_config_are_published_with_their_own_protocol(finished, tmp_path):
+    """A run without labels, evaluated with those of another config: ``evaluate`` is not in it."""
+    work = tmp_path / "no_labels"
+    work.mkdir()
+    cfg = load_config(finished / "config.json")
+    scored = {**cfg, "evaluate": {"metrics": {"mine": {"type": "metrics/psnr"}}}}
+    cfg["data"] = dict(cfg["data"])
+    del cfg["evaluate"], cfg["data"]["fit"], cfg["data"]["test"]
+    (work / "config.json").write_text(json.dumps(cfg))
+    (work / "last.pth").write_bytes((finished / "last.pth").read_bytes())
+    (tmp_path / "other.json").write_text(json.dumps(scored))
+    rows = score(work, tmp_path / "other.json")
+    write_metrics(rows, tmp_path / "rows.json")
+    made = publication.package_run(
+        work, tmp_path / "p", license="mit", name="p", metrics=tmp_path / "rows.json"
+    )
+    (row,) = open_package(made).evaluation["results"]
+    assert (row["protocol"], row["metric"], row["value"]) == ("mine", "psnr", rows[0]["value"])
+    assert row["dataset"] == {"id": "puppets", "name": "puppets", "split": "test"}
+    assert row["definition"].startswith("PSNR in dB")
+    # rows that do not say it, and a config that does not either
+    old = [{key: value for key, value in rows[0].items() if key != "of"}]
+    write_metrics(old, tmp_path / "rows.json")
+    with pytest.raises(
+        ConfigError, match=r"rows\.json does not hold the rows .* keypoint-zoo eval"
+    ):
+        publication.package_run(
+            work, tmp_path / "q", license="mit", name="q", metrics=tmp_path / "rows.json"
+        )
+    (tmp_path / "rows.json").write_text("not JSON")
+    with pytest.raises(ConfigError, match=r"rows\.json is not JSON: "):
+        publication.package_run(
+            work, tmp_path / "q", license="mit", name="q", metrics=tmp_path / "rows.json"
+        )
 
 
 def test_a_run_that_is_not_finished(finished, tmp_path):
@@ -308,7 +346,7 @@ def test_what_is_refused(finished, package, tmp_path):
     with pytest.raises(ConfigError, match=r"no scores 'nowhere\.json'"):
         publication.package_run(finished, tmp_path / "out", license="mit", metrics="nowhere.json")
     (tmp_path / "other.json").write_text('[{"protocol": "regression"}]')
-    with pytest.raises(ConfigError, match=r"holds no rows of a metrics\.json: KeyError"):
+    with pytest.raises(ConfigError, match=r"does not hold the rows of a metrics\.json \(KeyErr"):
         publication.package_run(
             finished, tmp_path / "out", license="mit", metrics=tmp_path / "other.json"
         )
@@ -395,6 +433,34 @@ def test_the_command_plans_and_publishes(finished, tmp_path):
         for file in out.rglob("*")
         if file.is_file()
     }
+
+
+def test_a_plan_needs_no_network(finished, tmp_path):
+    out = tmp_path / "out"
+    words = [str(ROOT / "tools/publish.py"), str(finished), "--license", "apache-2.0"]
+    words += ["--out", str(out), "alice/puppets"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    env |= {
+        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_HOME": str(tmp_path / "home"),
+    }  # no one listens
+    env |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "NO_PROXY": "*"}
+    calls = json.dumps([[*words, "--dry-run"], words])
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED, calls], env=env, capture_output=True, text=True
+    )
+    planned, sent = done.stdout.strip().split("\n\n")
+    said = done.stderr.splitlines()
+    address = "http://127.0.0.1:9/alice/puppets"
+    files = [file for file in out.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    asked, plan = (line for line in said if "repository" in line or "not known" in line)
+    assert asked.startswith("http://127.0.0.1:9 does not answer (")
+    assert asked.endswith(f"). So it is not known whether {address} is there, and what it holds.")
+    assert plan == (f"private repository {address}, branch main: {len(files)} files, {size:.1f} MB")
+    assert planned.splitlines()[-2:] == [f"{address}: nothing was sent", "exit 0"]
+    assert sent.splitlines()[-1] == "exit 4"
+    assert said[-1].startswith("error: http://127.0.0.1:9 does not answer")
 
 
 def test_the_command_refuses_in_one_line(tmp_path, monkeypatch, capsys):

@@ -100,7 +100,7 @@ def test_interrupt_writes_a_checkpoint_that_resumes_exactly(tmp_path, uninterrup
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate()
     assert process.returncode == 130
-    assert f"tools/train.py {config} --work-dir {work} --resume" in output
+    assert f"keypoint-zoo train {config} --work-dir {work} --resume" in output
     reached = checkpoint.load(work / "last.pth")["iteration"]
     assert 5 <= reached < 16
     train(load_config(config), work, resume="auto")

@@ -85,7 +85,8 @@ def test_averaged_weights_by_hand(tmp_path):
 def test_the_work_directory_holds_only_our_files(tmp_path):
     run(tmp_path, iterations=2)
     names = {path.name for path in (tmp_path / "work").iterdir()} - {"tensorboard"}
-    assert names == {"config.json", "log.txt", "scalars.jsonl", "panels", "last.pth"}
+    files = {"config.json", "log.txt", "scalars.jsonl", "curve.png", "panels", "last.pth"}
+    assert names == files
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
-import pty
 import re
 import runpy
-import struct
 import subprocess
 import sys
-import termios
 
 import cv2
 import numpy as np
@@ -23,7 +19,7 @@ from PIL import Image
 from components.data.video import write_video
 from registry import checkpoint, load_config
 from registry.job import load_pipeline
-from tests.runs import CONFIG, ROOT, environment, train_command, write_config
+from tests.runs import CONFIG, ROOT, environment, on_terminal, train_command, write_config
 
 TOOLS = sorted((ROOT / "tools").glob("*.py"))
 ITERATIONS = 6
@@ -85,13 +81,16 @@ def assert_refused(done, *texts):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """One trained run with its regressor: config, work dir, and what the command printed."""
+    """One trained run with its regressor: config, work dir, and what the command printed.
+
+    It printed its progress to stderr, which comes first here, and its result to stdout.
+    """
     folder = tmp_path_factory.mktemp("tools")
     write_config(folder, "tiny_regressor.py", REGRESSOR)
     config, work = write_config(folder, text=CHAINED), folder / "runs/tiny"
     done = call(*train_command(config, work))
     assert done.returncode == 0, done.stderr
-    return config, work, done.stdout
+    return config, work, done.stderr + done.stdout
 
 
 # training
@@ -103,8 +102,10 @@ def test_a_tool_is_an_executable_file(tool):
     assert tool.read_text().startswith("#!/usr/bin/env python\n")
 
 
-def first_of_table(lines: list[str]) -> int:
-    return next(i for i, line in enumerate(lines) if line.startswith("protocol "))
+def table_of(lines: list[str]) -> list[str]:
+    """Return the lines of the table: up to the next empty one."""
+    first = next(i for i, line in enumerate(lines) if line.startswith("protocol "))
+    return lines[first : next((i for i in range(first, len(lines)) if not lines[i]), None)]
 
 
 def test_train_prints_plain_lines_and_ends_with_the_table(run):
@@ -114,8 +115,12 @@ def test_train_prints_plain_lines_and_ends_with_the_table(run):
     lines = output.splitlines()
     for i in range(1, ITERATIONS + 1):
         (line,) = [line for line in lines if line.startswith(f"[{i}/{ITERATIONS}] ")]
-        assert re.search(r"\] loss \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  perceptual \d", line)
-    head, row, origin, missing, *winners = lines[first_of_table(lines) :]
+        assert re.search(
+            r"\] pixel error \d\S*  \d+\.\d{3} s/it  \d:\d\d:\d\d left  "
+            r"perceptual \d\S* \(undivided \d\S*\)  adversarial \d",
+            line,
+        )
+    head, row, origin, missing, *winners = table_of(lines)
     assert origin == "direct: predict mean: the mean of data.train"
     assert missing == (
         "direct: nearest frame, ridge pixels, ridge blob, tracking: no annotated frames to learn "
@@ -145,21 +150,27 @@ def test_train_writes_its_folder(run):
     names = ("perceptual", "adversarial", "critic", "redraw", "points")
     for record in records:
         assert set(record) == {
-            "iteration", "seconds_per_iteration", "loss", *(f"loss_{name}" for name in names)
+            "iteration", "seconds_per_iteration", "loss", *(f"loss_{name}" for name in names),
+            "pixel_error", "undivided_perceptual",
         }  # fmt: skip
         total = sum(record[f"loss_{name}"] for name in names)
         assert record["loss"] == pytest.approx(total, abs=1e-5)  # each is rounded to 6 digits
 
     log = [line.partition(" ")[2] for line in (work / "log.txt").read_text().splitlines()]
-    assert log == [line for line in output.splitlines() if line in log]
+    printed = iter(output.splitlines())
+    assert all(line in printed for line in log)  # all of it, in this order
     assert log[0] == "train.init: tiny_regressor comes first"
-    assert len(log) == 2 + ITERATIONS
+    assert [line.split("]")[0] for line in log[-ITERATIONS:]] == [
+        f"[{i}/{ITERATIONS}" for i in range(1, ITERATIONS + 1)
+    ]
 
     (panel,) = (work / "panels").iterdir()
     assert panel.name == "0000006.png"
     with Image.open(panel) as picture:
-        assert picture.size == (6 * 160, 6 * 160)  # 6 cells a row, 6 rows, 32 pixels 5 times
+        assert picture.size == (6 * 160, 24 + 6 * 160)  # titles, 6 rows of 6, 32 pixels 5 times
         assert picture.convert("RGB").getextrema() != ((0, 0),) * 3
+    with Image.open(work / "curve.png") as picture:
+        assert picture.size == (960, 520)
     with Image.open(work / "held_out.gif") as animation:
         assert animation.size == (3 * 256, 256)  # the last picture, landmarks, it in their pose
         assert animation.n_frames > 1
@@ -193,7 +204,8 @@ def test_the_origin_comes_first(run):
     lines = output.splitlines()
     assert lines[0] == "train.init: tiny_regressor comes first"
     origin = work.parent / "tiny_regressor"
-    assert lines[1].startswith(f"{origin}: ")
+    assert lines[1:3] == ["reading the data ...", "building the model ..."]
+    assert lines[3].startswith(f"{origin}: ")
     assert checkpoint.load(origin / "last.pth")["iteration"] == 2
 
 
@@ -205,30 +217,13 @@ def test_resuming_a_finished_run_does_nothing(run):
     weights = checkpoint.load(work / "last.pth")["model"]
     done = call(*train_command(config, work, "--resume"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-3:] == output.splitlines()[-3:]
-    assert "comes first" not in done.stdout
-    assert f"[{ITERATIONS}/" not in done.stdout
+    assert table_of(done.stdout.splitlines()) == table_of(output.splitlines())
+    assert "comes first" not in done.stderr
+    assert f"[{ITERATIONS}/" not in done.stderr
     assert [path.read_bytes() for path in kept] == before
     assert kept[-1].stat().st_mtime_ns == written
     after = checkpoint.load(work / "last.pth")["model"]
     assert all(torch.equal(after[key], weights[key]) for key in weights)
-
-
-def on_terminal(words, columns):
-    """Run a command on a terminal of that width; return its status and what it showed."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    env = {k: v for k, v in environment().items() if k not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen(words, env=env, stdout=theirs, stderr=subprocess.DEVNULL)
-    os.close(theirs)
-    shown = b""
-    try:
-        while block := os.read(ours, 65536):
-            shown += block
-    except OSError:  # Linux's way to say that the other end is closed
-        pass
-    os.close(ours)
-    return process.wait(), shown.decode()
 
 
 def test_a_terminal_shows_one_bar_and_the_part_starts_from_its_origin(run):
@@ -240,17 +235,19 @@ def test_a_terminal_shows_one_bar_and_the_part_starts_from_its_origin(run):
     code, shown = on_terminal(words, columns)
     assert code == 0, shown
     assert "comes first" not in shown  # trained once is enough
-    _, first, second, validation, *_ = shown.split("\r\x1b[K")[1:]
-    for bar, filled, done in ((first, 10, 1), (second, 20, 2)):
-        text = f"{'#' * filled:<20}"
-        assert bar.startswith(f"|{text}| [{done}/2] loss ")
-        assert re.search(r"s/it  \d:\d\d:\d\d left  ", bar)
-        assert "\n" not in bar  # the next one takes its place
-        assert len(bar) < columns
-    assert validation.startswith("validation at 2: direct ")  # and no rest of the bar before it
+    states = [state.strip() for state in shown.split("\r")]
+    bars = [state for state in states if state.startswith("training: ")]
+    assert re.match(r"training: \| +\| 0/2 it, \? s/it, 00:00, \? left$", bars[0])
+    last = r"training: pixel error 0\.\d+ \|█+\| 2/2 it, \S+ s/it, \d\d:\d\d, 00:00 left"
+    assert re.match(last, bars[-1])
+    assert all(len(bar.split("\n")[0]) < columns for bar in bars)
+    (validation,) = [state for state in states if "validation at 2: direct " in state]
+    assert "\n" not in validation  # it stands alone: the bar goes on below
+    assert any(state.startswith("evaluating on data.val: |") for state in states)
+    assert any("evaluating on data.test: |█" in state for state in states)
     assert "predict mean" in shown
     log = (other / "log.txt").read_text()
-    assert "points" in log.splitlines()[1]  # whole lines there
+    assert "points" in log.splitlines()[-2]  # whole lines there
     assert "\x1b" not in log
 
     # a rate of 0 leaves the weights that the run started from
@@ -298,8 +295,8 @@ def test_a_loss_that_is_not_finite(tmp_path):
     env = {**environment(), "PYTHONPATH": str(tmp_path)}
     done = subprocess.run(train_command(config, work), env=env, capture_output=True, text=True)
     assert_refused(done, "loss_broken is not finite. The last checkpoint is from before this step")
-    assert "[4/16]" in done.stdout
-    assert "[5/16]" not in done.stdout
+    assert "[4/16]" in done.stderr
+    assert "[5/16]" not in done.stderr
     state = checkpoint.load(work / "last.pth")
     assert state["iteration"] == 3
     assert all(v.isfinite().all() for v in state["model"].values())
@@ -316,7 +313,7 @@ def test_a_training_image_that_cannot_be_read(tmp_path, workers, monkeypatch, ca
     options = (f"data.train={data!r}", f"data.workers={workers}")
     done = inside("train", *words, *options, monkeypatch=monkeypatch, capsys=capsys)
     assert assert_refused(done) == (
-        f"error: '{bad}' cannot be decoded as an image. Copy or download it again, or delete it."
+        f"error: '{bad}' cannot be decoded as an image. Copy or download it again, or move it away."
     )
 
 
@@ -336,8 +333,7 @@ def test_evaluate_repeats_the_figures_of_the_run(run, tmp_path):
     words = (work / "config.json", "--checkpoint", work / "last.pth", "--json", written)
     done = call(*command("evaluate", *words))
     assert done.returncode == 0, done.stderr
-    lines = output.splitlines()
-    assert done.stdout.splitlines() == lines[first_of_table(lines) :]
+    assert table_of(done.stdout.splitlines()) == table_of(output.splitlines())
     (row,), (same,) = (json.loads(p.read_text()) for p in (written, work / "metrics.json"))
     assert row.keys() == same.keys()
     baselines = row.pop("baselines"), same.pop("baselines")
@@ -403,7 +399,7 @@ def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
     (photos / "notes.txt").write_text("no image")
     write_video(tmp_path / "clip.mp4", [picture(seed, 64, 48) for seed in range(5)], fps=10)
     inputs = (tmp_path / "one.png", photos, tmp_path / "clip.mp4")
-    words = (work / "config.json", *inputs, "--checkpoint", work / "last.pth", "--out", out)
+    words = (work / "last.pth", *inputs, "--out", out)
     done = call(*command("predict", *words, "--batch-size", 2))
     assert done.returncode == 0, done.stderr
     assert "\r" not in done.stderr
@@ -444,8 +440,11 @@ def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
     ("name", "text"),
     [
         ("x.png", "no input '{}'. Give an image, a folder of images, or a video."),
-        ("empty.mp4", "'{}' is empty (0 bytes). Copy or download it again, or delete it."),
-        ("bad.png", "'{}' cannot be decoded as an image. Copy or download it again, or delete it."),
+        ("empty.mp4", "'{}' is empty (0 bytes). Copy or download it again, or move it away."),
+        (
+            "bad.png",
+            "'{}' cannot be decoded as an image. Copy or download it again, or move it away.",
+        ),
         ("nothing", "no image in folder '{}'. Give images or a video."),
     ],
 )
@@ -454,8 +453,7 @@ def test_predict_on_what_is_no_picture(run, tmp_path, name, text, monkeypatch, c
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "bad.png").write_bytes(b"no image")
     (tmp_path / "nothing").mkdir()
-    given = (work / "config.json", tmp_path / name, "--checkpoint", work / "last.pth")
-    words = (*given, "--out", tmp_path / "out")
+    words = (work, tmp_path / name, "--out", tmp_path / "out")
     done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
     assert assert_refused(done) == f"error: {text.format(tmp_path / name)}"
     assert not list((tmp_path / "out").glob("*"))
@@ -467,7 +465,7 @@ def test_predict_never_replaces_an_input_or_a_result(run, tmp_path, monkeypatch,
         (tmp_path / name).parent.mkdir(exist_ok=True)
         assert cv2.imwrite(str(tmp_path / name), picture(3, 32, 32))
     before = (tmp_path / "a_landmarks.png").read_bytes()
-    model = (work / "config.json", "--checkpoint", work / "last.pth", "--out")
+    model = (work, "--out")
     for out, inputs, clash in (
         (tmp_path, ("a.png", "a_landmarks.png"), tmp_path / "a_landmarks.png"),
         (tmp_path / "out", ("a.png", "b/a.jpg"), tmp_path / "out/a_landmarks.png"),
@@ -481,10 +479,9 @@ def test_predict_never_replaces_an_input_or_a_result(run, tmp_path, monkeypatch,
 def test_predict_needs_a_model_of_images(run, tmp_path, monkeypatch, capsys):
     _, work, _ = run
     origin = work.parent / "tiny_regressor"
-    given = (origin / "config.json", tmp_path, "--checkpoint", origin / "last.pth")
-    words = (*given, "--out", tmp_path)
+    words = (origin, tmp_path, "--out", tmp_path)
     done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
-    assert_refused(done, f"{origin}/config.json: not a model of images")
+    assert_refused(done, f"{origin}: not a model of images")
 
 
 def test_a_run_is_not_overwritten(run, monkeypatch, capsys):
@@ -492,7 +489,7 @@ def test_a_run_is_not_overwritten(run, monkeypatch, capsys):
     before = (work / "last.pth").read_bytes()
     done = inside("train", *train_command(config, work)[2:], monkeypatch=monkeypatch, capsys=capsys)
     assert assert_refused(done) == (
-        f"error: {work} holds a run already. Add --resume to go on with it, give another "
-        "--work-dir, or move it away."
+        f"error: {work} holds a run already. Add --resume (in Python: resume='auto') to go on "
+        "with it, give another --work-dir, or move it away."
     )
     assert (work / "last.pth").read_bytes() == before

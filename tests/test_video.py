@@ -2,13 +2,21 @@
 
 import os
 import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from components.data import video
-from components.data.fit import fit_affine, fit_image, to_contract, to_pixels
+from components.data.fit import check_crop, fit_affine, fit_image, to_contract, to_pixels
+from components.data.video import frames_of, image_size, read_image
+from registry.atomic import replacing
+
+ROOT = Path(__file__).parents[1]
 
 
 def clip(length=40, height=48, width=64):
@@ -165,6 +173,92 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
             write(path, [clip(1)[0], clip(1, height=50)[0]], 25)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+ENDLESS = """
+import sys
+import numpy as np
+from components.data.video import write_gif, write_video
+from registry.atomic import replacing
+def frames():
+    yield np.zeros((16, 16, 3), np.uint8)
+    print("begun", flush=True)
+    while True:
+        yield np.zeros((16, 16, 3), np.uint8)
+with replacing(sys.argv[1]) as outer:
+    (write_gif if sys.argv[1].endswith("gif") else write_video)(outer, frames(), 25)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "code"),
+    [
+        ("a.mp4", signal.SIGTERM, 128 + signal.SIGTERM),
+        ("a.gif", signal.SIGHUP, 128 + signal.SIGHUP),
+        ("a.gif", signal.SIGINT, -signal.SIGINT),
+    ],
+)
+def test_what_ends_a_writer_leaves_no_temporary_file(tmp_path, name, number, code):
+    words = [sys.executable, "-c", ENDLESS, str(tmp_path / name)]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"begun\n"
+        assert list(tmp_path.iterdir())  # being written
+        writer.send_signal(number)
+        writer.communicate(timeout=60)
+    assert writer.returncode == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writing_leaves_the_handlers_of_signals_as_they_were(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    mine = []
+    signal.signal(signal.SIGTERM, lambda *_: mine.append(1))
+    try:
+        with replacing(tmp_path / "a") as temporary:
+            signal.raise_signal(signal.SIGTERM)
+            temporary.touch()
+        assert mine == [1]  # whoever handles it goes on doing so
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with pytest.raises(SystemExit), replacing(tmp_path / "b"):
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "read", "text"),
+    [
+        (b"some notes", read_image, "cannot be decoded as an image"),
+        (b"some notes", image_size, "cannot be decoded as an image"),
+        (b"some notes", lambda p: next(frames_of(p)), "cannot be opened as a video. Convert it"),
+        # a header of 60000 x 60000 pixels, which OpenCV refuses by raising
+        (b"P6 60000 60000 255\n" + bytes(64), read_image, "cannot be decoded as an image"),
+    ],
+)
+def test_what_is_not_a_picture_is_one_line(tmp_path, content, read, text):
+    file = tmp_path / "notes.txt"
+    file.write_bytes(content)
+    with pytest.raises(OSError, match=text) as caught:
+        read(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "elete" not in str(caught.value)  # it may be somebody's only recording
+    with pytest.raises(IsADirectoryError, match=r"is a folder\. Give one of its files\."):
+        read_image(tmp_path)
+
+
+def test_a_crop_beyond_the_picture_is_refused():
+    for crop in ((0, 0, 80, 60), (79, 59, 1, 1), None):
+        check_crop(crop, (80, 60), "crop")
+    for crop in ((0, 0, 81, 60), (0, 1, 80, 60), (-1, 0, 8, 8), (0, -1, 8, 8), (80, 0, 1, 1)):
+        with pytest.raises(ValueError, match=r"here=\(.*\).* beyond a picture of 80 x 60 pixels"):
+            check_crop(crop, (80, 60), "here")
+    for crop in ((0, 0, 0, 8), (0, 0, 8, -1), (1, 2, 3)):
+        with pytest.raises(ValueError, match=r"must be \(left, top, width, height\)"):
+            check_crop(crop, (80, 60), "here")
 
 
 def test_affine_by_hand():

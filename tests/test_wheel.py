@@ -14,8 +14,18 @@ import pytest
 from venvs import OFFLINE, ROOT, make_venv, pip, run
 
 import zoo
+from zoo.commands import new_plugin
 
-SHIPPED = ("registry", "components", "zoo", "configs", "pyproject.toml", "README.md", "LICENSE")
+SHIPPED = (
+    "registry",
+    "components",
+    "zoo",
+    "configs",
+    "examples",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
 LOOK = """
 import json, sys
@@ -85,7 +95,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     assert len(configs) > 75
     assert {"registry/py.typed", "components/py.typed", "zoo/py.typed"} < expected
     about = {name for name in names if name.startswith("keypoint_zoo-0.1.0.dist-info/")}
-    assert names - about == expected | configs
+    template = {f"zoo/template/{path}" for path in new_plugin.FILES}
+    assert names - about == expected | configs | template
     assert "keypoint_zoo-0.1.0.dist-info/licenses/LICENSE" in about
     assert entry_points == "[console_scripts]\nkeypoint-zoo = zoo.cli:main\n"
 
@@ -119,6 +130,11 @@ def test_the_installed_package_works_without_the_checkout(python, tmp_path, monk
     assert all(config.is_relative_to(python.parent.parent) for config in configs)
     again = run(python, "-m", "zoo", "list", "--json", cwd=tmp_path)
     assert json.loads(again) == rows
+
+    code = "from zoo.commands.new_plugin import run; print(*run('acme').document['files'])"
+    made = run(python, "-c", code, cwd=tmp_path).split()
+    assert len(made) == len(new_plugin.FILES)
+    assert all((tmp_path / "keypoint-zoo-acme" / file).is_file() for file in made)
 
     words = ("predict", "dir:mine", "picture.png", "--out", "found", "--json")
     done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True)

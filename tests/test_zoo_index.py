@@ -127,7 +127,14 @@ def test_home_is_found_after_dir(monkeypatch, tmp_path):
     assert parse("dir:~/net").value == f"{tmp_path}/net"
 
 
-FORMS = "a name of the zoo, hf:owner/name for a Hub repository, or dir:path for a folder"
+FORMS = (
+    "a name of the zoo, hf:owner/name for a Hub repository, or the path of a package, of a run's "
+    "folder or of its checkpoint (.pth)"
+)
+NEITHER = (
+    "the folder '{}' holds neither a package (manifest.json) nor a run (config.json and last.pth "
+    "or best.pth), and no entry of the zoo has that name. Give " + FORMS + "."
+)
 NO_REPO = (
     "'{}' names no Hub repository: write hf:owner/name or hf:owner/name@revision (letters, digits, "
     "'.', '_', '-'), or dir:path for a folder."
@@ -137,35 +144,25 @@ NO_REPO = (
 @pytest.mark.parametrize(
     ("ref", "revision", "text"),
     [
-        (
-            "lab/model",
-            None,
-            "'lab/model' could be a Hub repository or a folder. Write 'hf:lab/model' or "
-            "'dir:lab/model'.",
+        *(
+            (
+                ref,
+                None,
+                f"nothing is at 'lab/model'. Write 'hf:{ref}' for a Hub repository; else "
+                f"give {FORMS}.",
+            )
+            for ref in ("lab/model", "lab/model@v1")
         ),
-        (
-            "lab/model@v1",
-            None,
-            "'lab/model@v1' could be a Hub repository or a folder. Write 'hf:lab/model@v1' or "
-            "'dir:lab/model'.",
-        ),
-        (
-            "here/there",
-            None,
-            "'here/there' could be a Hub repository or a folder (a folder of that name exists "
-            "here). Write 'hf:here/there' or 'dir:here/there'.",
-        ),
-        (
-            "./here",
-            None,
-            "'./here' is not a name of the zoo (a folder of that name exists here). Write "
-            "'dir:./here' for a folder, or hf:owner/name for a Hub repository.",
-        ),
-        (
-            "here",
-            None,
-            "'here' is not a name of the zoo, but a folder of that name exists here. Write "
-            "'dir:here', or hf:owner/name for a Hub repository.",
+        ("./a/b/c", None, f"nothing is at './a/b/c'. Write {FORMS}."),
+        *((ref, None, NEITHER.format(ref)) for ref in ("here/there", "./here", "here")),
+        *(
+            (
+                f"configs/x{end}",
+                None,
+                f"'configs/x{end}' is a config, which has no weights. Give the "
+                "folder of its run, or a checkpoint (.pth).",
+            )
+            for end in (".py", ".json")
         ),
         ("hf:net", None, NO_REPO.format("hf:net")),
         ("hf:lab/../net", None, NO_REPO.format("hf:lab/../net")),
@@ -198,10 +195,32 @@ def test_what_could_be_two_things_or_is_none_is_refused(ref, revision, text, tmp
     assert str(error.value) == text
 
 
-def test_a_name_of_the_zoo_stays_one_beside_a_folder_of_that_name(tmp_path, monkeypatch):
+def test_a_name_of_the_zoo_stays_one_beside_a_run_of_that_name(tmp_path, monkeypatch):
     (tmp_path / "factorized-bbc").mkdir()
+    (tmp_path / "factorized-bbc/config.json").touch()
     monkeypatch.chdir(tmp_path)
     assert parse("factorized-bbc") == Reference("name", "factorized-bbc", None)
+    assert parse("./factorized-bbc") == Reference("run", "./factorized-bbc", None)
+    assert parse("dir:factorized-bbc") == Reference("run", "factorized-bbc", None)
+
+
+def test_paths_are_told_by_what_lies_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, files in (
+        ("runs/new", ["config.json"]),
+        ("runs/old@2", ["config.json", "last.pth"]),
+        ("package", ["config.json", "manifest.json", "model.safetensors"]),
+        ("torn", ["config.json", "model.safetensors"]),
+    ):
+        (tmp_path / name).mkdir(parents=True)
+        for file in files:
+            (tmp_path / name / file).touch()
+    for ref in ("runs/new", "runs/old@2", "runs/old@2/last.pth", "no/such.pth"):
+        assert parse(ref) == parse(Path(ref)) == parse(f"dir:{ref}") == ("run", ref, None)
+    assert parse("package") == parse(Path("package")) == ("dir", "package", None)
+    assert parse("dir:torn") == ("dir", "torn", None)  # a package, but not a whole one
+    with pytest.raises(AmbiguousReferenceError, match="the folder 'runs/new' has no revisions"):
+        parse("runs/new", "v1")
 
 
 def test_repository_names_are_those_of_the_hub():

@@ -114,6 +114,16 @@ def test_info_reads_no_weights(registered):
     assert "damaged" in report.problems[0]
 
 
+def test_what_is_known_of_an_entry_prints_in_a_few_lines(folder):
+    model = zoo.load(folder)
+    assert repr(model.entry) == (
+        "Entry('tiny', task='keypoint-detection', dataset='', weights='folder')"
+    )
+    assert len(repr(zoo.info(folder))) < 900
+    assert len(repr(model.package)) < 300
+    assert model.package.digest in repr(model.package)
+
+
 def test_doctor_finds_and_removes_what_killed_writers_left(registered):
     left = registered / "bundled" / ".tiny.999999999-0123abcd.staging"
     left.mkdir()

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from zoo.model import architectures as architectures
     from zoo.model import build as build
     from zoo.model import load as load
-    from zoo.model import open_model as open_model
     from zoo.saving import save as save
     from zoo.sources import doctor as doctor
     from zoo.sources import info as info
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
     from zoo.verifying import verify as verify
 
 LAZY = {
-    **dict.fromkeys(("architectures", "build", "load", "open_model"), "model"),
+    **dict.fromkeys(("architectures", "build", "load"), "model"),
     **dict.fromkeys(("doctor", "info", "pull"), "sources"),
     **dict.fromkeys(("export", "features"), "exporting"),
     **{"push": "hub", "save": "saving", "verify": "verifying"},

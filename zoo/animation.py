@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from components.data.fit import fit_image
 from components.data.video import (
     VideoReader,
     frames_of,
@@ -28,7 +27,7 @@ from components.steps.transfer import pose_distance
 from registry.atomic import replacing
 from registry.errors import ConfigError
 from registry.progress import bar
-from zoo.model import open_model
+from zoo.model import best_device, load
 
 T = TypeVar("T")
 Frame = NDArray[np.uint8]  # (H, W, 3) RGB
@@ -77,13 +76,14 @@ def animate(
     check_paths(source, driving, out)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}.")
-    model = open_model(ref)
+    model = load(ref, device=best_device())
     taken = model.preprocess
     if not hasattr(model, "animator") or taken is None:
         raise ConfigError(f"{ref}: not a model that moves images of an image_size.")
 
     def fitted(frame: Frame) -> Frame:
-        return fit_image(frame, taken.image_size, taken.fit, taken.crop)[0]
+        image: Frame = taken.fitted(frame)[0]
+        return image
 
     still = fitted(read_image(source))
     if driving.is_dir():

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from zoo.errors import PublishRefusedError
@@ -34,7 +35,7 @@ CALLS = {
     "keypoint-detection": """\
 image = np.zeros((120, 160, 3), np.uint8)  # yours: RGB, of any size; or a list of such
 ready = model.preprocess(image)
-outputs = model.predict(ready.images)
+outputs = model.predict(ready)  # or predict(image), if pixels are not needed
 outputs.landmarks.xy  # (1, {count}, 2): (x, y) in [-1, 1] of what the network saw
 ready.to_original(outputs.landmarks.xy)  # the same in pixels of the image
 """,
@@ -76,6 +77,7 @@ def render(
     human: str = "",
     pictures: Sequence[str] = (),
     summary: str = "",
+    folder: Path | None = None,
 ) -> str:
     """Write the card of a package.
 
@@ -84,10 +86,12 @@ def render(
         evaluation: content of ``evaluation.json``.
         license: the Hub's identifier of the weights' licence; never guessed. The text of
             ``other`` is the package's LICENSE.
-        repo_id: where the package will be published; decides how the card says to load it.
+        repo_id: where the package will be published. The card says how to load it from there;
+            without, from the folder it is in.
         human: what stands between the markers; see :func:`human_part`.
         pictures: files below ``assets/``.
         summary: one sentence; that of the zoo's entry of this name without.
+        folder: of the package; if it is that of the zoo's entry, the card loads it by name.
 
     Raises:
         PublishRefusedError: no licence, or markers in ``human``.
@@ -102,9 +106,13 @@ def render(
     results = evaluation["results"]
     if BEGIN in human or END in human:
         raise PublishRefusedError(f"the notes hold {BEGIN} or {END}; these lines frame them.")
-    reference = f"hf:{repo_id}" if repo_id else name
     known, trained = entries(), str(config["training"].get("config") or "").removesuffix(".py")
-    entry = known.get(name) or known.get(trained.replace("_", "-"))
+    entry = known.get(name)
+    own = entry.folder if entry is not None else None
+    reference = f"hf:{repo_id}" if repo_id else "dir:."
+    if folder is not None and own is not None and folder.resolve() == own.resolve():
+        reference = name
+    entry = entry or known.get(trained.replace("_", "-"))
     keys = ("summary", "paper", "data_licence")
     about = {key: getattr(entry, key, "") or "" for key in keys}
     weights = _text(licence.get("license_name") or license)
@@ -132,6 +140,12 @@ def render(
         )
     body = "\n\n".join(section for section in sections if section)
     return f"---\n{_front_matter(config, results, licence)}---\n\n{body}\n"
+
+
+def repository_of(text: str) -> str | None:
+    """Return the Hub repository that a card loads its package from, if it does."""
+    found = re.search(r'^model = zoo\.load\("hf:([^"@]+)"\)', text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def human_part(text: str) -> str:
@@ -270,7 +284,8 @@ def _usage(config: Mapping[str, Any], reference: str) -> str:
         f"\n\nNeeds the plugin {_code(plugin['distribution'])}, which is not part of the library."
         for plugin in config["plugins"]
     )
-    return f"```python\n{imports}\n\nmodel = zoo.load({quoted})\n{code}```{plugins}"
+    here = "  # the folder of this card; or its path" if reference == "dir:." else ""
+    return f"```python\n{imports}\n\nmodel = zoo.load({quoted}){here}\n{code}```{plugins}"
 
 
 def _results(results: Sequence[Mapping[str, Any]]) -> str:
@@ -366,6 +381,20 @@ def _coordinates(config: Mapping[str, Any]) -> str:
     return _bullets(shown) + (does if size else "")
 
 
+def _usual(config: Mapping[str, Any]) -> str:
+    """Tell what images of training looked like, where a package says it."""
+    if (usual := config.get("usual")) is None:
+        return ""
+    ranges = [
+        f"{_text(name.replace('_', ' '))} {number(float(five[1]))} to {number(float(five[3]))}"
+        for name, five in usual["quantiles"].items()
+    ]
+    return (
+        f" `predict` warns of photographs unlike those of training: 98 % of {usual['images']} of "
+        f"these have {', '.join(ranges)} (values in [0, 1], the image is 2 wide)."
+    )
+
+
 def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
     data, seed = config["training"].get("dataset"), config["training"].get("seed")
     lines = [f"Trained on {_text(data)} alone; other images were not tried." if data else ""]
@@ -375,5 +404,7 @@ def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> 
         lines.append("No number above was measured with these weights.")
     if config["preprocess"]["fit"] == "stretch":
         lines.append("Images are stretched to a square; very wide or tall ones suffer.")
-    lines.append("Every image gets all landmarks, also one that shows nothing of the kind.")
+    lines.append(
+        "Every image gets all landmarks, also one that shows nothing of the kind." + _usual(config)
+    )
     return "\n".join(f"- {line}" for line in lines if line)

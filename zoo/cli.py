@@ -16,16 +16,17 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 from zoo.answer import BROKEN_PIPE, INTERRUPTED, Answer, UsageError, notice, plain
 from zoo.errors import OK, USAGE, ZooError
+from zoo.parser import Parser
 
 COMMANDS = {
     "train and use": ("train", "evaluate", "predict", "animate", "prepare"),
     "share": ("publish", "push", "pull", "convert", "export", "card"),
-    "look": ("list", "info", "where"),
-    "maintain": ("verify", "doctor", "benchmark"),
+    "look": ("list", "info", "components", "where"),
+    "maintain": ("verify", "doctor", "benchmark", "new-plugin"),
 }
 EXIT_CODES = """\
 exit status:
@@ -43,11 +44,6 @@ LOOK: dict[str, Any] = {
     "allow_abbrev": False,
     "conflict_handler": "resolve",  # a command may take --json its own way
 }
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}. See `{self.prog} --help`.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -144,7 +140,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
     """
     if words and words[0] in NAMES:
         module = _module(words[0])
-        parser = _Parser(
+        parser = Parser(
             prog=f"keypoint-zoo {words[0]}", description=(module.__doc__ or "").strip(), **LOOK
         )
         parser.add_argument("--json", action="store_true", help="answer with one JSON document")
@@ -161,10 +157,10 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
             text = (_module(name).__doc__ or "").strip()
             lines.append(f"  {name:12}{text.splitlines()[0]}")
     lines += ["", "`keypoint-zoo COMMAND --help` says more."]
-    parser = _Parser(prog="keypoint-zoo", description="\n".join(lines), **LOOK)
+    parser = Parser(prog="keypoint-zoo", description="\n".join(lines), **LOOK)
     parser.add_argument("--version", action="version", version=LIBRARY)
     parser.add_argument("command", metavar="COMMAND", choices=NAMES)
-    parser.parse_args(words[:1])
+    parser.parse_args([word for word in words[:1] if word != "--json"])
     raise UsageError("no command. See `keypoint-zoo --help`.")
 
 

@@ -36,6 +36,10 @@ class AmbiguousReferenceError(ZooError, ValueError, code=USAGE):
     """A reference that could mean two things, or nothing."""
 
 
+class RunError(ZooError, ValueError, code=USAGE):
+    """A run was given where only its package will do."""
+
+
 class NoWeightsError(ZooError, FileNotFoundError, code=NOT_FOUND):
     """The entry is known, but nobody has published weights for it."""
 

@@ -209,6 +209,7 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
 def _net(model: Any, part: str, pictures: Tensor) -> Any:
     """Return a copy of the model, as a network with tensors in and tensors out."""
     pipeline = copy.deepcopy(model).float().cpu().requires_grad_(False)
+    vars(pipeline).pop("predict", None)  # its own takes tensors alone, which can be traced
     pipeline.to(memory_format=torch.contiguous_format)  # torch.export.save knows no other
     if part == "renderer":
         return Renderer(pipeline).eval()

@@ -233,9 +233,10 @@ def push(
         create_pr: open a pull request instead.
         parent: the commit you started from, if not the head of now.
         message: first line of the commit.
-        dry_run: only tell what would be sent.
+        dry_run: only tell what would be sent; if the Hub cannot be asked, all of the package.
         token: instead of the stored one.
-        announce: called with one line, visibility and address, before anything is sent.
+        announce: called with one line, visibility and address, before anything is sent; and with
+            one that says so if the Hub cannot be asked.
 
     Raises:
         PublishRefusedError: the package is not fit for it, or the Hub says so.
@@ -249,7 +250,15 @@ def push(
     package = open_package(source)
     check_publishable(package)
     content = _content(package)
-    head = _head(repo_id, branch, token)
+    address, new = f"{constants.ENDPOINT}/{repo_id}", "New "
+    try:
+        head = _head(repo_id, branch, token)
+    except HubUnreachableError as error:
+        if not dry_run:
+            raise
+        head, parent, new = _Head(repo_id, branch, token), None, ""
+        if announce is not None:
+            announce(f"{error} So it is not known whether {address} is there, and what it holds.")
     _check_visibility(head, private)
     if parent is not None and not head.commit:
         raise PublishConflictError(f"{repo_id} is not there, and so has no commit {parent[:8]}.")
@@ -264,10 +273,9 @@ def push(
         )
     hidden = head.private if head.commit else private is not False
     visibility = "private" if hidden else "public"
-    address = f"{constants.ENDPOINT}/{repo_id}"
     if announce is not None:
         announce(
-            f"{'' if head.commit else 'New '}{visibility} repository {address}, "
+            f"{'' if head.commit else new}{visibility} repository {address}, "
             f"{'pull request to ' if create_pr else ''}branch {branch or 'main'}: "
             f"{len(files)} files, {sum(files.values()) / 1e6:.1f} MB"
             + (f"; deletes {', '.join(deleted)}" if deleted else "")

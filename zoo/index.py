@@ -86,6 +86,11 @@ class Entry(NamedTuple):  # importing dataclasses would make a listing slower by
     commit: str | None = None
     digest: str | None = None
 
+    def __repr__(self) -> str:
+        """Return its name, and what tells it from others; ``_asdict()`` has all."""
+        told = {"task": self.task, "dataset": self.dataset, "weights": self.weights}
+        return f"Entry({self.name!r}, {', '.join(f'{k}={v!r}' for k, v in told.items())})"
+
 
 class Index(NamedTuple):
     """The content of one index file; an alias is old name -> (new name, until)."""
@@ -123,7 +128,8 @@ def find(name: str) -> Entry:
             return index.entries[new]
     import difflib
 
-    near = difflib.get_close_matches(name[:99].lower().replace("_", "-"), known, n=5)
+    plain = name[:99].lower().replace("_", "-")
+    near = [plain] if plain in known else difflib.get_close_matches(plain, known, n=5)
     hint = f" Did you mean: {', '.join(near)}?" if near else ""
     broken = "".join(f" {problem}" for problem in _plugins()[1])
     raise UnknownEntryError(

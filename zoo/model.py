@@ -1,13 +1,14 @@
-"""From packages and configs to models: build, load."""
+"""From packages, runs and configs to models: build, load."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from registry import plugins
+from registry import checkpoint, plugins
 from registry.build import build_model, resolve
 from registry.config import load_config
 from registry.errors import ConfigError
 from registry.roles import PIPELINES
 from registry.roles import ROLES as ROLE_TABLES
-from zoo import describe, index, sources
+from registry.usual import read as read_usual
+from zoo import describe, sources
 from zoo.errors import (
     IntegrityError,
     MissingArchitectureError,
@@ -29,9 +31,10 @@ from zoo.errors import (
     UnknownEntryError,
     WeightsMismatchError,
 )
+from zoo.index import Entry
 from zoo.package import Package
-from zoo.preprocess import Preprocess
-from zoo.refs import Access
+from zoo.preprocess import Predict, Preprocess
+from zoo.refs import CHECKPOINTS, Access, parse
 from zoo.tensors import read_tensors
 
 MAX_TENSORS = 1 << 14  # parameters and buffers of one model
@@ -57,7 +60,9 @@ def load(
     """Return a finished model, built from its package and filled with its checked weights.
 
     Args:
-        ref: ``name[@revision]``, ``hf:owner/repo[@revision]``, ``dir:path`` or a Path.
+        ref: ``name[@revision]``, ``hf:owner/repo[@revision]``, or a path (``dir:path`` where an
+            entry has that name): of a package, of the folder of a run (its config.json with
+            last.pth, else best.pth), or of a checkpoint (.pth), which holds its config.
         pretrained: False gives the untrained model, as :func:`build` does.
         device: where it goes.
         dtype: of its parameters; None for float32, whatever the file stores.
@@ -69,19 +74,29 @@ def load(
             ``cache_dir``, ``token``, ``progress``, ``force``: see :class:`zoo.refs.Access`.
 
     Returns:
-        The pipeline, with ``entry``, ``package``, ``keypoints`` (names, edges, flip_pairs, ...) and
-        ``preprocess``: ``ready = model.preprocess(image)``, ``model.predict(ready.images)``,
-        ``ready.to_original(xy)``. Nothing is returned unless every check has passed.
+        The pipeline, with ``entry``, ``package`` (None for a run), ``keypoints`` (names, edges,
+        flip_pairs, ...), ``preprocess`` and ``usual``, what images of training looked like
+        (:class:`registry.usual.Usual`; None if unknown). ``model.predict`` takes images of any
+        kind, and warns of those unlike the training's, see :class:`zoo.preprocess.Predict`; for landmarks in pixels: ``ready =
+        model.preprocess(images)``, ``found = model.predict(ready)``,
+        ``ready.to_original(found.landmarks.xy)``. Nothing is returned unless every check has
+        passed.
 
     Raises:
         ZooError: one of zoo/errors.py, with what to do.
+        ConfigError: the config or the checkpoint of a run cannot be read.
     """
+    how = Access(**access)
+    reference = parse(ref, how.revision)
     if not pretrained:
         model = build(ref, overrides=overrides, **access)
+    elif reference.kind == "run":
+        model = _trained(reference.value, overrides, strict)
     else:
-        found = sources.locate(ref, Access(**access))
+        found = sources.locate(ref, how)
         model = assemble(found.package, overrides=overrides, strict=strict)
         model.entry = found.entry
+        _befriend(model)
     model = model.to(device=device, dtype=dtype or torch.float32).train(train)
     if model.preprocess is not None:
         at = next(model.parameters())
@@ -94,6 +109,11 @@ def load(
     return nn.ModuleDict({part: known[part] for part in components})
 
 
+def best_device() -> str:
+    """Return where the commands run a model: on a GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def build(ref: str | Path, *, overrides: Mapping[str, Any] | None = None, **access: Any) -> Any:
     """Return the untrained model of an entry, in evaluation mode; nothing is downloaded for names.
 
@@ -104,51 +124,109 @@ def build(ref: str | Path, *, overrides: Mapping[str, Any] | None = None, **acce
         ZooError: no such entry, or a component of it is not installed.
     """
     how = Access(**access)
-    _, entry = sources.find(ref, how.revision)
-    if entry is not None and entry.folder is None and entry.config is not None:
-        cfg = load_config(entry.config, entry.options)
-        model = construct(overridden(architecture_of(cfg), overrides), entry.name)
-        _attach(model, cfg, "cpu")
-        model.entry = entry
-        return model.eval()
-    found = sources.locate(ref, how)
-    model = _constructed(found.package, overrides)
-    model.entry = found.entry
+    reference, entry = sources.find(ref, how.revision)
+    if reference.kind == "run":
+        run = open_run(reference.value)
+        model = _of_config(run.config, run.entry(), overrides)
+    elif entry is not None and entry.folder is None and entry.config is not None:
+        model = _of_config(load_config(entry.config, entry.options), entry, overrides)
+    else:
+        found = sources.locate(ref, how)
+        model = _constructed(found.package, overrides)
+        model.entry = found.entry
+        _befriend(model)
     return model.eval()
 
 
-def open_model(ref: str | Path, checkpoint: str | Path | None = None) -> Any:
-    """Return the model of an entry, of a run's folder, or of a config and a checkpoint.
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run, or one checkpoint of it."""
+
+    config: dict[str, Any]  # resolved
+    checkpoint: Path
+
+    def entry(self) -> Entry:
+        """Return what an index would say of it."""
+        data = self.config.get("data", {}).get("train") or {}
+        shown = data.get("frame_dataset", data).get("type", "")
+        return Entry(
+            name=self.checkpoint.resolve().parent.name,
+            task="",
+            architecture=self.config["model"]["type"],
+            dataset=shown.split("/")[-1],
+            summary="",
+            weights="folder",
+            provider="a run",
+        )
+
+
+def open_run(path: str | Path) -> Run:
+    """Return config and checkpoint of a run.
 
     Args:
-        ref: any reference :func:`load` takes; the folder of a run (its config.json with last.pth,
-            else best.pth); or a ``.py`` or ``.json`` config.
-        checkpoint: weights for a config; takes the place of those of a run's folder.
+        path: its folder, whose last.pth is taken, else best.pth; or a checkpoint, which holds its
+            config.
 
     Raises:
-        ZooError, ConfigError: there is none, or its weights are missing.
+        ConfigError: the config, or the checkpoint, is missing or cannot be read.
     """
-    path = Path(ref)
-    if isinstance(ref, str) and index.is_known(ref):
-        path = Path()  # a bare name is always the zoo's; a folder of that name is ./name
-    package = (path / "manifest.json").is_file()
-    if (path / "config.json").is_file() and not package:
-        found = [path / name for name in ("last.pth", "best.pth") if (path / name).is_file()]
-        checkpoint = checkpoint or (found or [path / "last.pth"])[0]
-        path = path / "config.json"
-    elif path.suffix not in (".py", ".json"):
-        if checkpoint:
-            raise ConfigError("--checkpoint goes with a config or the folder of a run.")
-        device = "cuda" if torch.cuda.is_available() else "cpu"  # as runs are
-        return load(path if package else ref, device=device)
-    elif not checkpoint:
-        raise ConfigError(f"'{ref}' is a config; give its weights with --checkpoint.")
-    from registry.job import load_pipeline  # brings mmengine's runner, which entries do not need
+    path = Path(path)
+    if path.is_dir():
+        found = [path / name for name in CHECKPOINTS if (path / name).is_file()]
+        return Run(load_config(path / "config.json"), (found or [path / CHECKPOINTS[0]])[0])
+    saved = checkpoint.load(path).get("config")
+    if not isinstance(saved, str):
+        raise ConfigError(f"{path} does not hold its config. Give the folder of its run.")
+    cfg = json.loads(saved)
+    for module in cfg.get("plugins", []):
+        if module not in sys.modules:  # a file of weights alone never decides what is imported
+            raise ConfigError(
+                f"{path}: its config names the plugin '{module}'. Import it first, or give the "
+                "folder of the run, whose config.json you can read."
+            )
+    return Run(load_config(cfg), path)
 
-    cfg = load_config(path)
-    model = load_pipeline(cfg, checkpoint)
-    _attach(model, cfg, str(next(model.parameters()).device))
+
+def _trained(path: str, overrides: Mapping[str, Any] | None, strict: bool) -> Any:
+    """Build the model of a run and fill it; see :func:`load`."""
+    run = open_run(path)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+        model = _of_config(run.config, run.entry(), overrides)
+    own, saved = model.state_dict(), checkpoint.weights(checkpoint.load(run.checkpoint))
+    state = {key: value for key, value in saved.items() if not _training_only(model, key)}
+    described = {"architecture": architecture_of(run.config), "name": str(run.checkpoint)}
+    _check_fit(own, state, described, overrides, strict)
+    fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    model.load_state_dict(fit, strict=strict)
+    model.usual = read_usual(run.checkpoint.parent / "usual.json")
+    return model.eval().to(memory_format=torch.channels_last)
+
+
+def _training_only(model: Any, key: str) -> bool:
+    """Tell whether a tensor belongs to a part, as a critic, that a finished model leaves out."""
+    node = model
+    for word in key.split(".")[:-1]:
+        node = getattr(node, word, False)
+        if node is None or node is False:
+            break
+    return node is None
+
+
+def _of_config(cfg: Mapping[str, Any], entry: Entry, overrides: Mapping[str, Any] | None) -> Any:
+    """Return the untrained model of a training config, with what a package would tell about it."""
+    model = construct(overridden(architecture_of(cfg), overrides), entry.name)
+    preprocess, model.keypoints = describe.images_and_keypoints(model, cfg)
+    model.preprocess = _preprocess(preprocess, "cpu")
+    model.entry = entry._replace(task=entry.task or model.task)
+    model.package = model.usual = None
+    _befriend(model)
     return model
+
+
+def _befriend(model: Any) -> None:
+    """Let ``model.predict`` take images of any kind."""
+    if model.preprocess is not None and hasattr(model, "predict"):
+        model.predict = Predict(model)
 
 
 def assemble(
@@ -167,6 +245,7 @@ def assemble(
     _check_fit(own, state, found.config, overrides, strict)
     fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fit, strict=strict)
+    model.usual = read_usual(found.config.get("usual"))
     return model.eval().to(memory_format=torch.channels_last)
 
 
@@ -178,6 +257,7 @@ def _constructed(found: Package, overrides: Mapping[str, Any] | None) -> Any:
         model = construct(architecture, config["name"], config["plugins"])
     model.keypoints = config["keypoints"]
     model.preprocess = _preprocess(config["preprocess"], "cpu")
+    model.usual = None
     empty = bytearray()
     model.package = replace(found, config=config, weights=empty, golden=empty)
     return model
@@ -344,13 +424,6 @@ def overridden(
             raise UnknownEntryError(f"overrides: the architecture has no argument '{dotted}'.")
         node[last] = value
     return {**architecture, "args": args}
-
-
-def _attach(model: Any, cfg: Mapping[str, Any], device: str) -> None:
-    """Give a model of a training config what a package would tell about it."""
-    preprocess, model.keypoints = describe.images_and_keypoints(model, cfg)
-    model.preprocess = _preprocess(preprocess, device)
-    model.entry = model.package = None
 
 
 def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:

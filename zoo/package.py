@@ -23,6 +23,7 @@ from typing import Any
 from zoo import errors, schema
 from zoo.errors import IncompleteEntryError, IntegrityError, PublishRefusedError, ZooError
 from zoo.folder import beside, state_of
+from zoo.refs import is_run
 from zoo.tensors import DTYPES, Buffer, Stored, read_header
 
 REQUIRED = (
@@ -40,12 +41,12 @@ class Package:
     """A checked package."""
 
     root: Path  # its folder
-    config: dict[str, Any]  # the files of these names
-    evaluation: dict[str, Any]
-    manifest: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)  # the files of these names
+    evaluation: dict[str, Any] = field(repr=False)
+    manifest: dict[str, Any] = field(repr=False)
     digest: str  # sha256 of the manifest, which stands for the whole content
     # name -> what model.safetensors stores, in the order of its bytes
-    tensors: dict[str, Stored] = field(default_factory=dict)
+    tensors: dict[str, Stored] = field(default_factory=dict, repr=False)
     # the bytes of the two files of tensors that were checked; empty if not asked for
     weights: Buffer = field(default_factory=bytearray, repr=False)
     golden: Buffer = field(default_factory=bytearray, repr=False)
@@ -86,7 +87,7 @@ def open_package(
 def _open(
     root: Path, name: str | None, weights: bool, links: Path | None, edited: str | None
 ) -> Package:
-    where = f"'{name or root.name}'"
+    where = f"'{name or root.absolute().name}'"  # of dir:. too
     root = _present(root)
     manifest_file = root / "manifest.json"
     if not manifest_file.is_file():
@@ -148,11 +149,10 @@ def _present(root: Path) -> Path:
 
 def _refuse_without_manifest(root: Path, where: str) -> None:
     files = [path.name for path in root.iterdir()]
-    if "config.json" in files and {"last.pth", "best.pth"} & set(files):
-        raise errors.UnsafeWeightsError(
+    if is_run(root):
+        raise errors.RunError(
             f"{where}: {root} is the folder of a training run, not a package. Make one: "
-            f"tools/publish.py {root} --license L. Predictions work from the run itself: "
-            f"keypoint-zoo predict {root} INPUT --out DIR."
+            f"keypoint-zoo publish {root} --license L."
         )
     if any(fnmatchcase(name, pattern) for name in files for pattern in PICKLES):
         raise errors.UnsafeWeightsError(

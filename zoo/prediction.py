@@ -15,7 +15,9 @@ from components.data.annotations import VISIBLE, make_annotations, write_coco, w
 from components.data.video import VideoReader, is_image, natural, read_image, write_video
 from components.drawing import draw_landmarks, write_png
 from registry.errors import ConfigError
-from zoo.model import open_model
+from registry.loading import spread
+from registry.usual import CHECKED, warn_of
+from zoo.model import best_device, load
 
 Frame = NDArray[np.uint8]
 Say = Callable[[str], None]
@@ -26,11 +28,13 @@ class Predicted:
     """What was found in one input."""
 
     input: Path  # image, folder of images, or video
-    table: Path  # CSV with a row per frame: file, width, height; x, y of landmarks in pixels
+    table: Path  # CSV with a row per frame: file, width, height; x, y in pixels and score
     coco: Path | None  # the same as COCO keypoints, if the model has limbs: its skeleton
     drawn: tuple[Path, ...]  # the pictures, or the one video, with the landmarks on them
     frames: int
     landmarks: int
+    checked: int = 0  # of the frames, whether they look like those that the model was trained on
+    unusual: int = 0  # of these, how many do not
 
 
 def predict(
@@ -38,14 +42,13 @@ def predict(
     inputs: Sequence[str | Path],
     out: str | Path,
     *,
-    checkpoint: str | Path | None = None,
     batch_size: int = 16,
     counted: Say | None = None,
 ) -> Iterator[Predicted]:
     """Find landmarks in images, folders and videos; yield each input when it is done.
 
     Args:
-        ref, checkpoint: as for ``zoo.open_model``.
+        ref: as for ``zoo.load``.
         inputs: images, folders of images, videos.
         out: folder of the results, ``NAME_landmarks.*``. An input, or the result of another one,
             is never replaced.
@@ -61,7 +64,9 @@ def predict(
             raise FileNotFoundError(
                 f"no input '{name}'. Give an image, a folder of images, or a video."
             )
-    model = open_model(ref, checkpoint)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise NotADirectoryError(f"--out '{out}' is a file. Give a folder for the results.")
+    model = load(ref, device=best_device())
     if not hasattr(model, "predict") or model.preprocess is None:
         raise ConfigError(f"{ref}: not a model of images with an image_size.")
     taken = {Path(name).resolve() for name in inputs}
@@ -76,6 +81,9 @@ def _predict_input(
     names, edges = model.keypoints["names"], model.keypoints["edges"]
     files: list[str] = []
     points: list[NDArray[np.float32]] = []
+    scores: list[NDArray[np.float32]] = []
+    remarks: list[str] = []
+    looked_at: set[int] = set()  # numbers of frames
     sizes: list[tuple[int, int]] = []
 
     def claim(target: Path) -> Path:
@@ -90,8 +98,13 @@ def _predict_input(
     def drawn(frames: Iterator[Frame], labels: Iterator[str]) -> Iterator[Frame]:
         while batch := list(islice(frames, batch_size)):
             ready = model.preprocess(batch)
-            found = ready.to_original(model.predict(ready.images).landmarks.xy)
-            for frame, pixels in zip(batch, found):
+            landmarks = model.predict(ready.images).landmarks
+            if landmarks.score is not None:
+                scores.extend(landmarks.score.float().cpu().numpy())
+            chosen = [i for i in range(len(batch)) if len(files) + i in looked_at]
+            if model.usual is not None and chosen:
+                remarks.extend(model.usual.remarks(model, ready.images[chosen]))
+            for frame, pixels in zip(batch, ready.to_original(landmarks.xy)):
                 files.append(next(labels))
                 points.append(pixels)
                 sizes.append((frame.shape[1], frame.shape[0]))
@@ -105,6 +118,7 @@ def _predict_input(
             images = sorted((file for file in path.iterdir() if is_image(file)), key=natural)
         if not images:
             raise FileNotFoundError(f"no image in folder '{path}'. Give images or a video.")
+        looked_at |= set(spread(len(images), CHECKED))
         taken |= {image.resolve() for image in images}
         folder = out / f"{path.name}_landmarks" if path.is_dir() else out
         pictures = drawn(map(read_image, images), (image.name for image in images))
@@ -114,15 +128,21 @@ def _predict_input(
             write_png(written[-1], picture)
     else:
         reader = VideoReader(path)
+        looked_at |= set(spread(reader.stated_length or 10 * CHECKED, CHECKED))
         out.mkdir(parents=True, exist_ok=True)
         written = [claim(out / f"{path.stem}_landmarks.mp4")]
         numbered = (f"{path.stem}/{i:06d}" for i in range(10**9))
         write_video(written[0], drawn(iter(reader), numbered), reader.fps)
     visible = np.full((len(files), len(names)), VISIBLE)
-    found = make_annotations(names, files, np.stack(points), visible, sizes, edges)
+    score = np.stack(scores).round(4) if scores else None
+    found = make_annotations(names, files, np.stack(points), visible, sizes, edges, score)
     table = claim(out / f"{path.stem}_landmarks.csv")
     write_csv(table, found)
     coco = claim(table.with_suffix(".json")) if edges else None
     if coco is not None:
         write_coco(coco, found)
-    return Predicted(path, table, coco, tuple(written), len(files), len(names))
+    warn_of(remarks, str(path))
+    unusual = sum(map(bool, remarks))
+    return Predicted(
+        path, table, coco, tuple(written), len(files), len(names), len(remarks), unusual
+    )

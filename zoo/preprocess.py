@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 from torch import Tensor
 
-from components.data.fit import fit_image, to_pixels
+from components.data.fit import check_crop, fit_image, to_pixels
+from components.data.video import read_image
+from registry.contract import brief
+from registry.loading import spread
+from registry.usual import CHECKED, warn_of
+
+KINDS = "paths of images, PIL images, or NumPy arrays (H, W, 3) uint8 RGB, one or a list"
+SLACK = 0.1  # how far beyond [0, 1] a batch may go: decoders and resizing overshoot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Prepared:
     """Images as a model takes them."""
 
     images: Tensor  # (N, 3, S, S) in [0, 1]
     affines: NDArray[np.float64]  # (N, 2, 3): pixels of the originals to contract coordinates
+
+    __repr__ = brief
 
     def to_original(self, xy: Tensor) -> NDArray[np.float32]:
         """Return landmarks in pixels of the original images, pixel centres at integers.
@@ -53,22 +65,134 @@ class Preprocess:
         """Resize one image, or several.
 
         Args:
-            images: (H, W, 3) uint8 RGB, or a sequence of such, each of its own size.
+            images: a photograph, or a list of photographs, each of its own size: a path (str or
+                Path), a PIL image, or (H, W, 3) uint8 RGB.
 
         Raises:
             ValueError: something else.
+            OSError: a file cannot be read as an image.
         """
-        several = [images] if getattr(images, "ndim", 4) == 3 else list(images)
-        for image in several:
-            array = np.asarray(image)
-            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-                raise ValueError(
-                    f"an image must be (H, W, 3) uint8 RGB, not {array.shape} {array.dtype}. "
-                    "Images in [0, 1] of the model's own size go to predict() as they are."
-                )
+        one = isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, "ndim", 4) < 4
+        if not one and not isinstance(images, (Iterable, np.ndarray)):
+            raise ValueError(f"{type(images).__name__} is not an image. Give {KINDS}.")
+        several = [_pixels(image) for image in ([images] if one else images)]
         if not several:
             raise ValueError("no images to prepare.")
-        fitted = [fit_image(np.asarray(i), self.image_size, self.fit, self.crop) for i in several]
+        fitted = [self.fitted(image) for image in several]
         pixels = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self.device)
         tensor = pixels.permute(0, 3, 1, 2).float() / 255
         return Prepared(tensor.to(self.dtype), np.stack([affine for _, affine in fitted]))
+
+    def fitted(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Return one image (H, W, 3) as (S, S, 3), both uint8 RGB, and its affine (2, 3).
+
+        Raises:
+            ValueError: what the model cuts out of every picture first goes beyond this one.
+        """
+        check_crop(self.crop, (image.shape[1], image.shape[0]), "the model's preprocess.crop")
+        return fit_image(image, self.image_size, self.fit, self.crop)
+
+
+class Predict:
+    """``model.predict`` of a loaded model: finds the landmarks of images of any kind.
+
+    Called with a photograph or a list of photographs (paths, PIL images, (H, W, 3) uint8 RGB), with
+    what ``model.preprocess`` made of them, or with a float batch (B, 3, S, S) RGB in [0, 1] of the
+    model's own size S. Landmarks are (x, y) in [-1, 1] of what the network saw; for pixels of the
+    photographs keep what ``model.preprocess`` returns: its ``to_original`` takes them back.
+
+    Of photographs, and of what ``model.preprocess`` made, at most 16 are compared with images of
+    training; if they look unlike those, there is a warning (``model.usual = None`` for none, and
+    for its time). Batches of tensors are not checked; ``model.usual.remarks`` does.
+
+    Args:
+        model: a pipeline with ``preprocess``, whose own ``predict`` takes such batches alone.
+
+    Raises:
+        ValueError, OSError: it is something else; the text says what was given and what to do.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    def __call__(self, images: Any) -> Any:
+        """Return the Outputs of images, with ``landmarks``."""
+        model = self.model
+        ready = images_of(model, images)
+        if model.usual is not None and not isinstance(images, Tensor):
+            warn_of(model.usual.remarks(model, ready[spread(len(ready), CHECKED)]))
+        return type(model).predict(model, ready)
+
+
+def images_of(model: Any, images: Any) -> Tensor:
+    """Return images of any kind as a model takes them, see :class:`Predict`.
+
+    Shapes:
+        N photographs, or (N, 3, S, S) in [0, 1] -> (N, 3, S, S) of the model's device and dtype
+
+    Raises:
+        ValueError, OSError: they are something else.
+    """
+    at: Tensor = next(model.parameters())
+    if isinstance(images, Tensor):
+        if not torch.compiler.is_compiling():  # then its numbers are not known
+            _check_batch(images, model.preprocess.image_size)
+        return images.to(at.device, at.dtype)
+    ready: Prepared = images if isinstance(images, Prepared) else model.preprocess(images)
+    _check_batch(ready.images, model.preprocess.image_size)
+    return ready.images.to(at.device, at.dtype)
+
+
+def _check_batch(images: Tensor, size: int) -> None:
+    """Refuse what is not a batch in [0, 1] of a model's size; renders may go a little beyond."""
+    wanted = f"(B, 3, {size}, {size}) floats in [0, 1]"
+    given = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
+    if not images.is_floating_point():
+        advice = "Divide by 255, or give NumPy arrays (H, W, 3) uint8 of any size."
+    elif tuple(images.shape) == (3, size, size):
+        advice = "Add the batch axis: images[None]."
+    elif images.ndim != 4 or images.shape[1] != 3:
+        last = images.ndim == 4 and images.shape[3] == 3
+        advice = "Move the channels: images.permute(0, 3, 1, 2)." if last else f"Give {KINDS}."
+    elif tuple(images.shape[2:]) != (size, size):
+        advice = "model.preprocess brings photographs of any size into it."
+    elif not len(images):
+        advice = "It is empty."
+    else:
+        low, high = (value.item() for value in images.detach().aminmax())
+        if low >= -SLACK and high <= 1 + SLACK:
+            return
+        given += f" from {low:.3g} to {high:.3g}"
+        if high > 2 and low >= 0:
+            advice = "Divide by 255."
+        elif -1 - SLACK <= low < 0 and high <= 1 + SLACK:
+            advice = "Bring [-1, 1] to [0, 1]: (images + 1) / 2."
+        else:
+            advice = "Undo what normalised them (mean and std); NaN is refused, too."
+    raise ValueError(f"predict takes {wanted} as a tensor, not {given}. {advice}")
+
+
+def _pixels(image: Any) -> NDArray[np.uint8]:
+    """Return one photograph as (H, W, 3) uint8 RGB."""
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().numpy()
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"{type(image).__name__} is not an image. Give {KINDS}.")
+    if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+        return image
+    if image.ndim == 2 and image.dtype == np.uint8:
+        advice = "Repeat its one channel: np.repeat(image[..., None], 3, axis=2)."
+    elif image.ndim == 3 and image.shape[2] == 4:
+        advice = "Leave out alpha: image[..., :3]."
+    elif image.dtype.kind == "f" and image.ndim == 3 and image.shape[2] == 3:
+        advice = (
+            "Bring it to 0 ... 255: (255 * image).round().astype(np.uint8), if it is in [0, 1]."
+        )
+    else:
+        advice = "Tensors in [0, 1] of the model's own size go to predict() as they are."
+    shown = f"{image.shape} {image.dtype}"
+    raise ValueError(f"an image must be (H, W, 3) uint8 RGB, not {shown}. {advice}")

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from registry import checkpoint
+from registry import checkpoint, usual
 from registry.build import resolve
 from registry.config import load_config
 from registry.errors import ConfigError
@@ -59,7 +59,7 @@ def package_run(
         checkpoint_name: the weights in it: "last.pth", or "best.pth", the validation set's choice.
         dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
             config's data must be at hand, unless ``metrics`` has its scores.
-        metrics: scores of just these weights, as tools/evaluate.py --json writes them.
+        metrics: scores of just these weights, as keypoint-zoo evaluate --json writes them.
         picture: PNG for the card. Without, one of the run's own where its test data are generated;
             photographs may not be anyone's to publish.
         hardware, commit: what it was trained on, and this library's; those of now without.
@@ -78,14 +78,16 @@ def package_run(
     if iteration < cfg["train"]["iterations"]:
         raise ConfigError(
             f"{last} is at iteration {iteration} of {cfg['train']['iterations']}. Finish the run "
-            f"first: tools/train.py {work_dir}/config.json --resume"
+            f"first: keypoint-zoo train {work_dir}/config.json --work-dir {work_dir} --resume"
         )
     name = name or (repo_id or work_dir.resolve().name).split("/")[-1].replace("_", "-")
     schema.check_name(name, "name")
     known = index.entries()
     entry = known.get(name) or known.get(work_dir.resolve().name.replace("_", "-"))
     if metrics and not Path(metrics).is_file():
-        raise ConfigError(f"no scores '{metrics}'. Write them with tools/evaluate.py --json.")
+        raise ConfigError(
+            f"no scores '{metrics}'. Write them with keypoint-zoo evaluate {work_dir} --json FILE."
+        )
     model = load_pipeline(cfg, chosen)
     for value in model.state_dict().values():
         if dtype is not None and value.is_floating_point():  # the numbers that a package stores
@@ -98,12 +100,14 @@ def package_run(
     source = _data(cfg, "train" if cfg["data"].get("train") else "prior", overrides, dataset)
     command = _command(f"hf:{repo_id}" if repo_id else name, config, overrides)
     shared = {"library": schema.LIBRARY, "command": command, "date": f"{date:%Y-%m-%d}"}
+    shared["task"] = model.task
     try:
-        shared["task"] = model.task
-        nodes = [cfg["evaluate"]["metrics"][row["protocol"]] for row in rows]
-        evaluation = [{**_result(row, node, test), **shared} for row, node in zip(rows, nodes)]
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{metrics} holds no rows of a metrics.json: {error!r}.") from error
+        evaluation = [{**_result(row, *_measured(row, cfg, test)), **shared} for row in rows]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{metrics or work_dir / 'metrics.json'} does not hold the rows of a metrics.json "
+            f"({error!r}). Write them with keypoint-zoo evaluate {work_dir} --json FILE."
+        ) from error
     init = cfg["train"].get("init", {}).values()
     training = {
         "dataset": source["id"],
@@ -125,6 +129,7 @@ def package_run(
         cfg=cfg,
         evaluation=evaluation,
         training={key: value for key, value in training.items() if value not in (None, {})},
+        usual=usual.read(work_dir / "usual.json"),
         dtype=dtype,
         pictures=_pictures(work_dir, picture, cfg),
         repo_id=repo_id,
@@ -148,10 +153,32 @@ def _scores(
     if metrics is None and file.stat().st_mtime < chosen.stat().st_mtime:
         raise ConfigError(
             f"{file} is older than {chosen}, so it may be of other weights. Evaluate again "
-            "with tools/evaluate.py --json, and give that file as --metrics."
+            "with keypoint-zoo evaluate --json FILE, and give that file as --metrics."
         )
     measured = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
-    return json.loads(file.read_text()), measured
+    try:
+        return json.loads(file.read_text()), measured
+    except ValueError as error:
+        raise ConfigError(f"{file} is not JSON: {error}. Write it again.") from error
+
+
+def _measured(
+    row: Mapping[str, Any], cfg: Mapping[str, Any], test: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the metric of a row, and id and split of its data, which may not be the run's own.
+
+    Args:
+        row: of a metrics.json; those of older ones do not say it themselves.
+        cfg: of the run.
+        test: id and split of the run's own test data.
+    """
+    of = row.get("of")
+    if of is None:
+        return cfg["evaluate"]["metrics"][row["protocol"]], test
+    own = (cfg["data"].get("test") or {}).get("frame_dataset", cfg["data"].get("test") or {})
+    if (own.get("type"), own.get("split")) == (of["data"]["type"], of["data"]["split"]):
+        return of["metric"], test
+    return of["metric"], {"id": of["data"]["type"].split("/")[-1], "split": of["data"]["split"]}
 
 
 def _result(row: Mapping[str, Any], node: Any, data: Mapping[str, Any]) -> dict[str, Any]:

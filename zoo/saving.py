@@ -7,12 +7,14 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from registry.usual import Usual
 from zoo import card, describe, folder, package, schema
 from zoo.errors import IntegrityError, PublishRefusedError, WeightsMismatchError
 from zoo.fingerprint import TOLERANCE, compare, fingerprint, read_golden
@@ -30,6 +32,7 @@ def save(
     cfg: Mapping[str, Any] | None = None,
     evaluation: Sequence[Mapping[str, Any]] = (),
     training: Mapping[str, Any] | None = None,
+    usual: Usual | None = None,
     dtype: torch.dtype | None = None,
     pictures: Mapping[str, bytes] | None = None,
     notes: str = "",
@@ -47,6 +50,8 @@ def save(
         cfg: the resolved training config the model was built from.
         evaluation: results, rows of evaluation.json.
         training: what is known of the run: dataset, steps, seed, hardware ...
+        usual: what images of training look like to the model, from ``registry.usual``; that of a
+            model from :func:`load` without.
         dtype: stored numbers are rounded to it (``torch.float16`` halves the file); None keeps
             them. The fingerprint is that of the rounded model.
         pictures: file name -> PNG, shown on the card.
@@ -106,13 +111,22 @@ def save(
     }
     table = {"format_version": schema.FORMAT_VERSION, "results": [dict(row) for row in evaluation]}
     schema.check_evaluation(json.loads(json.dumps(table)), f"'{name}'")
+    usual = usual or getattr(model, "usual", None)
+    if usual is not None:
+        config["usual"] = asdict(usual)
     written = schema.pretty(config)
     assets = {f"assets/{file}": data for file, data in (pictures or {}).items()}
     old = dest / "README.md"
     if old.is_file() and not notes:
         notes = card.human_part(old.read_text())
     text = card.render(
-        config, table, license=license, repo_id=repo_id, human=notes, pictures=sorted(assets)
+        config,
+        table,
+        license=license,
+        repo_id=repo_id,
+        human=notes,
+        pictures=sorted(assets),
+        folder=dest,
     )
     metadata = {"config_sha256": hashlib.sha256(written).hexdigest()}
     files = {

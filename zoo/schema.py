@@ -19,6 +19,7 @@ MAX_DEPTH = 32
 MAX_NUMBER = 1 << 14  # of an architecture's whole numbers: channels, landmarks, levels
 MAX_SIDE = 4096  # pixels
 MAX_KEYPOINTS = 4096
+MAX_USUAL = 1000  # of numbers that tell images apart; those of today are below 2
 
 TASKS = ("keypoint-detection", "motion-transfer", "forecasting", "pose-regression")
 TEXT, NUMBER, NOTHING = str, (int, float), type(None)
@@ -49,6 +50,7 @@ CONFIG = {
         **{"edges": [[int]], "flip_pairs": [[int]]},
     },
     "coordinates": {**dict.fromkeys(COORDINATES, object), "extras": [TEXT]},
+    "usual?": {"images": int, "quantiles": {"*": [NUMBER]}},
     "weights": {
         "model.safetensors": {
             **{"role": TEXT, "tensors": int, "parameters": int, "dtype": TEXT},
@@ -204,6 +206,22 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
     }
     _require(f"{where}: preprocess", fine)
     check_keypoints(config["keypoints"], where)
+    _check_usual(config.get("usual", {"images": 1, "quantiles": {}}), where)
+
+
+def _check_usual(usual: Mapping[str, Any], where: str) -> None:
+    """Check what images of training looked like; names that this version does not know are fine."""
+    texts = [name for name in usual["quantiles"] if re.fullmatch(r"[a-z][a-z_]{0,39}", name)]
+    fine = {
+        f"images is {str(usual['images'])[:20]}": 0 < usual["images"] <= 1 << 40,
+        "at most 16 names of lower-case letters": len(texts) == len(usual["quantiles"]) <= 16,
+    } | {
+        f"{name} must be 5 ascending numbers in 0 ... {MAX_USUAL}": len(five) == 5
+        and list(five) == sorted(five)
+        and 0 <= five[0] <= five[-1] <= MAX_USUAL
+        for name, five in usual["quantiles"].items()
+    }
+    _require(f"{where}: usual", fine)
 
 
 def _require(where: str, fine: Mapping[str, bool]) -> None:

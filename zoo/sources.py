@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import folder, index, package, schema
-from zoo.errors import IntegrityError, NoWeightsError, UnknownEntryError, ZooError
+from zoo.errors import IntegrityError, NoWeightsError, RunError, UnknownEntryError, ZooError
 from zoo.index import Entry
 from zoo.package import Package
 from zoo.refs import Access, Reference, parse
@@ -29,7 +29,7 @@ class Located:
 
 
 def find(ref: str | Path, revision: str | None = None) -> tuple[Reference, Entry | None]:
-    """Return what a reference names, and its index row; None for folders and repositories."""
+    """Return what a reference names, and its index row; None for paths and repositories."""
     reference = parse(ref, revision)
     if reference.kind != "name":
         return reference, None
@@ -55,6 +55,12 @@ def locate(ref: str | Path, access: Access | None = None, *, weights: bool = Tru
     """
     access = access or Access()
     reference, entry = find(ref, access.revision)
+    if reference.kind == "run":
+        raise RunError(
+            f"'{ref}' is a run, not a package. Make its package: keypoint-zoo publish "
+            f"{_run_folder(reference.value)} --license L. zoo.load, predict, evaluate, animate "
+            "and export take the run itself."
+        )
     if reference.kind == "dir":
         found = package.open_package(reference.value, weights=weights)
         return Located(_described(found, "folder"), found)
@@ -78,6 +84,10 @@ def locate(ref: str | Path, access: Access | None = None, *, weights: bool = Tru
             f"index expects {str(entry.digest)[:8]}. Do not use it."
         )
     return Located(entry, found, repo_id, commit)
+
+
+def _run_folder(path: str) -> Path:
+    return Path(path).parent if path.endswith(".pth") else Path(path)
 
 
 def _on_hub(reference: Reference, entry: Entry | None, access: Access) -> tuple[str, Access]:
@@ -135,7 +145,8 @@ class Info:
     """What is known about an entry without loading it."""
 
     entry: Entry  # its row of the index
-    config: dict[str, Any] | None = None  # config.json; None where no weights are published
+    # config.json; None where no weights are published
+    config: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     files: dict[str, int] = dataclasses.field(default_factory=dict)  # file -> bytes
     parameters: int | None = None
     flops: int | None = None  # multiply-adds times two of one prediction

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from components.ops.gaussians import moments, spatial_softmax
 from components.ops.grid import Grid, at_least_float32
+from components.ops.score import concentration
 from registry.contract import Landmarks
 from registry.roles import BOTTLENECKS
 
@@ -26,11 +27,13 @@ class Affine(nn.Module):
 
     Shapes:
         (B, 5 K, h, w) or (B, K + 4, h, w), K logits then one matrix per landmark or one for all
-        -> Landmarks with xy, affine and prob (B, K, h, w); (B, K, h, w) -> without affine
+        -> Landmarks with xy, affine, score and prob (B, K, h, w); (B, K, h, w) -> without affine
+    Range:
+        scores in (0, 1]: how much of a map lies in one place; not calibrated
     Source: fomm sec 3.1; fomm sec B
     """
 
-    fills = ("affine", "prob")
+    fills = ("affine", "prob", "score")
 
     def __init__(
         self, *, num_landmarks: int, temperature: float = 0.1, grid: Grid = "half_pixel"
@@ -41,12 +44,13 @@ class Affine(nn.Module):
     def forward(self, maps: Tensor) -> Landmarks:
         logits, entries = maps[:, : self.num_landmarks], maps[:, self.num_landmarks :]
         prob = spatial_softmax(logits, self.temperature)
-        xy = moments(prob, self.grid)[0]
+        xy, cov = moments(prob, self.grid)
+        score = concentration(cov[..., 0, 0] + cov[..., 1, 1])
         if not entries.shape[1]:
-            return Landmarks(xy=xy, prob=prob)
+            return Landmarks(xy=xy, score=score, prob=prob)
         matrices = at_least_float32(entries).unflatten(1, (-1, 2, 2))  # (B, K or 1, 2, 2, h, w)
         affine = (prob[:, :, None, None] * matrices).sum(dim=(-2, -1))
-        return Landmarks(xy=xy, affine=affine, prob=prob)
+        return Landmarks(xy=xy, affine=affine, score=score, prob=prob)
 
     def example(self, make: Example) -> tuple[Tensor, ...]:
         return (make.maps(5 * self.num_landmarks),)

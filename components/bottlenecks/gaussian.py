@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from components.ops.gaussians import moments, positive_definite, spatial_softmax
 from components.ops.grid import Grid
+from components.ops.score import concentration
 from registry.contract import Landmarks
 from registry.roles import BOTTLENECKS
 
@@ -25,15 +26,16 @@ class Gaussian(nn.Module):
         grid: convention of the map's coordinates; ``left_edge`` in the official code.
 
     Shapes:
-        maps (B, K, h, w) of logits -> Landmarks with xy, cov and prob (B, K, h, w)
+        maps (B, K, h, w) of logits -> Landmarks with xy, cov, score and prob (B, K, h, w)
     Range:
-        covariances are positive definite for any input: eigenvalues are at least 1e-6
+        covariances are positive definite for any input: eigenvalues are at least 1e-6; scores in (0, 1]:
+        how much of a map, not of its fitted or fixed Gaussian, lies in one place; not calibrated
     Source: factorized sec 3; factorized sec 4.1
     Differs: a stable softmax, and the floor on eigenvalues; the official code overflows and can
         return singular matrices
     """
 
-    fills = ("cov", "prob")
+    fills = ("cov", "prob", "score")
 
     def __init__(
         self,
@@ -50,8 +52,9 @@ class Gaussian(nn.Module):
     def forward(self, maps: Tensor) -> Landmarks:
         prob = spatial_softmax(maps, self.temperature)
         xy, cov = moments(prob, self.grid)
+        score = concentration(cov[..., 0, 0] + cov[..., 1, 1])
         if self.covariance != "fitted":
             eye = torch.eye(2, dtype=cov.dtype, device=cov.device).expand_as(cov)
             spread = cov.diagonal(dim1=-2, dim2=-1).mean(dim=-1)[..., None, None]
             cov = eye * (self.variance if self.covariance == "fixed" else spread)
-        return Landmarks(xy=xy, cov=positive_definite(cov), prob=prob)
+        return Landmarks(xy=xy, cov=positive_definite(cov), score=score, prob=prob)

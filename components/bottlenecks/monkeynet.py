@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from components.ops.gaussians import moments, smaller_eigenvalue, spatial_softmax
 from components.ops.grid import Grid
+from components.ops.score import concentration
 from registry.contract import Landmarks
 from registry.roles import BOTTLENECKS
 
@@ -22,14 +23,15 @@ class MonkeyNet(nn.Module):
         grid: convention of the map's coordinates; ``corners`` in the official code.
 
     Shapes:
-        maps (B, K, h, w) of logits -> Landmarks with xy, cov and prob (B, K, h, w)
+        maps (B, K, h, w) of logits -> Landmarks with xy, cov, score and prob (B, K, h, w)
     Range:
-        eigenvalues of covariances are at least ``floor``
+        eigenvalues of covariances are at least ``floor``; scores in (0, 1]: how much of a map
+        lies in one place; not calibrated
     Source: monkeynet eq 1; monkeynet sec 3.1
     Differs: as the official code, 1e-7 is added to the maps
     """
 
-    fills = ("cov", "prob")
+    fills = ("cov", "prob", "score")
 
     def __init__(
         self, *, temperature: float = 0.1, floor: float = 0.001, grid: Grid = "half_pixel"
@@ -43,6 +45,7 @@ class MonkeyNet(nn.Module):
         # moments takes the mean's square off once, as if the sum were 1
         excess = LIFT * prob.shape[-2] * prob.shape[-1]
         cov = cov + excess * xy[..., :, None] * xy[..., None, :]
+        score = concentration(cov[..., 0, 0] + cov[..., 1, 1])
         least = smaller_eigenvalue(cov).clamp_min(1e-8)
         cov = cov * (least.clamp_min(self.floor) / least)[..., None, None]
-        return Landmarks(xy=xy, cov=cov, prob=prob)
+        return Landmarks(xy=xy, cov=cov, score=score, prob=prob)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from components.ops.grid import Grid
-from components.ops.soft_argmax import separable_soft_argmax
+from components.ops.score import concentration
+from components.ops.soft_argmax import separable_moments
 from registry.contract import Landmarks
 from registry.roles import BOTTLENECKS
 
@@ -18,16 +19,20 @@ class Separable(nn.Module):
         grid: convention of the map's coordinates; ``corners`` in the official code.
 
     Shapes:
-        maps (B, K, h, w) of logits -> Landmarks with xy (B, K, 2)
+        maps (B, K, h, w) of logits -> Landmarks with xy (B, K, 2) and score
     Range:
-        inside the map's outermost pixel centres
+        inside the map's outermost pixel centres; scores in (0, 1]: how much of the two
+        softmaxes lies in one place; not calibrated
     Source: imm eq 3
     Differs: order (x, y); the official code has (y, x)
     """
+
+    fills = ("score",)
 
     def __init__(self, *, grid: Grid = "half_pixel") -> None:
         super().__init__()
         self.grid = grid
 
     def forward(self, maps: Tensor) -> Landmarks:
-        return Landmarks(xy=separable_soft_argmax(maps, self.grid))
+        xy, variance = separable_moments(maps, self.grid)
+        return Landmarks(xy=xy, score=concentration(variance))

@@ -27,7 +27,9 @@ class SkeletonRegressor(nn.Module):
             (``separable``, official code) or one over the whole map (``spatial``, paper).
 
     Shapes:
-        maps (B, 1, H, W), a pose image -> Landmarks with xy (B, K, 2)
+        maps (B, 1, H, W), a pose image -> Landmarks with xy (B, K, 2), without score:
+        the spread of its maps says nothing about errors (tried), pipelines/reconstruction compares
+        pictures instead
     Range:
         input about [-1, 1]; output inside the map's outermost pixel centres
     Source: keypointgan eq 3; keypointgan fig 19; keypointgan sec F.2

@@ -31,7 +31,8 @@ class Annotations:
 
     Shapes: xy (N, J, 2) float32, original pixels with centres at integers, 0 where missing;
         visible (N, J) uint8, COCO's flags: 0 missing, 1 placed but occluded, 2 visible;
-        sizes (N, 2) int, width and height of the image, 0 where unknown.
+        sizes (N, 2) int, width and height of the image, 0 where unknown;
+        scores (N, J) float32, how sure a model is of its points, in (0, 1]; None of annotations.
 
     Args:
         names: of the J keypoints.
@@ -45,10 +46,14 @@ class Annotations:
     xy: Array
     visible: Array
     sizes: Array
+    scores: Array | None = None
 
     def __post_init__(self) -> None:
         n, j = len(self.files), len(self.names)
-        for field, shape in (("xy", (n, j, 2)), ("visible", (n, j)), ("sizes", (n, 2))):
+        shapes = {"xy": (n, j, 2), "visible": (n, j), "sizes": (n, 2)}
+        if self.scores is not None:
+            shapes["scores"] = (n, j)
+        for field, shape in shapes.items():
             if (has := getattr(self, field).shape) != shape:
                 raise ValueError(f"Annotations.{field} is {has}, not {shape}.")
 
@@ -60,6 +65,7 @@ def make_annotations(
     visible: Any,
     sizes: Any = None,
     edges: Iterable[tuple[int, int]] = (),
+    scores: Any = None,
 ) -> Annotations:
     """Build `Annotations` from raw numbers: points that are not finite become missing."""
     files, xy = tuple(files), np.asarray(xy, np.float32)
@@ -71,6 +77,7 @@ def make_annotations(
         xy=np.where(there[..., None], xy, np.float32(0)),
         visible=np.where(there, visible, MISSING).astype(np.uint8),
         sizes=np.zeros((len(files), 2), int) if sizes is None else np.asarray(sizes, int),
+        scores=None if scores is None else np.asarray(scores, np.float32),
     )
 
 
@@ -137,7 +144,10 @@ def read_coco(path: PathLike) -> Annotations:
 
 
 def write_coco(path: PathLike, annotations: Annotations) -> None:
-    """Write COCO keypoints: one image per file name, one object per row; whole file or nothing."""
+    """Write COCO keypoints: one image per file name, one object per row; whole file or nothing.
+
+    Scores are ``keypoint_scores``, one per point, and their mean ``score``, as COCO's results have.
+    """
     images: dict[str, dict[str, Any]] = {}
     objects = []
     for row, file in enumerate(annotations.files):
@@ -146,6 +156,10 @@ def write_coco(path: PathLike, annotations: Annotations) -> None:
         xy, flags = annotations.xy[row], annotations.visible[row].tolist()
         placed = xy[np.array(flags) > MISSING] if any(flags) else np.zeros((1, 2))
         box = [*placed.min(0).tolist(), *np.ptp(placed, axis=0).tolist()]
+        told: dict[str, Any] = {}
+        if annotations.scores is not None:
+            told["keypoint_scores"] = [_short(s) for s in annotations.scores[row]]
+            told["score"] = _short(annotations.scores[row].mean())
         objects.append(
             {
                 "id": row + 1,
@@ -156,6 +170,7 @@ def write_coco(path: PathLike, annotations: Annotations) -> None:
                 "area": box[2] * box[3],
                 "keypoints": [n for (x, y), v in zip(xy, flags) for n in (_short(x), _short(y), v)],
                 "num_keypoints": sum(flag > MISSING for flag in flags),
+                **told,
             }
         )
     category = {
@@ -277,14 +292,21 @@ def _long(table: Table) -> Annotations:
 
 
 def write_csv(path: PathLike, annotations: Annotations) -> None:
-    """Write a wide table: file, width and height where known, NAME_x, NAME_y (empty if missing)."""
+    """Write a wide table: file, width and height where known, NAME_x, NAME_y (empty if missing).
+
+    With scores, each point has a third column, NAME_score.
+    """
     sized = bool(annotations.sizes.all())
     head = ["file", *(("width", "height") if sized else ())]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*head, *(f"{name}_{axis}" for name in annotations.names for axis in "xy")])
+        columns = ("x", "y") if annotations.scores is None else ("x", "y", "score")
+        writer.writerow([*head, *(f"{name}_{c}" for name in annotations.names for c in columns)])
         for row, name in enumerate(annotations.files):
             size = annotations.sizes[row].tolist() if sized else []
-            points = zip(annotations.xy[row], annotations.visible[row])
+            xy = annotations.xy[row]
+            if annotations.scores is not None:
+                xy = np.concatenate((xy, annotations.scores[row][:, None]), axis=1)
+            points = zip(xy, annotations.visible[row])
             cells = [str(c) if flag else "" for point, flag in points for c in point]
             writer.writerow([name, *size, *cells])

@@ -16,6 +16,29 @@ Array = NDArray[Any]
 Crop = tuple[int, int, int, int]
 
 
+def check_crop(crop: Crop | None, size: tuple[int, int], place: str) -> None:
+    """Refuse a crop that somebody wrote down and that does not lie inside the picture.
+
+    Args:
+        crop: (left, top, width, height) in original pixels; None is fine.
+        size: (width, height) of the picture.
+        place: begins the error.
+
+    Raises:
+        ValueError: it goes beyond the picture, or is not such a rectangle.
+    """
+    if crop is None:
+        return
+    if len(crop) != 4 or min(crop[2:]) < 1:
+        raise ValueError(f"{place}={crop} must be (left, top, width, height), the last two over 0.")
+    left, top, w, h = crop
+    if left < 0 or top < 0 or left + w > size[0] or top + h > size[1]:
+        raise ValueError(
+            f"{place}={crop}, as left, top, width and height, goes beyond a picture of {size[0]} x "
+            f"{size[1]} pixels. Keep it inside, or leave it out."
+        )
+
+
 def fit_image(
     image: Array, image_size: int, fit: str = "stretch", crop: Crop | None = None
 ) -> tuple[Array, Array]:

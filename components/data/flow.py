@@ -113,7 +113,8 @@ def read_index(folder: Path) -> dict[str, Any] | None:
         return None
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"'{folder / INDEX}' is no index of optical flow. Delete it, or give another folder."
+            f"'{folder / INDEX}' is not an index of optical flow. Move it away, or give another "
+            "folder."
         ) from error
     return index
 
@@ -205,7 +206,7 @@ class FlowCache:
         if other := difference(index, wanted):
             raise ValueError(
                 f"datasets/flow_pairs: the optical flow in '{folder}' is {other}. {how} and "
-                "another folder, or delete this one."
+                "another folder, or move this one away."
             )
         there = set(os.listdir(folder))
         missing = [

@@ -21,7 +21,8 @@ from registry.atomic import replacing
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".gif")
 
-_BROKEN = "'{}' cannot be decoded as an image. Copy or download it again, or delete it."
+_AGAIN = "Copy or download it again, or move it away."
+_BROKEN = f"'{{}}' cannot be decoded as an image. {_AGAIN}"
 
 Frame = NDArray[np.uint8]
 
@@ -41,10 +42,12 @@ def natural(path: str | os.PathLike[str]) -> list[tuple[bool, int | str]]:
 
 def _checked(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder. Give one of its files.")
     if not path.is_file():
         raise FileNotFoundError(f"no file '{path}'. Check the path.")
     if path.stat().st_size == 0:
-        raise OSError(f"'{path}' is empty (0 bytes). Copy or download it again, or delete it.")
+        raise OSError(f"'{path}' is empty (0 bytes). {_AGAIN}")
     return path
 
 
@@ -56,7 +59,10 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
         OSError: the file is empty or no image.
     """
     path = _checked(path)
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:  # of sizes that it refuses
+        raise OSError(_BROKEN.format(path)) from error
     if image is None:
         raise OSError(_BROKEN.format(path))
     return cast(Frame, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
@@ -118,7 +124,7 @@ class VideoReader:
             checksums.append(_checksum(frame))
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         if not checksums:
-            raise OSError(f"'{self.path}' holds no frame that can be decoded. Delete it.")
+            raise OSError(f"'{self.path}' holds no frame that can be decoded. {_AGAIN}")
         self._checksums = checksums
 
     @property
@@ -178,7 +184,10 @@ class VideoReader:
     def _open(self) -> Any:
         capture = cv2.VideoCapture(str(self.path))
         if not capture.isOpened():
-            raise OSError(f"'{self.path}' cannot be opened as a video. Convert or delete it.")
+            raise OSError(
+                f"'{self.path}' cannot be opened as a video. Convert it, say to .mp4 with H.264, "
+                "or move it away."
+            )
         return capture
 
     def _restart(self) -> None:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from components.data.annotations import MISSING, keypoint_indices, read_coco, read_csv
 from components.data.clips import Clip, clips_of_table, find_clips
-from components.data.fit import Crop, fit_affine, fit_image, fit_size, to_contract
+from components.data.fit import (
+    Crop,
+    check_crop,
+    fit_affine,
+    fit_image,
+    fit_size,
+    to_contract,
+)
 from components.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
 from registry.roles import DATASETS
 
@@ -43,7 +50,8 @@ class Frames:
         exclude: drop clips whose name matches one of these patterns.
         strip: each image holds the frames of a clip side by side, each as wide as high.
         fit: "stretch", "pad" or "crop" to a square; `components/data/fit.py` maps points back.
-        crop: (left, top, width, height) in original pixels, cut out of every frame first.
+        crop: (left, top, width, height) in original pixels, inside the picture, cut out of every
+            frame first.
         annotations: COCO (.json) or CSV file of keypoints; it may name frames by more or fewer
             parents than `root` has, and names frames of a video as `Annotations.files` does.
         labelled_only: only annotated frames are targets; sources may be any.
@@ -122,6 +130,8 @@ class Frames:
                 "two: use pair='same', or give videos or folders of frames."
             )
 
+        if crop is not None:
+            check_crop(crop, self._clips[0].size(0), "datasets/frames: crop")
         self.keypoint_names: tuple[str, ...] = ()
         self.edges: tuple[tuple[int, ...], ...] = ()
         self._rows: dict[int, int] = {}  # row of the annotations, by frame
@@ -208,6 +218,7 @@ class Frames:
         return self._clips[k], frame - start, int(self._ends[k]) - start
 
     def _fitted(self, image: Array) -> Array:
+        check_crop(self._crop, (image.shape[1], image.shape[0]), "datasets/frames: crop")
         return fit_image(image, self.image_size, self._fit, self._crop)[0]
 
     def clip_ranges(self) -> list[tuple[str, range]]:

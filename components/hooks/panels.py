@@ -12,7 +12,7 @@ from registry.runner import Hook
 
 @HOOKS.register_module("hooks/panels")
 class Panels(Hook):  # type: ignore[misc]
-    """Write ``panels/<iteration>.png``: source, driving, landmarks, pose, layers, render.
+    """Write ``panels/<iteration>.png``: source, driving, landmarks, pose, layers, render, titled.
 
     Args:
         every: iterations between two panels; 0 for none.
@@ -33,7 +33,7 @@ class Panels(Hook):  # type: ignore[misc]
             return
         dataset = job.datasets(name)
         self.arrays = next(iter(frames_of(dataset, spread(len(dataset), self.rows), self.rows)))
-        if "target" not in self.arrays:  # clips: tools/train.py shows what was forecast
+        if "target" not in self.arrays:  # clips: the picture at the end shows what was forecast
             self.every = 0
 
     def after_train_iter(

@@ -1,9 +1,8 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere, scalars on disk."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere, numbers and a curve on disk."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from datetime import timedelta
@@ -12,16 +11,26 @@ from typing import Any
 
 import torch
 
+from components.drawing import curve, write_png
+from registry import progress
 from registry.roles import HOOKS
 from registry.runner import Hook
+
+SECONDS = 10  # at most, between two plain lines, and at least, between two drawings of the curve
+DIVIDED = "undivided_"
 
 
 @HOOKS.register_module("hooks/progress")
 class Progress(Hook):  # type: ignore[misc]
-    """Write ``scalars.jsonl`` and ``log.txt``, print loss and remaining time, feed TensorBoard.
+    """Print errors and remaining time; keep them in ``scalars.jsonl``, ``log.txt``, ``curve.png``.
+
+    They lead with what falls while training goes well: ``pixel_error``, if the model draws images,
+    the mean absolute difference of render and target, colours in [0, 1]. A loss that is divided by
+    its own running mean need not fall; ``undivided_NAME`` is the same error before that.
+    TensorBoard, if it is installed, gets the same numbers.
 
     Args:
-        every: iterations between two records; losses are means over them.
+        every: iterations between two records; they are means over these iterations. 0 for none.
         folder: of the run; the files are written there.
     """
 
@@ -29,69 +38,95 @@ class Progress(Hook):  # type: ignore[misc]
         self.every, self.folder = every, Path(folder)
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
+        self.records: list[dict[str, Any]] = []
+        self.bar: Any = None  # on a terminal
         self.board: Any = None  # a SummaryWriter, where TensorBoard is installed
 
     def before_train(self, runner: Any) -> None:
         """Open the files; a resumed run drops the records after its checkpoint and appends."""
         if runner.rank != 0:
             return
-        pipeline = runner.job.trainee.pipeline
         self.scalars = self.folder / "scalars.jsonl"
-        kept = []
         if runner.iter and self.scalars.is_file():
             # a killed run may have left half a line at the end
             lines = [line for line in self.scalars.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line)["iteration"] <= runner.iter]
-        self.scalars.write_text("".join(line + "\n" for line in kept))
+            found = [json.loads(line) for line in lines]
+            self.records = [record for record in found if record["iteration"] <= runner.iter]
+        self.scalars.write_text("".join(json.dumps(record) + "\n" for record in self.records))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             pass  # the tensorboard extra is not installed; scalars.jsonl holds the same numbers
         else:
             self.board = SummaryWriter(str(self.folder / "tensorboard"))
-        parameters = sum(p.numel() for p in pipeline.parameters() if p.requires_grad)
-        device = next(pipeline.parameters()).device
-        self.say(
-            f"{self.folder}: {parameters / 1e6:.2f} M trained parameters on {device}, "
-            f"iterations {runner.iter} to {runner.max_iters}, torch {torch.__version__}"
-        )
-        self.started, self.first, self.since = time.time(), runner.iter, time.time()
+        self.marks = [point[0] for point in runner.job.settings.lr_factors]
+        self.started, self.first = time.monotonic(), runner.iter
+        self.since = self.spoken = self.drawn = self.started
+        if sys.stderr.isatty():
+            self.bar = progress.bar(runner.max_iters, "training", "it", slow=True, start=self.first)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Add this iteration's losses; record and print when due."""
+        if runner.rank != 0:
+            return
         for name, value in outputs.items():
             self.sums[name] = self.sums.get(name, 0) + value
         self.count += 1
-        done = batch_idx + 1
-        if runner.rank != 0 or not self.every or (done % self.every and done != runner.max_iters):
-            if done % max(self.every, 1) == 0:
-                self.sums, self.count = {}, 0
-            return
-        means = {k: round(v.item() / self.count, 6) for k, v in self.sums.items()}
-        now = time.time()
-        seconds = (now - self.since) / self.count
-        self.sums, self.count, self.since = {}, 0, now
-        left = (now - self.started) / (done - self.first) * (runner.max_iters - done)
-        self.record({"iteration": done, "seconds_per_iteration": round(seconds, 4), **means})
-        total = means.pop("loss")  # first: a narrow terminal cuts the end off
-        losses = "  ".join(f"{k.removeprefix('loss_')} {v:.4g}" for k, v in means.items())
-        self.say(
-            f"[{done}/{runner.max_iters}] loss {total:.4g}  {seconds:.3f} s/it  "
-            f"{timedelta(seconds=round(left))} left  {losses}",
-            bar=done / runner.max_iters,
-        )
+        done, now = batch_idx + 1, time.monotonic()
+        due = bool(self.every) and (done % self.every == 0 or done == runner.max_iters)
+        waited = now - self.spoken >= (1 if self.bar else SECONDS)
+        if due or waited:
+            self.spoken = now
+            means = {name: round(v.item() / self.count, 6) for name, v in self.sums.items()}
+            seconds = (now - self.since) / self.count
+            lead = leading(means)
+            left = (now - self.started) / (done - self.first) * (runner.max_iters - done)
+            text = (
+                f"[{done}/{runner.max_iters}] {lead}  {seconds:.3f} s/it  "
+                f"{timedelta(seconds=round(left))} left  {others(means)}"
+            )
+            if self.bar:
+                self.bar.note = lead
+            else:
+                progress.say(text)
+        if self.bar:
+            self.bar.update()
+        if due:
+            self.log(text)
+            self.record({"iteration": done, "seconds_per_iteration": round(seconds, 4), **means})
+            self.sums, self.count, self.since = {}, 0, now
+            if now - self.drawn >= SECONDS:
+                self.drawn = now
+                self.draw()
 
-    def after_train(self, runner: Any) -> None:
-        """Close the bar and TensorBoard."""
-        if runner.rank == 0 and sys.stdout.isatty():
-            sys.stdout.write("\n")
+    def close(self) -> None:
+        """End the bar, draw the curve, close TensorBoard: training is over or was stopped."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+        if self.records:
+            self.draw()
         if self.board is not None:
             self.board.close()
+            self.board = None
+
+    def draw(self) -> None:
+        """Write ``curve.png``."""
+        lines: dict[str, list[tuple[float, float]]] = {}
+        for record in self.records:
+            for name, value in record.items():
+                if name not in ("iteration", "seconds_per_iteration", "loss"):
+                    lines.setdefault(spoken(name), []).append((record["iteration"], value))
+        first = spoken("pixel_error")
+        lines = {name: lines[name] for name in sorted(lines, key=lambda name: name != first)}
+        title = f"{self.folder.name}: errors and losses in training, logarithmic scale"
+        write_png(self.folder / "curve.png", curve(lines, title, sorted(set(self.marks))))
 
     def record(self, values: dict[str, Any]) -> None:
         """Append one line of numbers to ``scalars.jsonl`` (and TensorBoard)."""
+        self.records.append(values)
         with self.scalars.open("a") as file:
             file.write(json.dumps(values) + "\n")
         if self.board is not None:
@@ -99,15 +134,45 @@ class Progress(Hook):  # type: ignore[misc]
                 if name != "iteration":
                     self.board.add_scalar(name, value, values["iteration"])
 
-    def say(self, text: str, bar: float | None = None) -> None:
-        """Print a line and keep it in ``log.txt``; with ``bar`` a terminal redraws it in place."""
+    def say(self, text: str) -> None:
+        """Print a line above the bar and keep it in ``log.txt``."""
+        self.log(text)
+        progress.say(text)
+
+    def log(self, text: str) -> None:
+        """Keep a line in ``log.txt``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "log.txt").open("a") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
-        clear = "\r\x1b[K" if sys.stdout.isatty() else ""  # the bar that stands there
-        if bar is not None and clear:
-            filled, columns = "#" * int(bar * 20), shutil.get_terminal_size().columns
-            sys.stdout.write(clear + f"|{filled:<20}| {text}"[: columns - 1])
-        else:
-            sys.stdout.write(f"{clear}{text}\n")
-        sys.stdout.flush()
+
+
+def spoken(name: str) -> str:
+    """Return the words for a number of ``scalars.jsonl``.
+
+    Example:
+        >>> [spoken(name) for name in ("pixel_error", "undivided_perceptual", "val_direct")]
+        ['pixel error', 'perceptual, undivided', 'direct (validation)']
+    """
+    if name.startswith(DIVIDED):
+        return f"{name.removeprefix(DIVIDED)}, undivided"
+    if name.startswith("val_"):
+        return f"{name.removeprefix('val_')} (validation)"
+    return name.removeprefix("loss_").replace("_", " ")
+
+
+def leading(means: dict[str, float]) -> str:
+    """Return the error that tells how training goes: of the pixels, else the sum of the losses."""
+    name = "pixel_error" if "pixel_error" in means else "loss"
+    return f"{spoken(name)} {means[name]:.4g}"
+
+
+def others(means: dict[str, float]) -> str:
+    """Return the losses, those divided by their running mean with the error before that."""
+    parts = []
+    for name, value in means.items():
+        if name.startswith("loss_"):
+            word = name.removeprefix("loss_")
+            before = means.get(DIVIDED + word)
+            known = "" if before is None else f" (undivided {before:.4g})"
+            parts.append(f"{word} {value:.4g}{known}")
+    return "  ".join(parts)

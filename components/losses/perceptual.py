@@ -40,7 +40,8 @@ class Perceptual(nn.Module):
         taps: ``input`` and convolutions (``conv1_2``) to compare.
         relu: apply ReLU after each convolution, also before a tap is read; the official KeypointGAN
             has none.
-        tap_weights: one per tap; None divides each tap by its running mean instead, and averages.
+        tap_weights: one per tap; None divides each tap by its running mean instead, and averages:
+            then ``undivided`` is the mean of the errors of all taps as they are.
         running_start: first running means, one per tap; None starts with the first errors.
         input_range: what VGG is fed: ``imagenet`` mean and std, ``caffe`` 0..255 minus the mean,
             ``signed`` [-1, 1]; ``grey`` the mean of the channels minus 114.451 / 255 (the
@@ -61,12 +62,14 @@ class Perceptual(nn.Module):
     """
 
     reads = ("render", "batch.target")
+    fetches_weights = True
 
     mean: Tensor
     std: Tensor
     tap_weights: Tensor | None
     running: Tensor
     started: Tensor
+    undivided: Tensor | None = None
 
     def __init__(
         self,
@@ -140,6 +143,7 @@ class Perceptual(nn.Module):
             return (self.tap_weights * errors).sum()
         if self.training:
             self._update_running(errors.detach())
+        self.undivided = errors.detach().mean()
         return (errors / (self.running + 1e-8)).mean()
 
     def errors(self, image: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:

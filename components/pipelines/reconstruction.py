@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from components.layers.history import History
 from components.ops.flips import nearer_flip
+from components.ops.score import agreement
 from components.steps.adversarial import critic_scores, frozen_call
 from components.steps.limbs import limbs_of
 from components.steps.transfer import follow, repeated
@@ -125,6 +126,8 @@ class Reconstruction(nn.Module):
         self.needs_pose = appearance_encoder is not None and appearance_encoder.needs_pose
         self.fills = frozenset(self._filled())
         self.infers = self.fills & INFERRED
+        if encoder.out_channels == 1:
+            self.infers |= {"landmarks.score"}
 
     def _filled(self) -> Iterator[str]:
         """Yield the fields of Outputs that these parts fill."""
@@ -253,6 +256,9 @@ class Reconstruction(nn.Module):
     def predict(self, images: Tensor) -> Outputs:
         """Find the landmarks of images.
 
+        Their scores are the bottleneck's. Without, as with KeypointGAN's, they say how well the
+        skeleton drawn from the landmarks fits the pose image around each; not calibrated.
+
         Shapes:
             (B, 3, H, W) in [0, 1] -> Outputs with landmarks, drawn and, if there is one, pose_image
         Source: keypointgan sec 5
@@ -267,6 +273,9 @@ class Reconstruction(nn.Module):
             landmarks = replace(landmarks, xy=xy)
             drawn = self.rasterizer(landmarks)
         pose_image = _single(need(pose.encoding, "maps"))
+        if landmarks.score is None and pose_image is not None and drawn.shape == pose_image.shape:
+            score = agreement(landmarks.xy, pose_image, drawn)
+            landmarks = replace(landmarks, score=score)
         return Outputs(landmarks=landmarks, pose_image=pose_image, drawn=drawn)
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
@@ -43,7 +44,22 @@ NO_SHAPES = ("pipelines", "hooks", "datasets", "metrics", "losses")
 NO_SOURCE = ("datasets", "transforms", "warps", "metrics", "hooks")
 
 
-def check(name: str, /, **arguments: Any) -> None:
+class Report(NamedTuple):
+    """What :func:`check` found in order; printed, ``encoders/unet: ok, 6 checks: form, ...``."""
+
+    name: str
+    checks: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        count = f"{len(self.checks)} check{'s' if len(self.checks) > 1 else ''}"
+        return f"{self.name}: ok, {count}: {', '.join(self.checks)}"
+
+
+# the steps that a check has passed so far
+_passed: ContextVar[list[str]] = ContextVar("passed")
+
+
+def check(name: str, /, **arguments: Any) -> Report:
     """Run the component tests on one registered name.
 
     A network must return what its role promises, for images that are not square unless it has an
@@ -57,6 +73,9 @@ def check(name: str, /, **arguments: Any) -> None:
         name: ``encoders/stem``, ``encoders/acme/convnext``.
         arguments: of its constructor, as in a config; parts are dicts with a ``type``.
 
+    Returns:
+        The checks that it passed, which is all of them.
+
     Raises:
         AssertionError: a test failed; the text says which.
         ConfigError: there is no such name, or it cannot be built from ``arguments``.
@@ -64,6 +83,7 @@ def check(name: str, /, **arguments: Any) -> None:
     role = name.split("/")[0]
     cls = resolve(name, "check")
     check_form(name, cls)
+    _passed.set(passed := ["form"])
     node = {"type": name, **arguments}
     with torch.random.fork_rng(devices=[]):
         if role in NETWORKS:
@@ -73,6 +93,7 @@ def check(name: str, /, **arguments: Any) -> None:
             part = build(node, name, role)
             with _step(name, "an example"):
                 OTHERS[role](part, name)
+    return Report(name, tuple(passed))
 
 
 def check_form(name: str, cls: Any) -> None:
@@ -127,6 +148,7 @@ def _step(name: str, what: str) -> Iterator[None]:
     """Make every error of a step an AssertionError that names the step."""
     try:
         yield
+        _passed.get().append(what)
     except AssertionError as error:
         fault = str(error).removeprefix(f"{name}: ")
         raise AssertionError(f"{name}: {what}: {fault}") from error
@@ -289,7 +311,7 @@ def _check_reads(name: str, loss: Any, outputs: Outputs, batch: Batch) -> None:
         else:
             given[owner] = getattr(outputs, owner)
     stripped = given.pop("batch")
-    with _step(name, "what it reads ('reads' must name every field)"):
+    with _step(name, "what it reads (all of 'reads')"):
         loss(Outputs(**given), Batch(**stripped))
     for field in loss.reads:
         owner, _, own = field.partition(".")

@@ -25,8 +25,10 @@ def run(folder: str, write: bool) -> Answer:
         found.config,
         found.evaluation,
         license=schema.licence_of(old) or "",
+        repo_id=card.repository_of(old),
         human=card.human_part(old),
         pictures=sorted(file for file in found.manifest["files"] if file.startswith("assets/")),
+        folder=found.root,
     )
     if write:
         files: dict[str, Any] = {path: found.root / path for path in found.manifest["files"]}

@@ -22,9 +22,9 @@ def run(ref: str, out: str, format: Any, images: Sequence[str], **options: Any) 
     """Answer the command."""
     from components.data.video import read_image
     from zoo.exporting import export
-    from zoo.model import open_model
+    from zoo.model import load
 
-    model, batch = open_model(ref), None
+    model, batch = load(ref), None
     if images:
         if getattr(model, "preprocess", None) is None:
             raise ValueError(f"{ref} takes no images; leave out --images.")

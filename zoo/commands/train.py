@@ -10,7 +10,6 @@ train CONFIG --launcher pytorch
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,26 +45,20 @@ def run(
     cfg_options: Sequence[str],
 ) -> Answer:
     """Answer the command."""
-    from registry.config import config_name, load_config, parse_options
+    from registry.config import load_config, parse_options
 
     options = parse_options([*cfg_options, *(["train.amp=true"] if amp else [])])
     cfg = load_config(config, options, data=data)
-    saved = Path(config).suffix == ".json"  # of an earlier run, which --resume goes on with
-    default = Path(config).parent if saved else Path("work_dirs", config_name(config))
-    folder = Path(work_dir or default)
     notice("importing torch ...", passing=True)
-    from registry.runner import Interrupted, train
-    from zoo.commands.interim import report
+    from registry.runner import Interrupted, default_work_dir, resume_command
+    from registry.runner import run as train
 
+    folder = Path(work_dir or default_work_dir(config))
     try:
         job = train(cfg, folder, resume=resume, launcher=launcher)
     except Interrupted as stop:
-        words = ["keypoint-zoo", "train", config, "--work-dir", str(folder)]
-        words += ["--resume"] if stop.checkpoint.parent == folder else []
-        words += ["--data", data] if data else []
-        words += ["--amp"] if amp else []
-        words += ["--cfg-options", *cfg_options] if cfg_options else []
+        flags = [*(["--data", data] if data else []), *(["--amp"] if amp else [])]
+        again = resume_command(config, folder, *flags, options=cfg_options)
         said = f"Stopped; {stop.checkpoint} is complete. Go on with:"
-        return Answer({"checkpoint": stop.checkpoint}, ["", said, shlex.join(words)], INTERRUPTED)
-    report(job)
-    return Answer({"work_dir": folder, "results": []}, ())
+        return Answer({"checkpoint": stop.checkpoint}, ["", said, again], INTERRUPTED)
+    return Answer({"work_dir": folder, "results": job.rows}, job.summary.splitlines())

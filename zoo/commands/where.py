@@ -7,12 +7,12 @@ lines of all docstrings, such as ``Source: keypointgan eq 2; imm sec 3``.
 from __future__ import annotations
 
 import argparse
-import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from registry.docs import sources
 from zoo.answer import Answer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,24 +64,10 @@ def run(paper: str, place: Sequence[str]) -> Answer:
 
 
 def places(root: Path) -> list[Place]:
-    """Return every well-formed entry of every ``Source:`` line."""
-    entries = ((ENTRY.fullmatch(entry), code) for entry, code in sources(root))
-    return [Place(match[1], match[2], match[3], code) for match, code in entries if match]
-
-
-def sources(root: Path) -> Iterator[tuple[str, str]]:
-    """Yield (entry, "file:line name") of all docstrings below components/ and registry/."""
-    for path in sorted([*root.glob("components/**/*.py"), *root.glob("registry/**/*.py")]):
-        file = path.relative_to(root).as_posix()
-        for node, name in documented(ast.parse(path.read_text(encoding="utf-8")), path.stem):
-            for line in re.findall(r"^Source:(.*)$", ast.get_docstring(node) or "", re.MULTILINE):
-                for entry in line.split(";"):
-                    yield entry.strip(), f"{file}:{getattr(node, 'lineno', 1)} {name}"
-
-
-def documented(node: Any, name: str, inside: str = "") -> Iterator[tuple[Any, str]]:
-    """Yield a module, its classes and its functions, each with its name."""
-    yield node, name
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, (ast.ClassDef, ast.FunctionDef)):
-            yield from documented(child, inside + child.name, f"{inside}{child.name}.")
+    """Return every well-formed entry of every ``Source:`` line below components/ and registry/."""
+    files = sorted([*root.glob("components/**/*.py"), *root.glob("registry/**/*.py")])
+    return [
+        Place(match[1], match[2], match[3], f"{file.relative_to(root).as_posix()}:{line} {name}")
+        for entry, file, line, name in sources(*files)
+        if (match := ENTRY.fullmatch(entry))
+    ]

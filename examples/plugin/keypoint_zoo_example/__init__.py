@@ -1,1 +1,1 @@
-"""A plugin of keypoint-zoo: one encoder and one model trained with it."""
+"""A plugin of keypoint-zoo: one encoder and a config that trains it."""
