@@ -30,6 +30,28 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- not run: (.+?) -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S)
 CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")}
+WRITTEN = {  # files that a page says its commands write
+    "README.md": ["work_dirs/clip/curve.png", "results/clip_landmarks.mp4", "moved.mp4"],
+    "docs/start.md": [
+        *(f"results/clip_landmarks.{suffix}" for suffix in ("mp4", "csv", "json")),
+        "results/photo_landmarks.png",
+        *(
+            f"work_dirs/keypointgan_puppets/{name}"
+            for name in ("config.json", "last.pth", "best.pth", "curve.png", "held_out.gif")
+        ),
+        *(
+            f"work_dirs/keypointgan_puppets/{name}"
+            for name in ("metrics.json", "log.txt", "scalars.jsonl", "usual.json")
+        ),
+        "scores.json",
+    ],
+    "docs/own_video.md": [
+        *(f"work_dirs/mine/{name}" for name in ("curve.png", "training_frames.gif")),
+        *(f"results/clip_landmarks.{suffix}" for suffix in ("mp4", "csv")),
+        "work_dirs/labelled/metrics.json",
+    ],
+    "docs/zoo.md": ["work_dirs/mine/package/manifest.json", "downloaded/model.safetensors"],
+}
 EXTRAS = {"onnx", "test", "dev", "tensorboard"}
 
 
@@ -86,7 +108,9 @@ def place(tmp_path, monkeypatch):
     for name, chosen in {"fit": range(0, 8, 2), "test": range(1, 8, 2), "poses": range(8)}.items():
         with open(f"{name}.csv", "w", newline="") as file:
             rows = csv.writer(file)
-            rows.writerow(["file", *(f"{n}_{axis}" for n in puppets.keypoint_names for axis in "xy")])
+            rows.writerow(
+                ["file", *(f"{n}_{axis}" for n in puppets.keypoint_names for axis in "xy")]
+            )
             for i in chosen:
                 xy = (puppets.keypoints(2 * i) + 1) / 2 * (96, 80) - 0.5
                 rows.writerow([f"{i}.png", *xy.ravel().round(2)])
@@ -192,6 +216,8 @@ def test_every_block_of_a_page_runs(page, place, hub):
             assert all(line in example for line in block.splitlines() if line.startswith("["))
         else:
             assert language == "text", f"{ids(page)}: a block of {language or 'nothing'}"
+    missing = [name for name in WRITTEN.get(ids(page), ()) if not (place / name).is_file()]
+    assert not missing
 
 
 # ----------------------------------------------------------------------- what the pages refer to
