@@ -154,7 +154,7 @@ def commands(block: str) -> list[list[str]]:
 def ours(words: list[str]) -> list[str] | None:
     """Return what follows ``keypoint-zoo``, or its other names; None for another command."""
     for i, word in enumerate(words):
-        if Path(word).name == "keypoint-zoo" and not words[0] == "pip":
+        if Path(word).name == "keypoint-zoo" and words[0] != "pip":
             return words[i + 1 :]
         if word == "-m" and words[i + 1 : i + 2] == ["zoo"]:
             return words[i + 2 :]
