@@ -26,8 +26,8 @@ FRAMES, CELL, GAP, TITLE = 32, 124, 4, 22
 TITLES = ("video", "named joints", "landmarks", "mask", "background", "a picture", "moves along")
 
 
-def main() -> None:
-    """Write docs/figures/puppets.gif."""
+def main(folder: Path = FIGURES) -> None:
+    """Write puppets.gif into a folder."""
     names = ("keypointgan-puppets", "factorized-puppets", "fomm-puppets")
     joints, factors, motion = (zoo.load(name) for name in names)
     puppets = registry.build({"type": "datasets/puppets", "split": "test"})
@@ -47,13 +47,13 @@ def main() -> None:
             cells(motion.transfer(still, video, video[0])),
         ]
         rows.append(columns)
-    FIGURES.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     # forth and back, and one palette for all, so that pixels that stay are not written again
     order = [*range(0, FRAMES, 2), *range(FRAMES - 3, 0, -2)]
     pages = [sheet(rows, t) for t in order]
     palette = pages[0].quantize(255, Image.Quantize.MEDIANCUT)
     first, *later = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-    first.save(FIGURES / "puppets.gif", save_all=True, append_images=later, duration=110, loop=0)
+    first.save(folder / "puppets.gif", save_all=True, append_images=later, duration=110, loop=0)
 
 
 def clip(puppets, number: int) -> Tensor:
