@@ -79,7 +79,7 @@ def shorten(node):
         node["iterations"] = max(1, node["iterations"] // 1000)
         node["batch_size"] = min(node["batch_size"], 2)
     if node.get("type") == "datasets/puppets":
-        node |= {"clips": 3, "frames_per_clip": 8, "pair_range": None}
+        node |= {"clips": 2, "frames_per_clip": 6, "pair_range": None}
     if "metrics" in node and "type" not in node:
         limits = {key: min(node.get(key) or 4, 4) for key in ("max_items", "fit_items")}
         node |= limits
@@ -100,7 +100,7 @@ def place(tmp_path, monkeypatch):
 
     for clip, name in enumerate(("clip.mp4", "clips/one.mp4", "clips/two.mp4")):
         Path(name).parent.mkdir(exist_ok=True)
-        write_video(name, [frame(16 * clip + t) for t in range(10)], 25)
+        write_video(name, [frame(16 * clip + t) for t in range(8)], 25)
     for folder in ("frames", "photos"):
         Path(folder).mkdir()
         for i in range(8):
