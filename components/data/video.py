@@ -263,7 +263,7 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float)
     """
     _, frames = _peek(path, frames)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        # Pillow's own writer would hold all frames: write them one by one, each with its own colours
+        # Pillow's own writer would hold all frames: write each at once, with its own colours
         for number, frame in enumerate(frames):
             image = Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE)
             if number == 0:

@@ -172,7 +172,7 @@ class Frames:
         self._ends = np.cumsum(lengths)
 
     def _match(self, root: Path, annotations: str) -> dict[int, int]:
-        """Find the annotation row of each frame: the longer of the two paths ends in the shorter."""
+        """Find the annotation row of each frame: one of the two paths ends in the other."""
         root = root if root.is_dir() else root.parent
         paths = [
             clip.path(t)
@@ -195,7 +195,7 @@ class Frames:
         ]
         if not matches:
             raise ValueError(
-                f"datasets/frames: '{annotations}' names no frame of '{root}': it has, for example, "
+                f"datasets/frames: '{annotations}' names no frame of '{root}': it has "
                 f"'{files[0][1:]}', the data set '{short[0][1:]}'."
             )
         for names, side in ((short, 0), (files, 1)):
