@@ -126,7 +126,7 @@ class Puppets:
         self.edges = tuple((at[bone.parent], at[bone.joint]) for bone in self._bones)
         left = [name for name in at if name.startswith("left_")]
         self.flip_pairs = tuple((at[name], at[name.replace("left", "right")]) for name in left)
-        # A joint is visible if any bone it belongs to is visible there. The background (0) hides nothing.
+        # A joint is visible if any of its bones is visible there. The background (0) hides nothing.
         owned = [{b.joint, b.parent, *(place for place, _ in b.outline)} for b in self._drawn]
         self._owners = np.array([[True, *(name in names for names in owned)] for name in at])
         self._motions: OrderedDict[int, Motion] = OrderedDict()
