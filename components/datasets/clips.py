@@ -20,6 +20,7 @@ class Clips:
             `image(number)` and `size(number)` (width and height in original pixels), such as
             datasets/puppets or datasets/frames.
         length: frames per window.
+
     Raises:
         ValueError: no clip is long enough.
     """

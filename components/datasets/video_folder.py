@@ -76,7 +76,7 @@ class VideoFolder:
         pairs: str | None = None,
     ) -> None:
         if split not in ("train", "test"):
-            raise ValueError(f"datasets/video_folder: split={split!r} must be 'train' or 'test'.")
+            raise ValueError(f"datasets/video_folder: split={split!r} is not 'train' or 'test'.")
         if pair not in ("random", "first"):
             raise ValueError(f"datasets/video_folder: pair={pair!r} must be 'random' or 'first'.")
         if id_sampling and (pairs or pair == "first"):
@@ -269,7 +269,7 @@ def _videos(root: Path, split: str) -> list[Path]:
     if not chosen.size:
         raise ValueError(
             f"datasets/video_folder: a random fifth of the {len(groups)} video(s) in '{folder}' is "
-            "for testing, which leaves one split empty. Add videos, or make train/ and test/."
+            "for testing, which leaves one split empty. Add videos, or train/ and test/."
         )
     return [found[video] for k in sorted(chosen.tolist()) for video in groups[k]]
 

@@ -119,8 +119,8 @@ def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.
     path = Path(weights)
     if not path.is_file():
         raise ConfigError(
-            f"no weights of timm's '{name}' at '{path}'. Set weights='timm' to download them, to the "
-            "path of a .safetensors or .pth file, or to 'random' to train from scratch."
+            f"no weights of timm's '{name}' at '{path}'. Set weights= to 'timm' to download them, "
+            "the path of a .safetensors or .pth file, or 'random' to train from scratch."
         )
     state = timm.models.load_state_dict(str(path))
     given = set(state)

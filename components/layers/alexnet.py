@@ -54,7 +54,7 @@ def _trunk(source: str) -> dict[str, Tensor]:
         }
     except KeyError as error:
         raise ConfigError(
-            f"{source}: not AlexNet weights with torchvision's names: {error} is missing."
+            f"{source}: not AlexNet weights with torchvision's names: no {error}."
         ) from error
 
 

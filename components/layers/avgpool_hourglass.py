@@ -76,6 +76,7 @@ class AvgpoolHourglass(nn.Module):
         max_width: maximum channels of a level.
         depth: number of levels; the sides of the input must be multiples of 2^depth.
         extra: channels that the caller adds to every skip between ``down`` and ``up``.
+
     Attributes:
         channels: channels of the output.
 
@@ -89,7 +90,7 @@ class AvgpoolHourglass(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs, *(min(max_width, width * 2 ** (i + 1)) for i in range(depth))]
-        below = [min(max_width, width * 2**i) for i in range(depth)]  # outputs of the ups
+        below = [min(max_width, width * 2**i) for i in range(depth)]  # outputs of each Up
         self.downs = nn.ModuleList(Down(a, b) for a, b in pairwise(widths))
         self.ups = nn.ModuleList(
             Up(widths[i + 1] * (1 if i == depth - 1 else 2) + extra, below[i])
@@ -119,7 +120,7 @@ class AvgpoolHourglass(nn.Module):
         return skips
 
     def up(self, skips: Sequence[Tensor]) -> Tensor:
-        """Return the joined features, given the result of :meth:`down`, maybe with extra channels."""
+        """Return the joined features, given the result of :meth:`down` plus any extra channels."""
         *skips, x = skips
         for up, skip in zip(self.ups, reversed(skips)):
             x = torch.cat((up(x), skip), dim=1)

@@ -107,8 +107,8 @@ def _build(network: str, weights: str) -> nn.Module:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
-            f"no RAFT weights at '{path}'. Set weights= to 'torchvision' or the path of a downloaded "
-            ".pth or .safetensors file."
+            f"no RAFT weights at '{path}'. Set weights= to 'torchvision' or the path of a "
+            "downloaded .pth or .safetensors file."
         )
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file

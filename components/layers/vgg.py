@@ -76,8 +76,8 @@ def _read(source: Path | str, convs: Sequence[str], backbone: Backbone) -> Weigh
     assert isinstance(source, Path)
     if not source.is_file():
         raise ConfigError(
-            f"no {backbone.upper()} weights at '{source}'. Set weights= to 'torchvision' or the path "
-            f"of a downloaded {backbone} .pth, .safetensors or "
+            f"no {backbone.upper()} weights at '{source}'. Set weights= to 'torchvision' or the "
+            f"path of a downloaded {backbone} .pth, .safetensors or "
             f"imagenet-vgg-verydeep-{backbone[3:]}.mat."
         )
     if source.suffix == ".mat":
@@ -113,7 +113,7 @@ def _by_index(
             found[name] = (state[f"features.{index}.weight"], state[f"features.{index}.bias"])
         except KeyError as error:
             raise ConfigError(
-                f"{where}: not {backbone.upper()} weights with torchvision's names: {error} is missing."
+                f"{where}: not {backbone.upper()} weights with torchvision's names: no {error}."
             ) from error
     return found
 

@@ -16,7 +16,7 @@ class Adversarial(nn.Module):
     """weight * mean over scales of mean (score of the generated sample - 1)^2.
 
     Args:
-        scores: which critic's scores of the outputs.
+        scores: field of the outputs that holds the critic's scores.
         weight: factor; 10 in KeypointGAN, 1 in the factorized model.
         reduction: over scales; the factorized model takes their sum.
 

@@ -16,7 +16,7 @@ class Critic(nn.Module):
     """weight * mean over scales of (mean (real - 1)^2 + mean fake^2) / 2.
 
     Args:
-        scores: which critic's scores of the outputs.
+        scores: field of the outputs that holds the critic's scores.
         weight: factor; 2 in FOMM and Monkey-Net, which do not halve.
         reduction: over scales; the factorized model takes their sum.
 
