@@ -269,7 +269,7 @@ def _videos(root: Path, split: str) -> list[Path]:
     if not chosen.size:
         raise ValueError(
             f"datasets/video_folder: a random fifth of the {len(groups)} video(s) in '{folder}' is "
-            "for testing, which leaves one split empty. Add videos, or train/ and test/."
+            "for testing, which leaves one split empty. Add videos, or make train/ and test/."
         )
     return [found[video] for k in sorted(chosen.tolist()) for video in groups[k]]
 

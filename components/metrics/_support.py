@@ -57,7 +57,7 @@ class ImageScore:
 
     Renders are compared with their targets, and the baseline copies the source. Predicted frames
     are compared with the last ones of their clip, with an additional figure per time step; their
-    baselines are those of the pipeline. Values are clipped to [0, 1].
+    baselines are those of the pipeline. Images are clipped to [0, 1].
 
     Subclasses set ``metric`` and ``unit``, and `compare` images with true ones, (B, 3, H, W) in
     [0, 1], returning (B,), or (B, n) if they override `compute`.

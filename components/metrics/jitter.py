@@ -53,9 +53,9 @@ class Jitter:
         triples = _triples(self.names)
         if not len(triples):
             raise ValueError(
-                "metrics/jitter: no three consecutive frames of a clip are among those evaluated. "
-                "Set evaluate.max_items to None to keep every frame (to evaluate less, give data.test "
-                "fewer clips). Names must end in frame numbers."
+                "metrics/jitter: no three consecutive frames of a clip are evaluated. "
+                "Set evaluate.max_items to None to keep every frame (to evaluate less, give "
+                "data.test fewer clips). Names must end in frame numbers."
             )
         names = [self.names[i] for i in triples[:, 1]]
         jitter, movement = _differences(self.found, triples)
