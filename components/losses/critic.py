@@ -21,7 +21,7 @@ class Critic(nn.Module):
         reduction: over scales; the factorized model takes their sum.
 
     Source: keypointgan eq 5; factorized sec D
-    Differs: labels are the other way round (real 1), as in the official code
+    Differs: labels are reversed (real 1), as in the official code
     """
 
     def __init__(

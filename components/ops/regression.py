@@ -41,7 +41,7 @@ def by_annotation(truth: Array, count: int, predict: Callable[[Array, Array], Ar
 
 
 def left_out_together(names: Sequence[str]) -> Array:
-    """Return group numbers (F,): `ridge` leaves frames of a clip out together, at most 100.
+    """Return group numbers (F,): `ridge` leaves out clips, in parts of at most 100 frames.
 
     If there is only one clip, each frame has its own number.
 

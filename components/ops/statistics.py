@@ -55,7 +55,7 @@ def over_frames(
 def over_time(
     scores: Sequence[NDArray[Any]], names: Sequence[str], seen: int | None
 ) -> dict[str, Any]:
-    """Return the same for images, or for predicted frames with an additional figure per time step.
+    """Return the same for images, or for predicted frames, with a figure per time step.
 
     Args:
         scores: (B, T) of each batch; infinite ones are left out, and some must be finite.
