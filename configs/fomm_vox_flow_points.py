@@ -2,7 +2,8 @@
 
 Paper: Lee et al., Unsupervised Landmark Detection for Video Generation: AKD 1.292 where
 fomm_vox.py has 1.294, a gain of 0.002 pixels; no L1, no AED. It has neither code nor
-settings: all but the loss is fomm_vox.py, sources are 1, 4 or 16 frames before their targets.
+settings: everything except the loss is from fomm_vox.py; sources are 1, 4 or 16 frames before their
+targets.
 The loss is on the landmarks themselves: the paper's aim, in the form of Zhang et al. 2018.
 Data: as fomm_vox.py, but videos as folders of frames: files are decoded at every start to count
 them. The flow of real frames comes first, about 16 KB per frame and gap:

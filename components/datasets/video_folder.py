@@ -106,8 +106,8 @@ class VideoFolder:
     def _read_pairs(self, table: str) -> list[tuple[int, int]]:
         if not Path(table).is_file():
             raise FileNotFoundError(
-                f"datasets/video_folder: no file '{table}'. Set pairs= to a CSV with columns source "
-                "and driving."
+                f"datasets/video_folder: no file '{table}'. Set pairs= to a CSV with columns "
+                "source and driving."
             )
         at = {name: video for video, name in enumerate(self.names)}
         with open(table, newline="", encoding="utf-8-sig") as file:
@@ -154,8 +154,8 @@ class VideoFolder:
                 width, height = size_of(clip.paths[0])
                 if width % height:
                     raise ValueError(
-                        f"datasets/video_folder: '{clip.paths[0]}' ({width} x {height} pixels) is not a "
-                        "row of square frames. Put ordinary images into a folder per video."
+                        f"datasets/video_folder: '{clip.paths[0]}' ({width} x {height} pixels) is not "
+                        "a row of square frames. Put ordinary images into a folder per video."
                     )
                 self._lengths[video] = width // height
             else:

@@ -101,8 +101,8 @@ def _activity_of(clips: NDArray[np.str_], activities: Sequence[str]) -> NDArray[
         chosen = np.char.startswith(starts, activity)
         if not chosen.any():
             raise ValueError(
-                f"no clip is named '{activity}...', so the mean over activities would not match the "
-                f"paper's; clips are named like '{clips[0]}'. Correct activities=, or add the data."
+                f"no clip is named '{activity}...', so the mean over activities would not match "
+                f"the paper's; clips are named like '{clips[0]}'. Correct activities= or add data."
             )
         groups[chosen] = number
     if (groups < 0).any():

@@ -200,7 +200,7 @@ class MotionTransfer(nn.Module):
             source: (3, H, W).
             initial: (3, H, W) driving frame in the source's pose: the source then moves as the
                 driving frames do relative to this frame; None copies the driving poses.
-            adapt_scale: scale relative movements by the size of the source.
+            adapt_scale: scale movements by the source's size relative to ``initial``.
 
         Shapes:
             -> function of (T, 3, H, W) to (T, 3, H, W)

@@ -310,7 +310,7 @@ class Reconstruction(nn.Module):
         return need(found, "drawn" if self.through_bottleneck else "pose_image")
 
     def edit(self, image: Tensor, landmarks: Landmarks) -> Tensor:
-        """Redraw ``image`` with its landmarks moved to ``landmarks``; their shapes stay the image's.
+        """Redraw ``image`` with its landmarks moved to ``landmarks``; their shapes are kept.
 
         Shapes:
             (B, 3, H, W), Landmarks -> (B, 3, H, W)
@@ -322,7 +322,7 @@ class Reconstruction(nn.Module):
 
     @torch.no_grad()
     def animate(self, image: Tensor, path: Sequence[Landmarks]) -> list[Tensor]:
-        """Redraw ``image`` once per step of a path of its landmarks; its appearance is encoded once.
+        """Redraw ``image`` once per step of a path of landmarks; its appearance is encoded once.
 
         Shapes:
             (B, 3, H, W), T Landmarks -> T of (B, 3, H, W)
@@ -351,7 +351,7 @@ class Reconstruction(nn.Module):
             source: (3, H, W).
             initial: (3, H, W) driving frame in the source's pose: the source then moves as the
                 driving frames do relative to this frame; None copies the driving poses.
-            adapt_scale: scale relative movements by the size of the source.
+            adapt_scale: scale movements by the source's size relative to ``initial``.
 
         Shapes:
             -> function of (T, 3, H, W) to (T, 3, H, W)

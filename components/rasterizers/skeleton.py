@@ -61,8 +61,8 @@ class Skeleton(nn.Module):
         size, xy = self.image_size, landmarks.xy
         if max(map(max, self.limbs)) >= xy.shape[1]:
             raise ValueError(
-                f"edges name landmark {max(map(max, self.limbs))}, but there are only {xy.shape[1]} "
-                "landmarks."
+                f"edges name landmark {max(map(max, self.limbs))}, but there are only "
+                f"{xy.shape[1]} landmarks."
             )
         if self.reduction == "max":
             near = nearest_squared_distance(xy, self.limbs, size, size, self.grid)
