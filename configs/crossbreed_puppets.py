@@ -1,9 +1,9 @@
-"""A combination of two papers, small, on generated puppets: no download.
+"""A combination of two papers that neither has, small, on generated puppets: no download.
 
 KeypointGAN's unpaired pose prior and skeleton bottleneck (Jakab et al., CVPR 2020) with the
 background net and the mask compositor of the factorized model (Dundar, Shih et al., ECCV 2020): the
-drawn skeleton determines the mask, and the background comes from the source. No new code: one more
-part than keypointgan_puppets.py, its comparison. About twelve minutes on 2 CPU cores.
+drawn skeleton determines the mask, and the background comes from the source. It needs no new code,
+only one more part than keypointgan_puppets.py, its comparison. About twelve minutes on 2 CPU cores.
 """
 
 # fmt: off

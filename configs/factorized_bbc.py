@@ -5,11 +5,11 @@ Images and Videos, ECCV 2020, table 1: 78.8 % of the joints (table 3: 79.16 from
 Data: BBC Pose of www.robots.ox.ac.uk/~vgg/data/pose, unpacked to data/bbc_pose as described in
 components/datasets/bbc_pose.py; the regressor is fitted on all annotated frames of videos 1-10
 (`--cfg-options evaluate.fit_items=20000` for a quick look; for figure 2a, which shows 10 to 40
-landmarks without numbers in print, num_landmarks=10 data.test.split=val). The published accuracy
-counts joints within 6 pixels at half resolution, 12 in the frame (`accuracy` here);
-`accuracy_frame` counts 6 pixels of the frame, `accuracy_corner` is table 3's other origin. Sources
-are 3 to 39 frames later in the list of annotated ones, as in the official code. Hardware: 8 GPUs
-with 16 items each; neither hours nor iterations are published; 200 000 is our choice. VGG19 is
+landmarks without numbers in print, num_landmarks=10 data.test.split=val).
+The published accuracy counts joints within 6 pixels at half resolution, 12 in the frame (`accuracy`
+here); `accuracy_frame` counts 6 pixels of the frame, `accuracy_corner` is table 3's other origin.
+Sources are 3 to 39 frames later in the list of annotated ones, as in the official code. Hardware: 8
+GPUs with 16 items each; neither hours nor iterations are published; 200 000 is our choice. VGG19 is
 torchvision's.
 Text differs: pose net 64 to 512 wide (here 24 to 192), background net 32 to 128 and mask net 32
 (both 128 to 512); modules of one convolution and a pooling, skips concatenated (two or more,

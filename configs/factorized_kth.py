@@ -4,8 +4,8 @@ Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and
 Images and Videos, ECCV 2020, which only shows predicted frames (figure 5, no numbers):
 forecast_kth.py predicts; here, renders from another frame of the clip are scored.
 Data: frames of the six zips of www.csc.kth.se/cvap/actions in data/kth, one folder per video and
-range of 00sequences.txt, data/kth/person01_boxing_d1_uncomp_1/image_0001.jpg, since people are
-away between ranges: ffmpeg -i person01_boxing_d1_uncomp.avi -vf select='between(n,0,94)' ...
+range of 00sequences.txt, data/kth/person01_boxing_d1_uncomp_1/image_0001.jpg, since people are away
+between ranges: ffmpeg -i person01_boxing_d1_uncomp.avi -vf select='between(n,0,94)' ...
 Persons 17 to 25 are the test set.
 Not stated in the paper and chosen here: 128 pixels, the split, the critic's weight 1 (the official
 default) and 200 000 iterations. Sources are 3 to 60 frames before or after; frames are stretched to

@@ -1,7 +1,7 @@
 """The first order motion model on UvA-Nemo smiles.
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.016, AKD
-1.119, AED 0.048 (the first and the last recalled, not checked; all but L1 need other networks:
+1.119, AED 0.048 (L1 and AED recalled, not checked; all but L1 need other networks:
 metrics/keypoint_distance, metrics/embedding_distance).
 Data: data/nemo/train and test, an mp4 or a folder of frames per video.
 Iterations: 100 epochs of 8 passes over 1110 training videos; that number is from memory, not from

@@ -4,8 +4,7 @@ Paper: Lee et al., Unsupervised Landmark Detection for Video Generation. It has 
 puppets, and neither code nor settings are published. Flow adds less than 1 ms per image.
 fomm_puppets.py on other pairs (sources are 2, 4 or 8 frames before their targets) plus one loss:
 near landmarks, the model's own motion should be the true flow, which puppets provide. With
-estimated flow, and
-without the loss on the same pairs:
+estimated flow, and without the loss on the same pairs:
 --cfg-options data.train.flow=dis
 --cfg-options losses.flow.weight=0.0
 fomm_puppets_flow_points.py has the other form of the loss, fomm_vox_flow.py the paper's data.

@@ -1,15 +1,15 @@
 """The first order motion model, small, on your own videos; CPU is enough to try.
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It has no
-results on such videos. Expects videos or folders of frames in data/video/train: animals of one
-kind, one per video, whole and about equally large in the picture, seen from about the same side by
-a still camera; crop around the animal first if it is small. More videos, individuals and minutes
-give steadier landmarks. Other videos in data/video/test are redrawn from their first frames and
-scored by L1; without them, nothing is scored.
+results on such videos.
+Expects videos or folders of frames in data/video/train: animals of one kind, one per video, whole
+and about equally large in the picture, seen from about the same side by a still camera; crop around
+the animal first if it is small. More videos, individuals and minutes give steadier landmarks. Other
+videos in data/video/test are redrawn from their first frames and scored by L1; without them,
+nothing is scored.
 It finds ten landmarks per frame, for the clustering of behaviour: tools/predict.py writes them as a
 table; model.predict(frames).landmarks.affine also describes how the part around each rotates and
-stretches.
-To make one animal move like another: tools/animate.py.
+stretches. To make one animal move like another: tools/animate.py.
 If left and right must not be confused, remove transforms/flip_pair.
 Images are stretched to squares; fit="pad" or "crop" in both data sets keeps proportions.
 Sharper pictures, after a download of VGG19:

@@ -2,9 +2,9 @@
 
 Paper: Lee et al., Unsupervised landmark detection for video generation, section 4.2, which uses it
 to predict 32 frames from one and reports no numbers. Here both it and the LSTM of
-forecast_puppets.py see 10 frames. No download; factorized_puppets.py is trained first if missing,
-then minutes on 2 CPU cores. The test shows 10 frames of clips unseen in training and scores the 30
-that follow.
+forecast_puppets.py see 10 frames.
+No download; factorized_puppets.py is trained first if missing, then minutes on 2 CPU cores. The
+test shows 10 frames of clips unseen in training and scores the 30 that follow.
 """
 
 # fmt: off

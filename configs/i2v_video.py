@@ -1,8 +1,8 @@
 """Image to video on your own videos: a GRU moves the landmarks of fomm_video.py for 31 frames.
 
 Paper: Lee et al., Unsupervised landmark detection for video generation, section 4.2, after Siarohin
-et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. Neither reports anything on
-such videos, and none has been measured here.
+et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. Neither reports results on
+such videos, and none have been measured here.
 Expects videos or folders of frames in data/video/train, as fomm_video.py, which is trained first if
 missing; each needs at least 32 frames. Of other videos in data/video/test the first frame of one
 window of 32 is shown and the others are scored; without them, nothing is scored. A single frame

@@ -1,9 +1,9 @@
 """IMM on CelebA with 10 landmarks, as published.
 
 Paper: Jakab, Gupta et al., Unsupervised Learning of Object Landmarks through Conditional Image
-Generation, NeurIPS 2018: 3.19 % of the eye distance on MAFL,
-as the factorized paper's first version prints it; recalled, not checked against a copy: 2.58 %
-with `--cfg-options num_landmarks=30`, 2.54 % with 50.
+Generation, NeurIPS 2018: 3.19 % of the eye distance on MAFL, as the factorized paper's first
+version prints it; recalled, not checked against a copy: 2.58 % with `--cfg-options
+num_landmarks=30`, 2.54 % with 50.
 Data: aligned CelebA and MAFL in data/celeba, as described in components/datasets/celeba.py.
 The loss needs Larsson et al.'s VGG16, trained on colourisation: the release's vgg16.caffemodel.h5
 with its batch norms folded into the kernels, saved under torchvision's names (features.0.weight is

@@ -1,7 +1,7 @@
 """IMM, small, on your own videos; CPU is enough.
 
 Paper: Jakab, Gupta et al., Unsupervised Learning of Object Landmarks through Conditional Image
-Generation, NeurIPS 2018. It has no results on such videos, and none has been measured here.
+Generation, NeurIPS 2018. It has no results on such videos, and none have been measured here.
 Expects videos or folders of frames in data/video/train: a still camera, one moving object or more.
 For a score, some frames with points placed by hand (CSV, DeepLabCut or COCO) in data/video/labelled
 with labelled.csv, on which a regressor from landmarks to your points is fitted, and others in

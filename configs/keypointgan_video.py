@@ -1,13 +1,13 @@
 """KeypointGAN, small, on your own videos of any object, with a prior of poses that you provide.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020. It has no results on such videos, and none has been measured here.
+CVPR 2020. It has no results on such videos, and none have been measured here.
 Expects videos or folders of frames in data/video/train, and in data/video/poses.json (COCO) typical
 points of such objects in such frames: from other recordings or simulated, at least hundreds of
-complete poses. Set the number of points and the limbs that join them: --cfg-options num_landmarks=5
-edges="((0,1),(1,2),(2,3),(3,4))"; here it is snout, left and right ear, and base of the tail. A CSV
-(also DeepLabCut's) does not contain the size of its images: --cfg-options
-data.prior.source=poses.csv data.prior.format=csv data.prior.size=640,480
+complete poses. Set the number of points and the limbs that join them:
+--cfg-options num_landmarks=5 edges="((0,1),(1,2),(2,3),(3,4))"; here it is snout, left and right
+ear, and base of the tail. A CSV (also DeepLabCut's) does not contain the size of its images:
+--cfg-options data.prior.source=poses.csv data.prior.format=csv data.prior.size=640,480
 If the poses are placed differently in their images than in yours: data.prior.fit=box.
 For a score, frames with these points in data/video/test with test.csv; without them, nothing is
 scored. Hardware: 2 CPU cores, ten minutes, after a minute for the regressor.

@@ -5,7 +5,7 @@ Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and 
 Data: BBC Pose of www.robots.ox.ac.uk/~vgg/data/pose, unpacked to data/bbc_pose as described in
 components/datasets/bbc_pose.py; pairs are neighbours in the list of annotated frames.
 The accuracy is that of factorized_bbc.py: 6 pixels at half resolution, 12 in the frame.
-No golden numbers: the official repository does not parse, and has no evaluation code, and
+No golden numbers: the official repository does not parse, has no evaluation code, and has
 hyper-parameters only for cropped people without background. 30 parts, like the models it is
 compared with; the rest as in lorenz_h36m.py.
 Hardware: one GPU; hours and iterations are not published; 300 000 is our choice.

@@ -4,10 +4,11 @@ Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and 
 2019: 2.79 % of the image side over 32 joints, as quoted by the papers that compare with it.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images, black
 where the background was; pairs are adjacent frames.
-No golden numbers: the official repository does not parse, and has no evaluation code, and
+No golden numbers: the official repository does not parse, has no evaluation code, and has
 hyper-parameters only for cropped people without background. Part maps and appearance are shaped by
-covariances, as in the paper; the code's default is circles: model.bottleneck.covariance=fixed
-model.bottleneck.variance=0.01 model.rasterizer.scale=1. The optional critic of patches is left out.
+covariances, as in the paper; the code's default is circles:
+model.bottleneck.covariance=fixed model.bottleneck.variance=0.01 model.rasterizer.scale=1.
+The optional critic of patches is left out.
 Each item is two images and one more view of the first.
 Hardware: one GPU; hours and iterations are not published; 300 000 is our choice. The batch size is
 the code's default; its README says 16.

@@ -1,8 +1,8 @@
 """Monkey-Net on Tai-Chi videos.
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
-It reports an L1 of 0.050, AKD 2.53, MKR 17.4 %, AED 0.21 for reconstruction from the first
-frame (recalled, not checked).
+It reports an L1 of 0.050, AKD 2.53, MKR 17.4 %, AED 0.21 for reconstruction from the first frame
+(recalled, not checked).
 Data: the Tai-Chi clips of MoCoGAN at 64 pixels in data/taichi64/{train,test}, one film strip, video
 or folder of frames each; available from their authors on request. 750 epochs of 3 288 clips (that
 number is from memory, not from our sources).

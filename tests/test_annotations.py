@@ -88,13 +88,13 @@ def test_csv_layouts(tmp_path, name):
     ("text", "message"),
     [
         (" \n", "is empty"),
-        ("file,nose_x,nose_y\n", "no row below the header"),
+        ("file,nose_x,nose_y\n", "no rows below the header"),
         ("file,a,b\nx.png,1,2\n", "no column NAME_x"),
-        ("file,nose_x,tail_y\nx.png,1,2\n", "'nose' has a column for x and none for y"),
-        ("nose_x,nose_y\n1,2\n", "no column names the image"),
-        ("file,nose_x,nose_y\nx.png,1\n", r"row 2 of '.*a\.csv' has 2 cells, not 3"),
+        ("file,nose_x,tail_y\nx.png,1,2\n", "'nose' has a column for x but not for y"),
+        ("nose_x,nose_y\n1,2\n", "no column identifies the image"),
+        ("file,nose_x,nose_y\nx.png,1\n", r"row 2 of '.*a\.csv' has 2 cells instead of 3"),
         ("file,nose_x,nose_y\nx.png,1,two\n", "could not convert string to float: 'two'"),
-        ("scorer,me,me\na.png,1,2\n", "not followed by the rows 'bodyparts' and 'coords'"),
+        ("scorer,me,me\na.png,1,2\n", "must be followed by the rows 'bodyparts' and 'coords'"),
         ("file,keypoint,x,y\na,nose,1,2\na,nose,1,2\n", "a keypoint occurs twice for one image"),
     ],
 )
@@ -148,12 +148,12 @@ def test_coco_without_names(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("categories"), "is no COCO keypoint file"),
-        (lambda d: d["annotations"][0].update(image_id=5), "is no COCO keypoint file"),
+        (lambda d: d.pop("categories"), "is not a COCO keypoint file"),
+        (lambda d: d["annotations"][0].update(image_id=5), "is not a COCO keypoint file"),
         (lambda d: d["annotations"].__delitem__(slice(2)), "no object in .* has keypoints"),
         (
             lambda d: d["annotations"][0]["keypoints"].extend([1, 1, 2]),
-            "differ in number of keypoints",
+            "have different numbers of keypoints",
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_coco_errors(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         read_coco(tmp_path / "a.json")
     (tmp_path / "a.json").write_text("[1, 2")
-    with pytest.raises(ValueError, match="is no COCO keypoint file"):
+    with pytest.raises(ValueError, match="is not a COCO keypoint file"):
         read_coco(tmp_path / "a.json")
 
 

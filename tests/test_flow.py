@@ -657,8 +657,8 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
     )
     for flow in ("dis", "exact"):
         done = prepare("--cfg-options", f"data.train.flow={flow}")
-        assert_refused(done, f"data.train.flow is '{flow}', which needs no preparation. Give --out")
-    assert_refused(prepare("--weights", "raft.pth"), "dis has none")
+        assert_refused(done, f"data.train.flow is '{flow}', which needs no preparation. Pass --out")
+    assert_refused(prepare("--weights", "raft.pth"), "dis has no weights")
     assert_refused(prepare("--estimator", "raft_small"), "needs --weights: torchvision, or a file")
     assert_refused(
         prepare("--estimator", "raft_small", "--weights", "raft.pth"), "no RAFT weights at 'raft.p"
@@ -669,7 +669,7 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
     Path("flow/index.json").unlink()
     usage = type("Usage", (), {"free": 0})
     monkeypatch.setattr(sys.modules["shutil"], "disk_usage", lambda path: usage)
-    assert_refused(prepare(), "the disk is too small. Give a larger data.train.stride")
+    assert_refused(prepare(), "not enough disk space. Use a larger data.train.stride")
 
 
 # configs

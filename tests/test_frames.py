@@ -88,7 +88,7 @@ def test_same_pairs_use_every_image(clips):
     ds = Frames(root=str(clips), image_size=8, pair="same")
     assert len(ds) == 16
     assert all(where(item["source"]) == where(item["target"]) for item in all_samples(ds))
-    with pytest.raises(ValueError, match="neither 'clip' nor 'same'"):
+    with pytest.raises(ValueError, match="must be 'clip' or 'same'"):
         Frames(root=str(clips), image_size=8, pair="both")
 
 
@@ -244,7 +244,7 @@ def test_annotations_that_do_not_fit(tmp_path):
     assert len(Frames(**given, labelled_only=True)) == 1
     with pytest.raises(ValueError, match="no keypoint 'ear' among 1: nose"):
         Frames(**given, edges=(("nose", "ear"),))
-    with pytest.raises(ValueError, match="speak of annotations"):
+    with pytest.raises(ValueError, match="need annotations"):
         Frames(root=str(tmp_path), image_size=8, labelled_only=True)
 
 

@@ -74,7 +74,7 @@ def test_csv_needs_a_size(tmp_path):
     source = {"source": str(tmp_path / "a.csv"), "format": "csv"}
     found = Poses(**source, size=(128, 64)).keypoints(0)
     np.testing.assert_allclose(found, [[1 / 128 - 1, 127 / 64 - 1]], rtol=1e-6)
-    with pytest.raises(ValueError, match="does not tell the size of its images"):
+    with pytest.raises(ValueError, match="does not contain the size of its images"):
         Poses(**source)
     assert len(Poses(**source, fit="box")) == 1
 

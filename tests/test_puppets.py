@@ -247,9 +247,9 @@ def test_partners():
         ({"clips": 0}, "clips must be at least 1, not 0"),
         ({"frames_per_clip": 1}, "frames_per_clip must be at least 2, not 1"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
-        ({"pair_range": (17, 20)}, "leaves a frame without partner"),
-        ({"pair_range": (0, 3)}, "leaves a frame without partner"),
-        ({"pair_range": (5, 3)}, "leaves a frame without partner"),
+        ({"pair_range": (17, 20)}, "leaves a frame without a partner"),
+        ({"pair_range": (0, 3)}, "leaves a frame without a partner"),
+        ({"pair_range": (5, 3)}, "leaves a frame without a partner"),
     ],
 )
 def test_wrong_options(options, message):

@@ -78,7 +78,7 @@ def test_prior_is_the_second_half(root):
     x = [ds.keypoints(i)[0, 0] for i in range(6)]
     np.testing.assert_allclose(x, np.arange(14, 26, 2) / 64 - 1, rtol=1e-6)
     assert len(ds) == 36
-    with pytest.raises(ValueError, match="prior is a part of split='train'"):
+    with pytest.raises(ValueError, match="role='prior' needs split='train'"):
         SimpleH36M(root=root, role="prior", split="test")
 
 
