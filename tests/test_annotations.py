@@ -181,7 +181,9 @@ def test_nothing_but_zero_where_missing():
     made = annotations()
     np.testing.assert_array_equal(made.visible, [[2, 1], [0, 2], [0, 2]])
     assert made.xy[1, 0].tolist() == made.xy[2, 0].tolist() == [0, 0]
-    with pytest.raises(ValueError, match=r"Annotations.xy is \(3, 2, 2\), not \(3, 1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"Annotations.xy has shape \(3, 2, 2\); it must be \(3, 1, 2\)"
+    ):
         Annotations(("nose",), (), made.files, made.xy, made.visible, made.sizes)
 
 
@@ -211,7 +213,7 @@ def test_csv_round_trip_is_exact(tmp_path):
 def test_keypoints_by_name_or_position():
     assert keypoint_indices(("nose", "tail"), ("tail", 0)) == (1, 0)
     for wrong in ("ear", 2, -1):
-        with pytest.raises(ValueError, match=r"no keypoint .* among 2: nose, tail"):
+        with pytest.raises(ValueError, match=r"no keypoint .* among these 2: nose, tail"):
             keypoint_indices(("nose", "tail"), (wrong,))
 
 
@@ -258,7 +260,7 @@ def test_broken_penn_action(tmp_path):
     (tmp_path / "2.mat").touch()
     (tmp_path / "3.mat").write_text("text " * 100)
     for i in (1, 2, 3):
-        with pytest.raises(ValueError, match=rf"{i}\.mat' is no Penn Action label"):
+        with pytest.raises(ValueError, match=rf"{i}\.mat' is not a Penn Action label file"):
             read_penn_action(tmp_path / f"{i}.mat")
 
 
@@ -272,8 +274,8 @@ def test_pts(tmp_path):
     np.testing.assert_array_equal(found.xy, [[[0, 0], [9.5, 19]], [[2, 3], [4, 5]]])
     assert read_pts(tmp_path / "a.pts").names == ("0", "1")
     (tmp_path / "c.pts").write_text("version: 1\nn_points: 1\n{\n1 1\n}")
-    with pytest.raises(ValueError, match=r"c\.pts' has 1 points, '.*a\.pts' 2"):
+    with pytest.raises(ValueError, match=r"c\.pts' has 1 points, but '.*a\.pts' has 2"):
         read_pts(tmp_path)
     (tmp_path / "c.pts").write_text("version: 1\nn_points: 3\n{\n1 1\n}")
-    with pytest.raises(ValueError, match=r"c\.pts' is no \.pts file"):
+    with pytest.raises(ValueError, match=r"c\.pts' is not a \.pts file"):
         read_pts(tmp_path)

@@ -71,7 +71,7 @@ def test_views_are_chosen_by_name(flat, tmp_path):
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        (dict(split="val"), ValueError, "split='val' is neither train nor test."),
+        (dict(split="val"), ValueError, "split='val' must be 'train' or 'test'."),
         (dict(root="none"), FileNotFoundError, "no folder 'none'. Download the In-shop Clothes"),
         (
             dict(views=("top",)),

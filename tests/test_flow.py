@@ -127,7 +127,7 @@ def test_flow_to_the_same_frame_is_zero_and_to_another_clip_refused():
     assert puppets.flow(3, 3).shape == (64, 64, 2)
     assert puppets.flow(3, 3).dtype == np.float32
     assert np.abs(puppets.flow(3, 3)).max() < 1e-7
-    with pytest.raises(ValueError, match="frames 31 and 32 are of two clips"):
+    with pytest.raises(ValueError, match="frames 31 and 32 belong to different clips"):
         puppets.flow(31, 32)
 
 
@@ -482,7 +482,7 @@ def test_short_clips_are_left_out_and_unknown_annotations_too():
         ({"gaps": (0,)}, "gaps must be 1 or more frames, not (0,)"),
         ({"gaps": ()}, "gaps must be 1 or more frames, not ()"),
         ({"gaps": (5,)}, "no clip has 10 frames. Give smaller gaps="),
-        ({"stride": 3}, "images of 16 pixels are no multiple of stride=3"),
+        ({"stride": 3}, "side of 16 pixels must be a multiple of stride=3"),
         ({"flow": "exact"}, "StandIn does not know its exact flow. Give flow='dis'"),
     ],
 )

@@ -261,9 +261,9 @@ def test_wrong_options(options, message):
 def test_wrong_index():
     ds = Puppets(clips=2)
     for index in (-1, 64):
-        with pytest.raises(IndexError, match=f"no frame {index}; there are 64"):
+        with pytest.raises(IndexError, match=f"no frame {index}; the data set has 64"):
             ds.keypoints(index)
-    with pytest.raises(IndexError, match="no clip 2; there are 2"):
+    with pytest.raises(IndexError, match="no clip 2; the data set has 2"):
         ds.render(2, 0)
 
 

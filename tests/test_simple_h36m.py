@@ -120,7 +120,7 @@ def test_skeleton():
 def test_errors_show_the_layout(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"human_images\.tar\.gz.*S\*/WithBackground/<seq"):
         SimpleH36M(root=str(tmp_path))
-    with pytest.raises(ValueError, match="split='val' is 'train' or 'test'"):
+    with pytest.raises(ValueError, match="split='val' must be 'train' or 'test'"):
         SimpleH36M(root=str(tmp_path), split="val")
     for subject in SUBJECTS:
         folder = tmp_path / subject / "BackgroudMask" / "Posing"

@@ -90,9 +90,7 @@ def keypoint_indices(names: tuple[str, ...], wanted: Iterable[str | int]) -> tup
     wanted = tuple(wanted)
     for one in wanted:
         if one not in (names if isinstance(one, str) else range(len(names))):
-            raise ValueError(
-                f"no keypoint {one!r}; the {len(names)} keypoints are {', '.join(names)}."
-            )
+            raise ValueError(f"no keypoint {one!r} among these {len(names)}: {', '.join(names)}.")
     return tuple(names.index(one) if isinstance(one, str) else one for one in wanted)
 
 

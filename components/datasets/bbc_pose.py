@@ -67,8 +67,8 @@ class BBCPose:
     ) -> None:
         if split not in ("train", "val", "test") or crop not in ("box", "square"):
             raise ValueError(
-                f"datasets/bbc_pose: split={split!r} must be 'train', 'val' or 'test', and "
-                f"crop={crop!r} 'box' or 'square'."
+                f"datasets/bbc_pose: split={split!r} must be 'train', 'val' or 'test'; "
+                f"crop={crop!r} must be 'box' or 'square'."
             )
         self.root, self.image_size, self.crop = Path(root), image_size, crop
         self.pair_range = pair_range if split == "train" else None

@@ -77,8 +77,8 @@ class Poses:
     ) -> None:
         if format not in READERS or fit not in ("image", "box"):
             raise ValueError(
-                f"datasets/poses: format={format!r} must be one of {', '.join(READERS)}, and "
-                f"fit={fit!r} 'image' or 'box'."
+                f"datasets/poses: format={format!r} must be one of {', '.join(READERS)}; "
+                f"fit={fit!r} must be 'image' or 'box'."
             )
         filters = {"actions": actions, "views": views, "stride": stride}
         if format != "penn_action" and (actions or views or stride != 1):
@@ -96,7 +96,7 @@ class Poses:
         self.dropped = int((~whole).sum())  # poses with a missing keypoint
         if not whole.any():
             raise ValueError(
-                f"datasets/poses: none of the {len(whole)} poses in '{source}' has all "
+                f"datasets/poses: no pose of {len(whole)} in '{source}' has all "
                 "keypoints. Leave some out with select=."
             )
         self.keypoint_names = tuple(names[j] for j in kept)

@@ -128,8 +128,8 @@ class SimpleH36M:
     ) -> None:
         if split not in ("train", "test") or role not in ("images", "prior", "all"):
             raise ValueError(
-                f"datasets/simple_h36m: split={split!r} must be 'train' or 'test', and "
-                f"role={role!r} 'images', 'prior' or 'all'."
+                f"datasets/simple_h36m: split={split!r} must be 'train' or 'test'; "
+                f"role={role!r} must be 'images', 'prior' or 'all'."
             )
         if role == "prior" and split == "test":
             raise ValueError("datasets/simple_h36m: role='prior' needs split='train'.")

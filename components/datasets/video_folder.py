@@ -76,7 +76,7 @@ class VideoFolder:
         pairs: str | None = None,
     ) -> None:
         if split not in ("train", "test"):
-            raise ValueError(f"datasets/video_folder: split={split!r} is not 'train' or 'test'.")
+            raise ValueError(f"datasets/video_folder: split={split!r} must be train or test.")
         if pair not in ("random", "first"):
             raise ValueError(f"datasets/video_folder: pair={pair!r} must be 'random' or 'first'.")
         if id_sampling and (pairs or pair == "first"):
