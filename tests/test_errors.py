@@ -71,7 +71,7 @@ def test_a_missing_release_of_human36m(tmp_path):
     assert error_of(ConfigError, build, node, "data.train") == (
         "data.train: datasets/simple_h36m: no sequence "
         f"in '{tmp_path}/S1/BackgroudMask'. Download human_images.tar.gz, linked from "
-        "github.com/YutingZhang/lmdis-rep, and give root= its folder with "
+        "github.com/YutingZhang/lmdis-rep, and set root= to its folder with "
         "S*/WithBackground/<sequence>/<n>.jpg, S*/BackgroudMask/<sequence>/<n>.png and "
         "S*/Landmarks/<sequence>/<n>.mat."
     )

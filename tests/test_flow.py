@@ -377,7 +377,7 @@ def test_raft_says_what_is_wrong(net, tmp_path, monkeypatch):
     torch.save(net.state_dict(), tmp_path / "small.pth")
     with pytest.raises(ConfigError, match=r"small.pth: not raft_large weights .* Missing key"):
         Raft("raft_large", str(tmp_path / "small.pth"), updates=1)
-    with pytest.raises(ConfigError, match=r"no RAFT weights at 'nothing.pth'. Give weights="):
+    with pytest.raises(ConfigError, match=r"no RAFT weights at 'nothing.pth'. Set weights="):
         Raft("raft_small", "nothing.pth", updates=1)
     with pytest.raises(ConfigError, match="no flow network 'raft'; known are raft_large, raft_sm"):
         Raft("raft", "random", updates=1)
@@ -479,11 +479,11 @@ def test_short_clips_are_left_out_and_unknown_annotations_too():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"gaps": (0,)}, "gaps must be 1 or more frames, not (0,)"),
-        ({"gaps": ()}, "gaps must be 1 or more frames, not ()"),
-        ({"gaps": (5,)}, "no clip has 10 frames. Give smaller gaps="),
-        ({"stride": 3}, "side of 16 pixels must be a multiple of stride=3"),
-        ({"flow": "exact"}, "StandIn does not know its exact flow. Give flow='dis'"),
+        ({"gaps": (0,)}, "gaps=(0,) must be 1 or more frames"),
+        ({"gaps": ()}, "gaps=() must be 1 or more frames"),
+        ({"gaps": (5,)}, "no clip has 10 frames. Use smaller gaps="),
+        ({"stride": 3}, "the image side of 16 pixels must be a multiple of stride=3"),
+        ({"flow": "exact"}, "StandIn does not know its exact flow. Set flow='dis'"),
     ],
 )
 def test_pairs_refuse(options, text):
@@ -623,7 +623,7 @@ def test_prepare_by_raft_gives_rafts_flow(prepare, net):
         np.load("flow/000000.npy")[3, 0], shrink(flow, 2), rtol=2e-3, atol=2e-4
     )
     refused = prepare("--cfg-options", *options)
-    assert_refused(refused, "in 'flow' is by raft_small", ", not by dis. Give another --out")
+    assert_refused(refused, "in 'flow' is by raft_small", ", not by dis. Choose another --out")
 
 
 def test_flow_of_other_frames_is_refused(prepare):

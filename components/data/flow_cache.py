@@ -60,7 +60,7 @@ def prepare_flow(
     node = cfg.get("data", {}).get("train") or {}
     if node.get("type") != "datasets/flow_pairs":
         raise ConfigError(
-            f"data.train is {node.get('type')}, which reads no flow; use datasets/flow_pairs."
+            f"data.train is {node.get('type')}, not datasets/flow_pairs: it reads no optical flow."
         )
     for loss in cfg.get("losses", {}).values():
         network = loss.get("network", "raft_small")
