@@ -379,7 +379,7 @@ def test_raft_says_what_is_wrong(net, tmp_path, monkeypatch):
         Raft("raft_large", str(tmp_path / "small.pth"), updates=1)
     with pytest.raises(ConfigError, match=r"no RAFT weights at 'nothing.pth'. Set weights="):
         Raft("raft_small", "nothing.pth", updates=1)
-    with pytest.raises(ConfigError, match="no flow network 'raft'; known are raft_large, raft_sm"):
+    with pytest.raises(ConfigError, match="no flow network 'raft'; use one of raft_large, raft_sm"):
         Raft("raft", "random", updates=1)
 
     def offline(*args, **kwargs):
@@ -665,7 +665,7 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
     )
     Path("flow").mkdir()
     Path("flow/index.json").write_text(json.dumps([1]))
-    assert_refused(prepare(), "'flow/index.json' is no index of optical flow")
+    assert_refused(prepare(), "'flow/index.json' is not an index of optical flow")
     Path("flow/index.json").unlink()
     usage = type("Usage", (), {"free": 0})
     monkeypatch.setattr(sys.modules["shutil"], "disk_usage", lambda path: usage)

@@ -180,8 +180,8 @@ def test_unknown_models_are_named():
 
 def test_missing_files_are_named():
     assert fault(weights="no.pth") == (
-        f"{PLACE}no weights of timm's '{SMALL}' at 'no.pth'. Set weights= to 'timm' to download them, "
-        "the path of a .safetensors or .pth file, or 'random' to train from scratch."
+        f"{PLACE}no weights of timm's '{SMALL}' at 'no.pth'. Set weights= to 'timm' to download "
+        "them, the path of a .safetensors or .pth file, or 'random' to train from scratch."
     )
 
 

@@ -279,7 +279,7 @@ def options(**changed):
         (
             options(pair="first", id_sampling=True),
             ValueError,
-            "id_sampling draws one video, but pair='first' and pairs use all of them. Set only one of these.",
+            "id_sampling draws one video, but pair='first' and pairs use all of them.",
         ),
         (options(pairs="none.csv"), FileNotFoundError, "no file 'none.csv'. Set pairs= to a CSV"),
         (
@@ -301,7 +301,7 @@ def options(**changed):
         (
             options(root="one"),
             ValueError,
-            "a random fifth of the 1 video(s) in 'one' is for testing, which leaves one split empty. Add",
+            "a random fifth of the 1 video(s) in 'one' is for testing, which leaves one split empty",
         ),
         (
             options(root="hollow", split="test", pair="first"),
