@@ -27,8 +27,8 @@ IMAGES = 256  # of training that are looked at
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 CHECKED = 16  # images of one call, or of one file, that are compared with those of training
 # Root mean square, over the numbers of an image, of the distance from the median of training in
-# units of the distance from there to the 1 % or 99 % quantile. Chosen so that about 1 % of generated
-# puppets of other seeds than the training's are beyond it.
+# units of the distance from there to the 1 % or 99 % quantile. Chosen so that of generated
+# puppets that no model had seen about 1 % are beyond it.
 LIMIT = 1.2
 NARROWEST = 0.1  # that unit is at least this share of the median: one room has one brightness
 FEW = 1 / 8  # of the checked images may look unusual without a word: they are 1 % of the usual ones

@@ -76,7 +76,7 @@ def test_views_are_chosen_by_name(flat, tmp_path):
         (
             dict(views=("top",)),
             FileNotFoundError,
-            "no image of the views top in 'shop/Img/img'. Give root= a folder with Img/img of",
+            "no image of the views top in 'shop/Img/img'. Set root= to a folder with Img/img",
         ),
     ],
     ids=["split", "root", "views"],

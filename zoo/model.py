@@ -77,10 +77,10 @@ def load(
         The pipeline, with ``entry``, ``package`` (None for a run), ``keypoints`` (names, edges,
         flip_pairs, ...), ``preprocess`` and ``usual``, what images of training looked like
         (:class:`registry.usual.Usual`; None if unknown). ``model.predict`` takes images of any
-        kind, and warns of those unlike the training's, see :class:`zoo.preprocess.Predict`; for landmarks in pixels: ``ready =
-        model.preprocess(images)``, ``found = model.predict(ready)``,
-        ``ready.to_original(found.landmarks.xy)``. Nothing is returned unless every check has
-        passed.
+        kind, and warns of photographs unlike the training's, see :class:`zoo.preprocess.Predict`;
+        for landmarks in pixels: ``ready = model.preprocess(images)``, ``found =
+        model.predict(ready)``, ``ready.to_original(found.landmarks.xy)``. Nothing is returned
+        unless every check has passed.
 
     Raises:
         ZooError: one of zoo/errors.py, with what to do.

@@ -18,9 +18,9 @@ class MonkeyNet(nn.Module):
     """Softmax, then mean and covariance; a too thin covariance is scaled up as a whole.
 
     Args:
-        temperature: of the softmax.
+        temperature: softmax temperature.
         floor: minimum eigenvalue of a covariance.
-        grid: convention of the map's coordinates; ``corners`` in the official code.
+        grid: coordinate convention of the map; ``corners`` in the official code.
 
     Shapes:
         maps (B, K, h, w) of logits -> Landmarks with xy, cov, score and prob (B, K, h, w)

@@ -22,7 +22,7 @@ class SkeletonRegressor(nn.Module):
 
     Args:
         encoder: pose image (B, 1, H, W) to logits (B, K, h, w); ``encoders/stem`` in the paper.
-        grid: convention of the map's coordinates; ``corners`` in the official code.
+        grid: coordinate convention of the map; ``corners`` in the official code.
         softmax: how a map becomes a distribution: one softmax per axis of the mean over the other
             (``separable``, official code) or one over the whole map (``spatial``, paper).
 

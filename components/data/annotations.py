@@ -98,7 +98,7 @@ def read_text(path: PathLike) -> str:
     """Return the text of an annotation file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is empty.
     """
     path = Path(path)
@@ -114,7 +114,7 @@ def read_coco(path: PathLike) -> Annotations:
     """Read COCO keypoints; objects without keypoints are left out.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is empty or not a COCO keypoint file.
     """
     try:
@@ -201,7 +201,7 @@ def read_csv(path: PathLike) -> Annotations:
     columns are ignored.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is empty, or its columns fit none of these layouts.
     """
     rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if any(row)]

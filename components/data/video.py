@@ -55,8 +55,8 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
     """Read one image as (H, W, 3) RGB; its content decides the format, not its suffix.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is empty or no image.
+        FileNotFoundError: the file does not exist.
+        OSError: the file is empty or not an image.
     """
     path = _checked(path)
     try:
@@ -72,8 +72,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return (width, height) of an image as `read_image` returns it, from the header alone.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is empty or no image.
+        FileNotFoundError: the file does not exist.
+        OSError: the file is empty or not an image.
     """
     path = _checked(path)
     try:
@@ -97,7 +97,7 @@ class VideoReader:
         path: the video file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         OSError: the file is empty, not a video, or has no frame that can be decoded.
     """
 
@@ -237,7 +237,7 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: floa
     """Write RGB frames as MPEG-4; an odd width or height loses its last column or row.
 
     Raises:
-        ValueError: there is no frame, or frames differ in size.
+        ValueError: there are no frames, or they differ in size.
         OSError: the file cannot be written.
     """
     first, frames = _peek(path, frames)
@@ -259,7 +259,7 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float)
     """Write RGB frames as a GIF that loops forever.
 
     Raises:
-        ValueError: there is no frame, or frames differ in size.
+        ValueError: there are no frames, or they differ in size.
     """
     _, frames = _peek(path, frames)
     with replacing(path) as temporary, temporary.open("wb") as file:

@@ -29,7 +29,7 @@ class DenseMotion(nn.Module):
         depth: number of levels of the hourglass.
         variance: variance of the drawn landmarks.
         occlusion: also predict which pixels are occluded in the source.
-        grid: convention of the coordinates; ``corners`` in the official code.
+        grid: coordinate convention; ``corners`` in the official code.
         align_corners: convention of the sampler.
 
     Shapes:

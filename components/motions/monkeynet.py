@@ -31,7 +31,7 @@ class MonkeyNet(nn.Module):
         depth: number of levels of the hourglass.
         group_blocks: grouped convolutions before it, one group per landmark.
         normaliser: number that drawn landmarks are divided by, or ``sum``: each by its sum.
-        grid: convention of the coordinates; ``corners`` in the official code.
+        grid: coordinate convention; ``corners`` in the official code.
         align_corners: convention of the sampler.
 
     Shapes:

@@ -23,7 +23,7 @@ class Gaussian(nn.Module):
             squared Mahalanobis distance.
         variance: variance of landmarks without a covariance, in every direction.
         scale: factor on the covariance; 1 / 0.64 in Lorenz et al., 2 in Monkey-Net.
-        grid: convention of the maps' coordinates; ``left_edge`` in the official code.
+        grid: coordinate convention of the maps; ``left_edge`` in the official code.
         normaliser: number that maps are divided by, or ``sum``: each by its sum; 100 or ``sum`` in
             Monkey-Net.
 

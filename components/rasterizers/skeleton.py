@@ -24,7 +24,7 @@ class Skeleton(nn.Module):
         sigma: fall-off; a limb's value is exp(-d^2 / sigma^2), or exp(-d / sigma^2) if not squared.
         squared: use the squared distance (paper) or the distance (official code).
         reduction: how limbs are combined; ``max`` is exact, with memory independent of the edges.
-        grid: convention of the picture's coordinates; ``corners`` in the official code.
+        grid: coordinate convention of the picture; ``corners`` in the official code.
 
     Shapes:
         Landmarks with xy (B, K, 2) -> (B, 1, H, W)
