@@ -62,7 +62,8 @@ def test_a_missing_folder_of_frames(tmp_path):
 def test_a_folder_without_frames(tmp_path):
     assert error_of(ConfigError, frames, tmp_path) == (
         "data.train: datasets/frames: FileNotFoundError: no image or video in folder "
-        f"'{tmp_path}' or below. Set root= to a folder of images, a folder of clips, or a video file."
+        f"'{tmp_path}' or below. Set root= to a folder of images, a folder of clips, or a video "
+        "file."
     )
 
 

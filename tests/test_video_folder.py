@@ -301,7 +301,7 @@ def options(**changed):
         (
             options(root="one"),
             ValueError,
-            "a random fifth of the 1 video(s) in 'one' is for testing, which leaves one split empty",
+            "a random fifth of the 1 video(s) in 'one' is for testing, which leaves one split",
         ),
         (
             options(root="hollow", split="test", pair="first"),

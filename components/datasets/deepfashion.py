@@ -70,8 +70,8 @@ class DeepFashion:
         if not found:
             raise FileNotFoundError(
                 f"datasets/deepfashion: no image of the views {', '.join(views)} in "
-                f"'{self._folder}'. Set root= to a folder with Img/img of the in-shop benchmark, or "
-                "with flattened names such as fashionWOMENDressesid0000000201_4full.jpg."
+                f"'{self._folder}'. Set root= to a folder with Img/img of the in-shop benchmark, "
+                "or with flattened names such as fashionWOMENDressesid0000000201_4full.jpg."
             )
         found.sort(key=self._identity)
         order = np.random.default_rng(0).permutation(len(found))

@@ -154,8 +154,8 @@ class VideoFolder:
                 width, height = size_of(clip.paths[0])
                 if width % height:
                     raise ValueError(
-                        f"datasets/video_folder: '{clip.paths[0]}' ({width} x {height} pixels) is not "
-                        "a row of square frames. Put ordinary images into a folder per video."
+                        f"datasets/video_folder: '{clip.paths[0]}' ({width} x {height} pixels) is "
+                        "not a row of square frames. Put ordinary images into a folder per video."
                     )
                 self._lengths[video] = width // height
             else:
