@@ -28,7 +28,7 @@ class MonkeyNet(nn.Module):
         eigenvalues of covariances are at least ``floor``; scores in (0, 1]: how much of a map
         lies in one place; not calibrated
     Source: monkeynet eq 1; monkeynet sec 3.1
-    Differs: as the official code, 1e-7 is added to the maps
+    Differs: as in the official code, 1e-7 is added to the maps
     """
 
     fills = ("cov", "prob", "score")

@@ -33,8 +33,8 @@ class SkeletonRegressor(nn.Module):
     Range:
         input about [-1, 1]; output inside the map's outermost pixel centres
     Source: keypointgan eq 3; keypointgan fig 19; keypointgan sec F.2
-    Differs: as the official code, one input channel and instance norm (the table prints three and
-        batch norm); both are arguments of the encoder
+    Differs: as in the official code, one input channel and instance norm (the table prints three
+        and batch norm); both are arguments of the encoder
     """
 
     def __init__(

@@ -33,7 +33,7 @@ class FeaturePatch(nn.Module):
     Range:
         input [0, 1]; output linear (least squares)
     Source: fomm sec B; monkeynet sec 3
-    Differs: as both official codes, no norm in the first block; at smaller scales drawn maps are
+    Differs: as in both official codes, no norm in the first block; at smaller scales drawn maps are
         reduced like the image; FOMM redraws them (its configs have one scale)
     """
 

@@ -25,7 +25,7 @@ class MultiscalePatch(nn.Module):
     Range:
         input [-1, 1]; output linear (least squares)
     Source: keypointgan eq 5; keypointgan fig 20
-    Differs: as the official code, no norm on the first layer unless ``first_norm``
+    Differs: as in the official code, no norm on the first layer unless ``first_norm``
     """
 
     def __init__(

@@ -22,7 +22,7 @@ class Pix2Pix(nn.Module):
     Range:
         input [0, 1], mapped to [-1, 1] inside; output linear (least squares)
     Source: factorized sec D
-    Differs: as the official code, the critic does not see the landmarks
+    Differs: as in the official code, the critic does not see the landmarks
     """
 
     def __init__(self, *, width: int = 64, scales: int = 2) -> None:

@@ -31,8 +31,8 @@ class Imm(nn.Module):
     Range:
         output linear, mapped from the network's 0..``white`` to [0, 1]
     Source: imm sec 3
-    Differs: as the official code, the last convolution has 9 channels of which 3 are used, so that
-        its checkpoints fit
+    Differs: as in the official code, the last convolution has 9 channels of which 3 are used, so
+        that its checkpoints fit
     """
 
     def __init__(

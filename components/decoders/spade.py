@@ -32,8 +32,8 @@ class Spade(nn.Module):
     Range:
         output linear (bounded with ``tanh``), mapped from the network's [-1, 1] to [0, 1]
     Source: factorized eq 6; factorized sec 3; factorized sec 4
-    Differs: as the official code, two starting scales, no output nonlinearity but for ``tanh``. The
-        appearance is spread only where the nearest-neighbour resize reads it; results are equal
+    Differs: as in the official code, two starting scales, no output nonlinearity but for ``tanh``.
+        The appearance is spread only where the nearest-neighbour resize reads it; results are equal
     """
 
     def __init__(

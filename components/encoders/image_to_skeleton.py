@@ -27,7 +27,7 @@ class ImageToSkeleton(nn.Module):
         input [0, 1], mapped to [-1, 1] inside; output linear, trained towards the rasterizer's
         [-1, 1]
     Source: keypointgan eq 1; keypointgan fig 17
-    Differs: as the official code unless ``merge`` is False
+    Differs: as in the official code unless ``merge`` is False
     """
 
     out_channels = 1

@@ -35,7 +35,7 @@ class PartAppearance(nn.Module):
     Shapes:
         image (B, 3, H, W), its Pose -> Encoding with codes (B, K, D)
     Source: factorized eq 1; factorized eq 4
-    Differs: as the official code, it never sees pixels unless ``features`` is 0
+    Differs: as in the official code, it never sees pixels unless ``features`` is 0
     """
 
     fills = ("codes",)

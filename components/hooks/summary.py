@@ -100,7 +100,7 @@ def banner(job: Any, start: int) -> Iterator[str]:
 
 
 def left_out(job: Any) -> list[str]:
-    """Return the lines on what there is no data for."""
+    """Return lines about what lacks data."""
     notes = job.left_out or (
         [] if job.scored else ["no scores: the config has no evaluate section"]
     )

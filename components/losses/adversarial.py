@@ -21,8 +21,8 @@ class Adversarial(nn.Module):
         reduction: over scales; the factorized model takes their sum.
 
     Source: keypointgan eq 6; factorized sec D
-    Differs: as the official code, adversarial and perceptual terms have the same weight (the paper
-        writes 10 to 1)
+    Differs: as in the official code, adversarial and perceptual terms have the same weight (the
+        paper writes 10 to 1)
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class PriorPoints(nn.Module):
         ValueError: the poses and the model have different numbers of points.
 
     Source: keypointgan eq 7
-    Differs: as the official code, 0.9 while fine-tuning, where the paper has 1
+    Differs: as in the official code, 0.9 while fine-tuning, where the paper has 1
     """
 
     reads = ("prior_landmarks", "batch.poses")
