@@ -1,4 +1,4 @@
-"""Predictors of keypoints that need no learning; they stand beside every score of keypoints."""
+"""Keypoint predictors that need no trained model; reported next to every keypoint score."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ Array = NDArray[Any]
 Prediction = tuple[Array | None, str]
 
 NAMES = ("predict_mean", "nearest_frame", "ridge_pixels", "ridge_blob", "tracking")
-SIDE = 32  # of the images that are compared pixel by pixel
-MOVED = 15  # grey levels of 255 from the background to what moves before it
-STILL = 8  # where the camera stands still, four fifths of the pixels mostly stay this near to it
-LEAST = 5  # frames of a clip that have a background
+SIDE = 32  # side of the images compared pixel by pixel
+MOVED = 15  # grey levels of 255 between the background and what moves in front of it
+STILL = 8  # with a still camera, four fifths of the pixels usually stay this near the background
+LEAST = 5  # minimum frames of a clip for a background
 NOT_STILL = f"no still camera (or fewer than {LEAST} frames)"
-SHOWN = 200  # frames of a clip that its background is the median of, at most
+SHOWN = 200  # maximum frames of a clip whose median is its background
 
 
 class Competitors:
-    """What the annotated frames of ``data.fit`` alone tell about the keypoints of other frames.
+    """Predict keypoints of other frames from the annotated frames of ``data.fit`` alone.
 
-    - ``predict_mean``: the mean of each keypoint.
-    - ``nearest_frame``: the keypoints of the nearest annotated frame, as 32 x 32 grey pixels.
+    - ``predict_mean``: the mean position of each keypoint.
+    - ``nearest_frame``: the keypoints of the nearest annotated frame, compared as 32 x 32 grey
+      pixels.
     - ``ridge_pixels``: ridge regression on these pixels.
-    - ``ridge_blob``: ridge regression on centre, axes and extents of what moves before the
-      background, the median of the clip's frames, where the camera stands still.
-    - ``tracking``: the keypoints of the nearest annotated frame of the same clip, followed from
-      frame to frame, forth or back, by ``cv2.calcOpticalFlowPyrLK``. The frames between are those
-      that are evaluated: the more of them there are, the better it gets.
+    - ``ridge_blob``: with a still camera, ridge regression on centre, axes and extents of what
+      moves in front of the background, the median of the clip's frames.
+    - ``tracking``: the keypoints of the nearest annotated frame of the same clip, tracked from
+      frame to frame, forwards or backwards, by ``cv2.calcOpticalFlowPyrLK``. It sees only the
+      evaluated frames in between, so it improves as more frames are evaluated.
 
-    The penalty of the ridge is the one that predicts clips best that are left out of the fit, or
-    frames, if there is one clip. A keypoint that is not annotated in a frame is learned from the
-    others. Frames that the last two can tell nothing about get the mean; if these are most of the
-    frames, there is no prediction.
+    The ridge penalty is chosen by leave-one-clip-out error (leave-one-frame-out if there is only
+    one clip). A keypoint not annotated in a frame is learned from the other frames. Frames that the
+    last two cannot predict get the mean; if that is most frames, there is no prediction.
     """
 
     def __init__(self) -> None:
@@ -57,14 +57,13 @@ class Competitors:
             self._truth.append(batch.keypoints.double().cpu().numpy())
 
     def update(self, batch: Batch) -> None:
-        """Add a batch of the frames to predict: driving, name; annotation is not looked at."""
+        """Add a batch of frames to predict: driving, name; annotations are ignored."""
         self._tested.add(batch)
 
     def predict(self) -> dict[str, Prediction]:
-        """Return by name the keypoints (N, J, 2) of the frames to predict, in order, and a remark.
+        """Return, per predictor, the keypoints (N, J, 2) of the frames in order, and a remark.
 
-        Where there is no prediction the remark says why. Keypoints that are annotated nowhere are
-        NaN.
+        If there is no prediction, the remark says why. Keypoints never annotated are NaN.
         """
         fitted, tested = self._fitted, self._tested
         truth = np.concatenate(self._truth) if self._truth else np.full((1, 1, 2), np.nan)
@@ -147,12 +146,12 @@ class _Frames:
 
 
 def _distances(a: Array, b: Array) -> Array:
-    """Return squared distances (N, F) of rows, up to what is equal for all of a row."""
+    """Return squared distances (N, F) between rows, up to a constant per row."""
     return (b**2).sum(axis=1) - 2 * a @ b.T
 
 
 def _or_mean(points: Array, mean: Array, reason: str) -> Prediction:
-    """Fill gaps with the mean, or give up where they are most of it; say so."""
+    """Fill gaps with the mean, or give up if most frames are gaps; the remark says so."""
     gaps = ~np.isfinite(points) & np.isfinite(mean)
     count = int(gaps.any(axis=(1, 2)).sum())
     if 2 * count > len(points):
@@ -162,8 +161,9 @@ def _or_mean(points: Array, mean: Array, reason: str) -> Prediction:
 
 
 def blobs(frames: Array) -> Array | None:
-    """Return what moves before the background of a clip; None if the camera does not stand still,
-    or if there are fewer than `LEAST` frames.
+    """Return what moves in front of a clip's background.
+
+    None if the camera moves or there are fewer than `LEAST` frames.
 
     Regions smaller than a twentieth of the largest one are noise.
 
@@ -202,7 +202,7 @@ def _tracked(fitted: _Frames, truth: Array, tested: _Frames) -> Array:
     """
     clips = defaultdict(list)
     rows = chain(enumerate(fitted.names), enumerate(tested.names, -len(tested.names)))
-    for row, name in rows:  # frames to predict are counted from the end
+    for row, name in rows:  # frames to predict have negative indices
         if place := numbered(name):
             clips[place[0]].append((place[1], row))
     points = np.full((len(tested.names), *truth.shape[1:]), np.nan)

@@ -82,15 +82,15 @@ def overlay(
 def panel(
     batch: Any, outputs: Any, edges: Sequence[Sequence[int]], blank: float = 0.0
 ) -> np.ndarray:
-    """Return rows of source, driving, landmarks, what the model made on the way, and the render.
+    """Return rows of source, driving, landmarks, intermediate results, and the render.
 
     Each column has its title above it.
 
     Args:
         batch: source, driving.
-        outputs: of ``pipeline.infer(batch)``; what it lacks is left out.
+        outputs: result of ``pipeline.infer(batch)``; missing fields are left out.
         edges: limbs drawn over the image.
-        blank: value of ``outputs.drawn`` where nothing is drawn.
+        blank: value of ``outputs.drawn`` for an empty pixel.
     """
     side = batch.driving.shape[-1]
     scale = max(1, 160 // side)
@@ -122,7 +122,7 @@ def panel(
 
 
 def titled(text: str, width: int) -> np.ndarray:
-    """Return a white strip (24, width, 3) with a title in its middle, smaller if it is narrow."""
+    """Return a white strip (24, width, 3) with a centred title, smaller if it would not fit."""
     strip = np.full((24, width, 3), 255, np.uint8)
     scale = min(0.5, 0.5 * (width - 4) / text_width(text, 0.5))
     write(strip, text, ((width - text_width(text, scale)) // 2, 17), scale)
@@ -144,7 +144,7 @@ def write(
     scale: float = 0.5,
     colour: Sequence[int] = (40, 40, 40),
 ) -> None:
-    """Write a text into an image; ``at`` is where its base line starts, in pixels."""
+    """Write text into an image; ``at`` is the start of its baseline, in pixels."""
     cv2.putText(image, text, at, FONT, scale, tuple(map(int, colour)), 1, cv2.LINE_AA)
 
 
@@ -156,10 +156,10 @@ def curve(
     """Draw errors and losses over the iterations, on a logarithmic scale.
 
     Args:
-        lines: name -> (iteration, value) points; values that a logarithm does not take are left
-            out. The first line is the thickest.
-        title: above the picture.
-        marks: iterations at which a vertical line stands.
+        lines: name -> (iteration, value) points; values without a logarithm are left out. The
+            first line is the thickest.
+        title: title above the picture.
+        marks: iterations marked by a vertical line.
 
     Shapes:
         -> (520, 960, 3) uint8 RGB
@@ -203,7 +203,7 @@ def curve(
     palette = _dark(max(len(found), 1))
     names = sorted(found, key=lambda name: -found[name][-1][1])
     rows: dict[str, int] = {}
-    for name in names:  # labels at the ends of the lines, none over another
+    for name in names:  # labels at the ends of the lines, without overlaps
         row = place(*found[name][-1])[1] + 5
         rows[name] = max([row, *(other + 17 for other in rows.values())])
     over = max(0, max(rows.values(), default=0) - (bottom + 5))
@@ -220,21 +220,21 @@ def curve(
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Return round numbers between two powers of ten, the more the nearer these are."""
+    """Return round numbers between two powers of ten, more of them for a smaller range."""
     digits = [1] if high - low > 4 else [1, 2, 5] if high - low > 0.7 else list(range(1, 10))
     powers = range(math.floor(low), math.ceil(high) + 1)
     return [d * 10.0**p for p in powers for d in digits if low <= math.log10(d * 10.0**p) <= high]
 
 
 def _dark(count: int) -> list[tuple[int, int, int]]:
-    """Return distinct colours that are read on white."""
+    """Return distinct colours that are legible on white."""
     hue = np.arange(count) * 179 // max(count, 1)
     hsv = np.stack((hue, np.full(count, 255), np.full(count, 170)), axis=-1).astype(np.uint8)
     return [tuple(c) for c in cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0].tolist()]
 
 
 def forecast_pictures(frames: Tensor, predicted: Tensor) -> Iterator[np.ndarray]:
-    """Yield a clip's true frames, each with the seen or, in a red border, predicted one beside it.
+    """Yield a clip's true frames, each beside the seen one or, in a red border, the predicted one.
 
     Shapes:
         (T, 3, H, W), (S, 3, H, W) of the last S frames -> T times (H', 2 W', 3) uint8
@@ -250,14 +250,14 @@ def forecast_pictures(frames: Tensor, predicted: Tensor) -> Iterator[np.ndarray]
 
 
 def shown_frames(job: Job, name: str, frames: int = 48) -> Iterator[np.ndarray]:
-    """Yield the first frames of a data set with landmarks, and its last picture in their pose.
+    """Yield the first frames of a data set with landmarks, and its last image in their poses.
 
-    Of a pipeline that forecasts: the first clips with their forecasts.
+    For a pipeline that forecasts: the first clips with their forecasts.
 
     Args:
-        job: a finished run, whose pipeline infers.
-        name: of the data set: ``test``, ``val`` or ``train``.
-        frames: show this many.
+        job: a finished run whose pipeline infers.
+        name: data set: ``test``, ``val`` or ``train``.
+        frames: number of frames to show.
     """
     dataset: Any = job.datasets(name)
     pipeline: Any = job.evaluated()

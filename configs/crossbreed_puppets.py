@@ -1,9 +1,9 @@
-"""A cross of two papers that none of them has, small, on generated puppets: no download.
+"""A combination of two papers that neither has, small, on generated puppets: no download.
 
 KeypointGAN's unpaired pose prior and skeleton bottleneck (Jakab et al., CVPR 2020) with the
 background net and the mask compositor of the factorized model (Dundar, Shih et al., ECCV 2020): the
-drawn skeleton decides the mask, the background comes from the source. No new Python: one more part
-in keypointgan_puppets.py, with which it compares. About twelve minutes on 2 CPU cores.
+drawn skeleton determines the mask, and the background comes from the source. It needs no new code,
+only one more part than keypointgan_puppets.py, its comparison. About twelve minutes on 2 CPU cores.
 """
 
 # fmt: off

@@ -1,14 +1,15 @@
 """Factorized pose, appearance and background on BAIR robot pushing, for video prediction.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020, with figures of predicted frames only (9, no numbers in print):
-forecast_bair.py predicts, here renders are scored, from another frame of the clip.
+Images and Videos, ECCV 2020, which only shows predicted frames (figure 9, no numbers):
+forecast_bair.py predicts; here, renders from another frame of the clip are scored.
 Data: BAIR action-free (softmotion30_44k) at its 64 pixels: the frames of image_aux1 as pictures,
 one folder per trajectory, as svg's convert_bair.py writes them:
 data/bair/{train,test}/<file>/<trajectory>/<0 ... 29>.png; 43 264 and 256 trajectories. The videos
 that fomm_bair.py reads are another release, in data/bair_mp4.
-Stated nowhere and chosen here: 40 landmarks, as on KTH, no critic, and 200 000 iterations. Sources
-are 3 to 29 frames before or after. Hardware: 8 GPUs with 16 items each. VGG19 is torchvision's.
+Not stated in the paper and chosen here: 40 landmarks, as on KTH, no critic, and 200 000 iterations.
+Sources are 3 to 29 frames before or after. Hardware: 8 GPUs with 16 items each. VGG19 is
+torchvision's.
 Text differs: as listed in factorized_bbc.py for networks and taps; sources are future frames (here
 either way).
 """

@@ -8,9 +8,9 @@ components/datasets/bbc_pose.py; the regressor is fitted on all annotated frames
 landmarks without numbers in print, num_landmarks=10 data.test.split=val).
 The published accuracy counts joints within 6 pixels at half resolution, 12 in the frame (`accuracy`
 here); `accuracy_frame` counts 6 pixels of the frame, `accuracy_corner` is table 3's other origin.
-Sources are 3 to 39 frames later in the list of annotated ones, as in the official code. Hardware:
-8 GPUs with 16 items each; neither hours nor iterations are published, 200 000 is chosen here. VGG19
-is torchvision's.
+Sources are 3 to 39 frames later in the list of annotated ones, as in the official code. Hardware: 8
+GPUs with 16 items each; neither hours nor iterations are published; 200 000 is our choice. VGG19 is
+torchvision's.
 Text differs: pose net 64 to 512 wide (here 24 to 192), background net 32 to 128 and mask net 32
 (both 128 to 512); modules of one convolution and a pooling, skips concatenated (two or more,
 strides, added); an appearance net that sees the image (pose features) and sums over a part (means);

@@ -7,9 +7,9 @@ components/datasets/bbc_pose.py; the regressor is fitted on all annotated frames
 (`--cfg-options evaluate.fit_items=20000` for a quick look).
 The published accuracy counts joints within 6 pixels at half resolution, 12 in the frame (`accuracy`
 here); `accuracy_frame` counts 6 pixels of the frame, `accuracy_corner` is table 3's other origin.
-Sources are 3 to 39 frames later in the list of annotated ones, as in the official code. Hardware:
-8 GPUs with 16 items each; neither hours nor iterations are published, 200 000 is chosen here. VGG19
-is torchvision's.
+Sources are 3 to 39 frames later in the list of annotated ones, as in the official code. Hardware: 8
+GPUs with 16 items each; neither hours nor iterations are published; 200 000 is our choice. VGG19 is
+torchvision's.
 Text differs: as listed in factorized_bbc.py, for the parts that are here.
 """
 

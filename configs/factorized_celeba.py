@@ -4,10 +4,10 @@ Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and
 Images and Videos, ECCV 2020, table 2: 2.76 % of the eye distance on MAFL.
 Data: aligned CelebA and MAFL in data/celeba, as described in components/datasets/celeba.py; the
 faces were aligned by their annotated eyes (`crop`). The regressor has no intercept and the upper
-left corner as its origin, and is fitted on nine tenths of MAFL's training set, as IMM's. The
-model trains on IMM's set, too, which keeps those; the paper leaves all of MAFL out.
-Hardware: 8 GPUs with 16 items each; neither hours nor iterations are published, 200 000 is chosen
-here. VGG19 is torchvision's.
+left corner as its origin, and is fitted on nine tenths of MAFL's training set, as IMM's. The model
+trains on IMM's set, too, which keeps those; the paper leaves all of MAFL out.
+Hardware: 8 GPUs with 16 items each; neither hours nor iterations are published; 200 000 is our
+choice. VGG19 is torchvision's.
 Text differs: as listed in factorized_bbc.py for the networks that are here and the taps; all of
 MAFL kept out of training (here its training images stay); a variance of 0.08, 18 pixels to half the
 height (0.008, as in official configurations).

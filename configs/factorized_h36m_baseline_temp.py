@@ -1,14 +1,14 @@
 """The factorized model's Baseline (temp) on Human3.6M: no background, no masks.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020, table 1: 3.07 % of the image side over 32 joints;
-figure 2b: the least contained landmark has 0.05 % of its map in the foreground, with
-`--cfg-options num_landmarks=12` 0.4 %, with 8 landmarks 0.3 %.
+Images and Videos, ECCV 2020, table 1: 3.07 % of the image side over 32 joints; figure 2b: the least
+contained landmark has 0.05 % of its map in the foreground, with `--cfg-options num_landmarks=12`
+0.4 %, with 8 landmarks 0.3 %.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images, with
 its backgrounds; the paper cuts 300 pixels around the joints out of Human3.6M itself. The masks are
 for `containment`, whose "least contained" is figure 2b's.
 Sources are 3 to 60 released frames later. Hardware: 8 GPUs with 16 items each; neither hours nor
-iterations are published, 200 000 is chosen here. VGG19 is torchvision's.
+iterations are published; 200 000 is our choice. VGG19 is torchvision's.
 Text differs: as listed in factorized_bbc.py for the parts that are here, but the weight and the
 range of sources, which are the text's; crops of 300 pixels (here the release's frames); a variance
 of 0.08, 18 pixels to half the height (0.008, as in official configurations).

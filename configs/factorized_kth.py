@@ -1,14 +1,15 @@
 """Factorized pose, appearance and background on KTH, for video prediction.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020, with figures of predicted frames only (5, no numbers in print):
-forecast_kth.py predicts, here renders are scored, from another frame of the clip.
+Images and Videos, ECCV 2020, which only shows predicted frames (figure 5, no numbers):
+forecast_kth.py predicts; here, renders from another frame of the clip are scored.
 Data: frames of the six zips of www.csc.kth.se/cvap/actions in data/kth, one folder per video and
-range of 00sequences.txt, data/kth/person01_boxing_d1_uncomp_1/image_0001.jpg, since people are
-away between ranges: ffmpeg -i person01_boxing_d1_uncomp.avi -vf select='between(n,0,94)' ...
+range of 00sequences.txt, data/kth/person01_boxing_d1_uncomp_1/image_0001.jpg, since people are away
+between ranges: ffmpeg -i person01_boxing_d1_uncomp.avi -vf select='between(n,0,94)' ...
 Persons 17 to 25 are the test set.
-Stated nowhere and chosen here: 128 pixels, the split, the critic's weight 1 (the official default)
-and 200 000 iterations. Sources are 3 to 60 frames before or after; frames are stretched to squares.
+Not stated in the paper and chosen here: 128 pixels, the split, the critic's weight 1 (the official
+default) and 200 000 iterations. Sources are 3 to 60 frames before or after; frames are stretched to
+squares.
 Hardware: 8 GPUs with 16 items each. VGG19 is torchvision's.
 Text differs: as listed in factorized_bbc.py for networks and taps; masks of half the resolution,
 which is mask_widths=(width // 2, width // 2) (here a quarter, as in the official code); sources are

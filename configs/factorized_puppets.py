@@ -1,10 +1,10 @@
 """Factorized pose, appearance and background, small, on generated puppets; no download.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020. It reports nothing on puppets. About ten minutes on 2 CPU cores;
-factorized_puppets_full.py has the published size, factorized_puppets_baseline.py is its rival.
+Images and Videos, ECCV 2020. It has no results on puppets. About ten minutes on 2 CPU cores;
+factorized_puppets_full.py has the published size, factorized_puppets_baseline.py is its baseline.
 Unlike the paper, the background net corrects the visible source instead of repainting it, the mask
-starts low and the foreground is bounded: so a run this short spends itself on what moves.
+starts low and the foreground is bounded, so that a run this short concentrates on what moves.
 A moving background:
 --cfg-options data.train.background=moving data.fit.background=moving data.test.background=moving
 factorized_puppets_binary.py adds a loss that makes the mask more binary.

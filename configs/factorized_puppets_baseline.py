@@ -2,8 +2,8 @@
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
 Images and Videos, ECCV 2020.
-factorized_puppets.py without its compositor, with the same budget: all of the image has to come out
-of the landmarks.
+factorized_puppets.py without its compositor, with the same budget: the landmarks alone must explain
+the whole image.
 """
 
 # fmt: off

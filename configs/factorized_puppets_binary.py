@@ -1,9 +1,9 @@
 """Factorized, small, on generated puppets, with a loss that makes the mask more binary.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020. It names better binarised masks as future work; here the entropy of
-the mask is tried. Goes on from the weights of factorized_puppets.py, since early on the mask is
-faint everywhere and would only be pushed down.
+Images and Videos, ECCV 2020. It leaves better binarised masks to future work; here a loss on the
+mask's entropy is tried. Continues from the weights of factorized_puppets.py, since early on the
+mask is faint everywhere and would only be pushed down.
 """
 
 # fmt: off

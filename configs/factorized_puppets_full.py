@@ -1,9 +1,9 @@
 """Factorized pose, appearance and background at the published size, on generated puppets.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020. It reports nothing on puppets. Networks and losses are those of
+Images and Videos, ECCV 2020. It has no results on puppets. Networks and losses are those of
 factorized_bbc.py; needs no download but VGG19's (losses.perceptual.weights also takes a file).
-Hardware: one GPU; 100 000 iterations are chosen here, nobody has run them.
+Hardware: one GPU; 100 000 iterations are our choice; it has not been run yet.
 """
 
 # fmt: off

@@ -1,9 +1,9 @@
 """The factorized model on generated puppets with a backbone of timm as its pose encoder.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ECCV 2020; it has no such row. Everything but model.encoder is that of
+Images and Videos, ECCV 2020; the paper has no such row. Everything except model.encoder is that of
 factorized_puppets.py; the backbone starts from random weights, since nothing is downloaded. About
-ten minutes on 2 CPU cores. With pretrained weights that stay as they are:
+ten minutes on 2 CPU cores. With frozen pretrained weights:
 --cfg-options model.encoder.name=resnet18 model.encoder.weights=timm model.encoder.frozen=true
 weights= also takes a .safetensors or .pth file in timm's format. A transformer needs image_size:
 model.encoder.name=vit_tiny_patch16_224 model.encoder.image_size=64

@@ -5,7 +5,7 @@ Images and Videos, ECCV 2020.
 Expects videos or folders of frames in data/video/train: a still camera, one moving object or more.
 For a score, some frames with points placed by hand (CSV, DeepLabCut or COCO) in data/video/labelled
 with labelled.csv, on which a regressor from landmarks to your points is fitted, and others in
-data/video/test with test.csv; where these are not there, nothing is scored.
+data/video/test with test.csv; without them, nothing is scored.
 Landmarks of new videos: tools/predict.py. About ten minutes on 2 CPU cores.
 """
 
@@ -42,7 +42,7 @@ data = dict(
               annotations="data/video/test.csv", labelled_only=True, pair="same"),
     optional=("fit", "test"),
     transforms=[
-        # the same small warp for both frames: a few clips must not be learned by heart
+        # the same small warp for both frames avoids memorising a few clips
         dict(type="transforms/tps_pair",
              driving_warp=dict(type="warps/tps_gaussian", rotation_sd=5.0, scale_sd=0.05,
                                     translation_sd=0.05, warp_sd=(0.0, 0.0005))),

@@ -2,12 +2,11 @@
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.027
 (recalled, not checked).
-Data: data/bair_mp4/train and test, an mp4 of 30 frames per sequence, as the authors' own release
-of the set has it; factorized_bair.py reads pictures in data/bair.
-Iterations: 20 epochs over 42 880 training videos; that number is from memory, none of our sources
-has it.
-Hardware: not published; a GPU. The official batch of 36 is that of all GPUs together,
-train.batch_size that of each. VGG19 is torchvision's.
+Data: data/bair_mp4/train and test, an mp4 of 30 frames per sequence, as the authors' own release of
+the set has it; factorized_bair.py reads pictures in data/bair.
+Iterations: 20 epochs over 42 880 training videos; that number is from memory, not from our sources.
+Hardware: not published; a GPU. The official batch of 36 is the total over all GPUs;
+train.batch_size is per GPU. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm bair-cpk.pth.tar --config fomm-bair ...
 Text differs: as listed in fomm_vox.py.
 """

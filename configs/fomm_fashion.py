@@ -3,10 +3,10 @@
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019, and the official
 configuration fashion-256; no numbers are reported.
 Data: data/fashion/train and test, an mp4 or a folder of frames per video.
-Iterations: 100 epochs of 50 passes over 500 training videos; that number is from memory, none of
-our sources has it.
-Hardware: not published; a GPU. The official batch of 27 is that of all GPUs together,
-train.batch_size that of each. VGG19 is torchvision's.
+Iterations: 100 epochs of 50 passes over 500 training videos; that number is from memory, not from
+our sources.
+Hardware: not published; a GPU. The official batch of 27 is the total over all GPUs;
+train.batch_size is per GPU. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm fashion.pth.tar --config fomm-fashion ...
 Text differs: as listed in fomm_vox.py.
 """

@@ -3,10 +3,10 @@
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019, and the official
 configuration mgif-256, where all landmarks share one map of matrices; no numbers are reported.
 Data: data/mgif/train and test, a gif per animal.
-Iterations: 100 epochs of 25 passes over 900 training videos; that number is from memory, none of
-our sources has it.
-Hardware: not published; a GPU. The official batch of 36 is that of all GPUs together,
-train.batch_size that of each. VGG19 is torchvision's.
+Iterations: 100 epochs of 25 passes over 900 training videos; that number is from memory, not from
+our sources.
+Hardware: not published; a GPU. The official batch of 36 is the total over all GPUs;
+train.batch_size is per GPU. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm mgif-cpk.pth.tar --config fomm-mgif ...
 Text differs: as listed in fomm_vox.py.
 """

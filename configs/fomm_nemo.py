@@ -1,13 +1,13 @@
 """The first order motion model on UvA-Nemo smiles.
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.016, AKD
-1.119, AED 0.048 (the first and the last recalled, not checked; all but the first need other
-networks: metrics/keypoint_distance, metrics/embedding_distance).
+1.119, AED 0.048 (L1 and AED recalled, not checked; all but L1 need other networks:
+metrics/keypoint_distance, metrics/embedding_distance).
 Data: data/nemo/train and test, an mp4 or a folder of frames per video.
-Iterations: 100 epochs of 8 passes over 1110 training videos; that number is from memory, none of
-our sources has it.
-Hardware: two GPUs for a day, say the authors. The official batch of 36 is that of all GPUs
-together, train.batch_size that of each. VGG19 is torchvision's.
+Iterations: 100 epochs of 8 passes over 1110 training videos; that number is from memory, not from
+our sources.
+Hardware: two GPUs for a day, according to the authors. The official batch of 36 is the total over
+all GPUs; train.batch_size is per GPU. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm nemo-cpk.pth.tar --config fomm-nemo ...
 Text differs: as listed in fomm_vox.py.
 """

@@ -1,7 +1,7 @@
 """The first order motion model, small, on generated puppets; no download.
 
-Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It reports
-nothing on puppets. About ten minutes on 2 CPU cores; fomm_vox.py has the published size.
+Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It has no
+results on puppets. About ten minutes on 2 CPU cores; fomm_vox.py has the published size.
 Unlike the paper, so that a run this short shows something: contract coordinates, a padded detector
 head at half the image's size and a softer softmax (0.5 instead of 0.1), near frames as pairs, the
 moved source itself in the image where it is visible, an L1 loss on it (Monkey-Net's on BAIR), and

@@ -1,10 +1,10 @@
 """The first order motion model with Lee et al.'s optical flow loss, small, on generated puppets.
 
-Paper: Lee et al., Unsupervised Landmark Detection for Video Generation. It reports nothing on
-puppets, and has neither code nor settings. Flow adds less than 1 ms per image.
+Paper: Lee et al., Unsupervised Landmark Detection for Video Generation. It has no results on
+puppets, and neither code nor settings are published. Flow adds less than 1 ms per image.
 fomm_puppets.py on other pairs (sources are 2, 4 or 8 frames before their targets) plus one loss:
-near landmarks the model's own motion is the true flow, which puppets know. With estimated flow, and
-without the loss on the same pairs:
+near landmarks, the model's own motion should be the true flow, which puppets provide. With
+estimated flow, and without the loss on the same pairs:
 --cfg-options data.train.flow=dis
 --cfg-options losses.flow.weight=0.0
 fomm_puppets_flow_points.py has the other form of the loss, fomm_vox_flow.py the paper's data.

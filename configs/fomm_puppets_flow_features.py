@@ -1,11 +1,11 @@
 """The first order motion model with both losses of Lee et al., small, on generated puppets.
 
 Paper: Lee et al., Unsupervised Landmark Detection for Video Generation, equation 5: flow (6) and
-features (7) near landmarks. It reports nothing on puppets, and has neither code nor settings.
-fomm_puppets_flow.py plus losses/landmark_features, of random filters. The paper's equation has
-these two losses alone; FOMM's own stay, since nothing else teaches what is far from landmarks, or
-the matrices. Without the new loss: --cfg-options losses.features.weight=0.0
-A step takes 0.28 s of one CPU core, 0.25 s without it; fomm_vox_flow.py has the paper's data.
+features (7) near landmarks. It has no results on puppets, and neither code nor settings are
+published. fomm_puppets_flow.py plus losses/landmark_features with random filters. The paper's
+equation has only these two losses; FOMM's own stay, since nothing else trains regions far from
+landmarks, or the matrices. Without the new loss: --cfg-options losses.features.weight=0.0 A step
+takes 0.28 s of one CPU core, 0.25 s without it; fomm_vox_flow.py has the paper's data.
 """
 
 # fmt: off

@@ -1,10 +1,10 @@
 """The first order motion model whose landmarks follow optical flow, small, on generated puppets.
 
-Paper: Lee et al., Unsupervised Landmark Detection for Video Generation. It reports nothing on
-puppets, and has neither code nor settings. Flow adds less than 1 ms per image.
+Paper: Lee et al., Unsupervised Landmark Detection for Video Generation. It has no results on
+puppets, and neither code nor settings are published. Flow adds less than 1 ms per image.
 fomm_puppets.py on other pairs (sources are 2, 4 or 8 frames before their targets) plus one loss on
-the landmarks themselves: those of source and target are as far apart as the true flow says, which
-puppets know; the paper's aim, in the form of Zhang et al. 2018. With estimated flow, and without
+the landmarks themselves: their displacement from source to target should be the true flow, which
+puppets provide: the paper's aim, in the form of Zhang et al. 2018. With estimated flow, and without
 the loss on the same pairs:
 --cfg-options data.train.flow=dis
 --cfg-options losses.flow.weight=0.0

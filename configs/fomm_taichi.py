@@ -1,15 +1,15 @@
 """The first order motion model on Tai-Chi-HD.
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.063, AKD
-6.862, MKR 0.036, AED 0.179 (recalled, not checked; all but the first need other networks:
+6.862, MKR 0.036, AED 0.179 (recalled, not checked; all but L1 need other networks:
 metrics/keypoint_distance, metrics/embedding_distance); the released checkpoint, trained 1.5 times
 as long, is better.
 Data: data/taichi/train and test, an mp4 or a folder of frames per chunk, called
 <video>#<start>#<end>.mp4; one item per video.
 Iterations: 100 epochs of 150 passes over the videos, whose number we do not know; 100 000, as for
-faces, is chosen here.
-Hardware: two GPUs for two to three days, say the authors. The official batch of 30 is that of all
-GPUs together, train.batch_size that of each. VGG19 is torchvision's.
+faces, is our choice.
+Hardware: two GPUs for two to three days, according to the authors. The official batch of 30 is the
+total over all GPUs; train.batch_size is per GPU. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm taichi-cpk.pth.tar --config fomm-taichi ...
 Text differs: as listed in fomm_vox.py.
 """

@@ -1,17 +1,17 @@
 """The first order motion model, small, on your own videos; CPU is enough to try.
 
-Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It reports
-nothing on such videos.
+Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It has no
+results on such videos.
 Expects videos or folders of frames in data/video/train: animals of one kind, one per video, whole
 and about equally large in the picture, seen from about the same side by a still camera; crop around
 the animal first if it is small. More videos, individuals and minutes give steadier landmarks. Other
-videos in data/video/test are redrawn from their first frames and scored by L1; where these are not
-there, nothing is scored.
+videos in data/video/test are redrawn from their first frames and scored by L1; without them,
+nothing is scored.
 It finds ten landmarks per frame, for the clustering of behaviour: tools/predict.py writes them as a
-table; model.predict(frames).landmarks.affine also has how the part around each turns and stretches.
-Make one animal move as another does: tools/animate.py.
-If left and right must not be mixed up, take transforms/flip_pair out.
-Pictures are stretched to squares: fit="pad" or "crop" of both data sets keeps proportions.
+table; model.predict(frames).landmarks.affine also describes how the part around each rotates and
+stretches. To make one animal move like another: tools/animate.py.
+If left and right must not be confused, remove transforms/flip_pair.
+Images are stretched to squares; fit="pad" or "crop" in both data sets keeps proportions.
 Sharper pictures, after a download of VGG19:
 --cfg-options losses.perceptual.weights=torchvision losses.perceptual.width=64
 Hardware: 2 CPU cores, about half an hour (1.5 seconds of one core per iteration); or a GPU.

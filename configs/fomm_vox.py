@@ -1,16 +1,16 @@
 """The first order motion model on VoxCeleb faces.
 
 Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019: L1 0.043, AKD
-1.294, AED 0.140 (all but the first need other networks: metrics/keypoint_distance,
+1.294, AED 0.140 (all but L1 need other networks: metrics/keypoint_distance,
 metrics/embedding_distance).
 Data: data/vox/train and test, an mp4 or a folder of frames per video, called
 <person>#<video>#<start>#<end>.mp4; one item per person.
-Iterations: 100 epochs of 75 passes, of which the authors say that they are 100 000.
-Hardware: two GPUs for two to three days, say the authors. The official batch of 40 is that of all
-GPUs together, train.batch_size that of each. VGG19 is torchvision's.
+Iterations: 100 epochs of 75 passes, 100 000 according to the authors.
+Hardware: two GPUs for two to three days, according to the authors. The official batch of 40 is the
+total over all GPUs; train.batch_size is per GPU. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm vox-cpk.pth.tar --config fomm-vox ... The first
-official checkpoints come from torch 1.0, where the sampler's align_corners was True, in motion,
-decoder and second_view.
+official checkpoints come from torch 1.0, where the sampler's align_corners was True; set it in
+motion, decoder and second_view.
 Text differs: (recalled, no copy at hand) eq 6 has no half in its exponents (here exp(-d^2 / 0.02));
 AKD and AED are distances (the official evaluation: mean difference of coordinates, sum of squares).
 """

@@ -1,12 +1,12 @@
 """The first order motion model on VoxCeleb faces, with a critic that sees the landmarks.
 
-Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It has only
-fomm_vox.py, this is the official configuration vox-adv-256; no numbers are reported.
+Paper: Siarohin et al., First Order Motion Model for Image Animation, NeurIPS 2019. It describes
+only fomm_vox.py; this is the official configuration vox-adv-256; no numbers are reported.
 Data: as fomm_vox.py.
-Iterations: 150 epochs of 75 passes at batch size 36, where fomm_vox.py has 100 at 40; the rate
-stays as it is.
-Hardware: two GPUs for two to three days, say the authors. The official batch of 36 is that of all
-GPUs together, train.batch_size that of each. VGG19 is torchvision's.
+Iterations: 150 epochs of 75 passes at batch size 36, where fomm_vox.py has 100 at 40; the rate is
+unchanged.
+Hardware: two GPUs for two to three days, according to the authors. The official batch of 36 is the
+total over all GPUs; train.batch_size is per GPU. VGG19 is torchvision's.
 Official checkpoint: keypoint-zoo convert fomm vox-adv-cpk.pth.tar --config fomm-vox-adv ...
 Text differs: as listed in fomm_vox.py.
 """

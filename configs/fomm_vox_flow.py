@@ -1,14 +1,14 @@
 """The first order motion model with both losses of Lee et al., on VoxCeleb faces.
 
-Paper: Lee et al., Unsupervised Landmark Detection for Video Generation: AKD 1.292 where
-fomm_vox.py has 1.294, a gain of 0.002 pixels; no L1, no AED. It has neither code nor
-settings: all but these losses (equations 6 and 7, added without weights, as in its equation 5) is
-fomm_vox.py, sources are 1, 4 or 16 frames before their targets.
+Paper: Lee et al., Unsupervised Landmark Detection for Video Generation: AKD 1.292 where fomm_vox.py
+has 1.294, a gain of 0.002 pixels; no L1, no AED. It publishes neither code nor settings: everything
+except these losses (equations 6 and 7, added without weights, as in its equation 5) is from
+fomm_vox.py; sources are 1, 4 or 16 frames before their targets.
 Data: as fomm_vox.py, but videos as folders of frames: files are decoded at every start to count
 them. The flow of real frames comes first, about 16 KB per frame and gap:
-tools/prepare.py flow configs/fomm_vox_flow.py --estimator raft_small --weights torchvision
-Without RAFT: --estimator dis, and --cfg-options losses.flow.weights=None, which compares the
-motion field instead. Hardware: that of fomm_vox.py; what RAFT adds to a step was not measured.
+tools/prepare.py flow configs/fomm_vox_flow.py --estimator raft_small --weights torchvision Without
+RAFT: --estimator dis, and --cfg-options losses.flow.weights=None, which compares the motion field
+instead. Hardware: that of fomm_vox.py; RAFT's cost per step was not measured.
 Text differs: as listed in fomm_vox.py; equation 5 has the two losses alone (here FOMM's stay:
 nothing else teaches what is far from landmarks, or the matrices); equations 6 and 7 as read in
 losses/flow_agreement and losses/landmark_features.

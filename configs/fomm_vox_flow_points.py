@@ -1,13 +1,12 @@
 """The first order motion model whose landmarks follow optical flow, on VoxCeleb faces.
 
-Paper: Lee et al., Unsupervised Landmark Detection for Video Generation: AKD 1.292 where
-fomm_vox.py has 1.294, a gain of 0.002 pixels; no L1, no AED. It has neither code nor
-settings: all but the loss is fomm_vox.py, sources are 1, 4 or 16 frames before their targets.
+Paper: Lee et al., Unsupervised Landmark Detection for Video Generation: AKD 1.292 where fomm_vox.py
+has 1.294, a gain of 0.002 pixels; no L1, no AED. It publishes neither code nor settings: everything
+except the loss is from fomm_vox.py; sources are 1, 4 or 16 frames before their targets.
 The loss is on the landmarks themselves: the paper's aim, in the form of Zhang et al. 2018.
 Data: as fomm_vox.py, but videos as folders of frames: files are decoded at every start to count
 them. The flow of real frames comes first, about 16 KB per frame and gap:
-tools/prepare.py flow configs/fomm_vox_flow_points.py
-Hardware: that of fomm_vox.py.
+tools/prepare.py flow configs/fomm_vox_flow_points.py Hardware: that of fomm_vox.py.
 Text differs: as listed in fomm_vox.py; equation 5 has two losses alone (here FOMM's stay); equation
 6 compares images (points that follow the flow); equation 7 (left out, see fomm_vox_flow.py).
 """

@@ -2,11 +2,11 @@
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
 Images and Videos, ICLR 2020 submission, appendix F.
-It shows curves of LPIPS, SSIM and PSNR (figure 11) and prints no number.
-Data: as in factorized_bair.py, which is trained first if it is not there.
+It shows curves of LPIPS, SSIM and PSNR (figure 11) and prints no numbers.
+Data: as in factorized_bair.py, which is trained first if missing.
 The LSTM is trained on 10 frames without ever reading its own predictions; the test shows 2 frames
-and scores the 28 after them. Stated nowhere and chosen here: mean squared error, Adam at 1e-3 and
-20 000 iterations. Hardware: one GPU, minutes after the image model and its landmarks.
+and scores the 28 after them. Not stated in the paper and chosen here: mean squared error, Adam at
+1e-3 and 20 000 iterations. Hardware: one GPU, minutes after the image model and its landmarks.
 As the text: no code of this part was released.
 """
 

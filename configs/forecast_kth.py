@@ -2,11 +2,11 @@
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
 Images and Videos, ICLR 2020 submission, section 4.3 and appendix D.
-It shows curves of SSIM, PSNR and LPIPS to about frame 40 (figure 5) and prints no number.
-Data: as in factorized_kth.py, which is trained first if it is not there.
+It shows curves of SSIM, PSNR and LPIPS to about frame 40 (figure 5) and prints no numbers.
+Data: as in factorized_kth.py, which is trained first if missing.
 The LSTM sees 10 frames and predicts 10 in training; the test shows 10 and scores the 30 after them,
-in one window of each test clip of at least 40 frames. Stated nowhere and chosen here: mean squared
-error, Adam at 1e-3 and 20 000 iterations. Hardware: one GPU, minutes after the image model.
+in one window of each test clip of at least 40 frames. Not stated in the paper and chosen here: mean
+squared error, Adam at 1e-3 and 20 000 iterations. Hardware: one GPU, minutes after the image model.
 As the text: no code of this part was released.
 """
 

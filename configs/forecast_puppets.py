@@ -1,9 +1,9 @@
 """Video prediction on generated puppets: an LSTM moves the landmarks of factorized_puppets.py.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ICLR 2020 submission, appendix D. It reports nothing on puppets.
-No download; factorized_puppets.py is trained first if it is not there, then minutes on 2 CPU cores.
-The test shows 10 frames of clips that no part was trained on and scores the 30 that follow.
+Images and Videos, ICLR 2020 submission, appendix D. It has no results on puppets.
+No download; factorized_puppets.py is trained first if missing, then minutes on 2 CPU cores.
+The test shows 10 frames of clips unseen in training and scores the 30 that follow.
 """
 
 # fmt: off

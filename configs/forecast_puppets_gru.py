@@ -1,10 +1,10 @@
 """Video prediction on generated puppets with the GRU of Monkey-Net in place of the LSTM.
 
-Paper: Lee et al., Unsupervised landmark detection for video generation, section 4.2, which borrows
-it to predict 32 frames from one and reports no number. Here both it and the LSTM of
+Paper: Lee et al., Unsupervised landmark detection for video generation, section 4.2, which uses it
+to predict 32 frames from one and reports no numbers. Here both it and the LSTM of
 forecast_puppets.py see 10 frames.
-No download; factorized_puppets.py is trained first if it is not there, then minutes on 2 CPU cores.
-The test shows 10 frames of clips that no part was trained on and scores the 30 that follow.
+No download; factorized_puppets.py is trained first if missing, then minutes on 2 CPU cores. The
+test shows 10 frames of clips unseen in training and scores the 30 that follow.
 """
 
 # fmt: off

@@ -1,12 +1,12 @@
 """Video prediction on your own videos: an LSTM moves the landmarks of factorized_video.py.
 
 Paper: Dundar, Shih et al., Unsupervised Disentanglement of Pose, Appearance and Background from
-Images and Videos, ICLR 2020 submission, appendix D. It reports nothing on such videos, and no
-figure has been measured here.
+Images and Videos, ICLR 2020 submission, appendix D. It has no results on such videos, and none have
+been measured here.
 Expects videos or folders of frames in data/video/train, as factorized_video.py, which is trained
-first if it is not there; each needs at least 20 frames. Of other videos in data/video/test, of at
-least 40 frames, 10 are shown and the 30 that follow are scored, in one window of each; where these
-are not there, nothing is scored. Hardware: 2 CPU cores, minutes after the image model.
+first if missing; each needs at least 20 frames. Of other videos in data/video/test, of at least 40
+frames, 10 are shown and the 30 that follow are scored, in one window of each; without them, nothing
+is scored. Hardware: 2 CPU cores, minutes after the image model.
 """
 
 # fmt: off

@@ -1,14 +1,14 @@
 """Image to video on BAIR robot pushing: a GRU moves the landmarks of monkeynet_bair.py.
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
-It reports an FID of 23.20 (SV2P 57.90, MoCoGAN 244.0); recalled, not checked, and not
-measured here.
-Data: as in monkeynet_bair.py, which is trained first if it is not there; clips of 30 frames.
+It reports an FID of 23.20 (SV2P 57.90, MoCoGAN 244.0); recalled, not checked, and not measured
+here.
+Data: as in monkeynet_bair.py, which is trained first if missing; clips of 30 frames.
 The GRU sees the landmarks of one frame, mean and covariance, and then zeros, the first of them
 before its first prediction, and moves them for 29 frames: these clips have no more. 1000 epochs of
 5 000 clips, drawn here from all.
-Unlike the published rate, which falls when the loss stays for 50 epochs, that here falls linearly
-in the second half.
+The published learning rate falls when the loss stalls for 50 epochs; here it falls linearly in the
+second half.
 Hardware: one GPU, minutes after the image model and its landmarks.
 Text differs: as said in monkeynet_taichi.py; Lee et al., who take this GRU over, predict "the other
 32 frames" (here the given one is counted).

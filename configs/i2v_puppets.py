@@ -2,10 +2,10 @@
 
 Paper: Lee et al., Unsupervised landmark detection for video generation, section 4.2, after Siarohin
 et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. Neither reports anything on
-puppets. No download; fomm_puppets.py is trained first if it is not there, then minutes on 2 CPU
-cores. The GRU sees the landmarks of one frame, points and affine maps, and predicts those of the
-next 31; the test shows the first frame of clips that no part was trained on. What a single frame
-does not tell, such as which way a limb goes, no predictor can know: it learns the mean.
+puppets. No download; fomm_puppets.py is trained first if missing, then minutes on 2 CPU cores. The
+GRU sees the landmarks of one frame, points and affine maps, and predicts those of the next 31; the
+test shows the first frame of clips unseen in training. A single frame does not show, for example,
+which way a limb goes; any predictor can only learn the mean.
 """
 
 # fmt: off

@@ -1,14 +1,12 @@
 """Image to video on Tai-Chi videos: a GRU moves the landmarks of monkeynet_taichi.py.
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
-It reports an FID of 19.75 (MoCoGAN 54.83); recalled, not checked, and not
-measured here.
-Data: as in monkeynet_taichi.py, which is trained first if it is not there; clips of 32 frames.
+It reports an FID of 19.75 (MoCoGAN 54.83); recalled, not checked, and not measured here.
+Data: as in monkeynet_taichi.py, which is trained first if missing; clips of 32 frames.
 The GRU sees the landmarks of one frame, mean and covariance, and then zeros, the first of them
-before its first prediction, and moves them for 31 frames. 1000 epochs of 3 288 clips (from
-memory).
-Unlike the published rate, which falls when the loss stays for 50 epochs, that here falls linearly
-in the second half.
+before its first prediction, and moves them for 31 frames. 1000 epochs of 3 288 clips (from memory).
+The published learning rate falls when the loss stalls for 50 epochs; here it falls linearly in the
+second half.
 Hardware: one GPU, minutes after the image model and its landmarks.
 Text differs: as said in monkeynet_taichi.py; Lee et al., who take this GRU over, predict "the other
 32 frames" (here the given one is counted).

@@ -1,13 +1,13 @@
 """Image to video on your own videos: a GRU moves the landmarks of fomm_video.py for 31 frames.
 
 Paper: Lee et al., Unsupervised landmark detection for video generation, section 4.2, after Siarohin
-et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. Neither reports anything on
-such videos, and no figure has been measured here.
+et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. Neither reports results on
+such videos, and none have been measured here.
 Expects videos or folders of frames in data/video/train, as fomm_video.py, which is trained first if
-it is not there; each needs at least 32 frames. Of other videos in data/video/test the first frame
-of one window of 32 is shown and the others are scored; where these are not there, nothing is
-scored. What a single frame does not tell, such as which way an animal will turn, the GRU cannot
-know: it learns the mean. Hardware: 2 CPU cores, minutes after the image model.
+missing; each needs at least 32 frames. Of other videos in data/video/test the first frame of one
+window of 32 is shown and the others are scored; without them, nothing is scored. A single frame
+does not show, for example, which way an animal will turn; the GRU can only learn the mean.
+Hardware: 2 CPU cores, minutes after the image model.
 """
 
 # fmt: off

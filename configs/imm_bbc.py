@@ -6,7 +6,7 @@ Data: BBC Pose in data/bbc_pose, as described in components/datasets/bbc_pose.py
 The loss needs Larsson et al.'s VGG16, trained on colourisation, see imm_celeba.py. Frames are not
 warped and every pixel counts.
 The release has no loader for video: pairs, crop and the number of landmarks are chosen here.
-Hardware: one GPU. It ran until stopped; 500 000 iterations are chosen here.
+Hardware: one GPU. The authors ran it until stopped; 500 000 iterations are our choice.
 Text differs: as listed in imm_celeba.py, but MAFL.
 """
 

@@ -1,16 +1,17 @@
 """IMM on CelebA with 10 landmarks, as published.
 
 Paper: Jakab, Gupta et al., Unsupervised Learning of Object Landmarks through Conditional Image
-Generation, NeurIPS 2018: 3.19 % of the eye distance on MAFL,
-as the factorized paper's first version prints it; recalled, not checked against a copy: 2.58 %
-with `--cfg-options num_landmarks=30`, 2.54 % with 50.
+Generation, NeurIPS 2018: 3.19 % of the eye distance on MAFL, as the factorized paper's first
+version prints it; recalled, not checked against a copy: 2.58 % with `--cfg-options
+num_landmarks=30`, 2.54 % with 50.
 Data: aligned CelebA and MAFL in data/celeba, as described in components/datasets/celeba.py.
 The loss needs Larsson et al.'s VGG16, trained on colourisation: the release's vgg16.caffemodel.h5
 with its batch norms folded into the kernels, saved under torchvision's names (features.0.weight is
 (64, 1, 3, 3)). With torchvision's VGG16 instead (3.32 %; 2.63, 2.59; recalled):
 losses.perceptual.weights=torchvision losses.perceptual.input_range=imagenet.
 As in the official code except: decay is added after clipping and to all tensors; borders are
-repeated where a warp leaves the image (black there). It ran until stopped; 500 000 is chosen here.
+repeated where a warp leaves the image (black there). The authors ran it until stopped; 500 000 is
+our choice.
 Hardware: one GPU.
 Text differs: (recalled, no copy at hand) eq 3 has a softmax over the whole map (here one per axis),
 eq 4 a factor 2 with sigma^2 (none); scores are of a MATLAB pipeline, fitted on all of MAFL's

@@ -1,8 +1,8 @@
 """IMM, small, on generated puppets; no download.
 
 Paper: Jakab, Gupta et al., Unsupervised Learning of Object Landmarks through Conditional Image
-Generation, NeurIPS 2018. It reports nothing on puppets. Below ten minutes on 2 CPU cores; the
-published size is imm_celeba.py.
+Generation, NeurIPS 2018. It has no results on puppets. Less than ten minutes on 2 CPU cores;
+imm_celeba.py has the published size.
 """
 
 # fmt: off

@@ -1,11 +1,11 @@
 """IMM, small, on your own videos; CPU is enough.
 
 Paper: Jakab, Gupta et al., Unsupervised Learning of Object Landmarks through Conditional Image
-Generation, NeurIPS 2018. It reports nothing on such videos, and no figure has been measured here.
+Generation, NeurIPS 2018. It has no results on such videos, and none have been measured here.
 Expects videos or folders of frames in data/video/train: a still camera, one moving object or more.
 For a score, some frames with points placed by hand (CSV, DeepLabCut or COCO) in data/video/labelled
 with labelled.csv, on which a regressor from landmarks to your points is fitted, and others in
-data/video/test with test.csv; where these are not there, nothing is scored.
+data/video/test with test.csv; without them, nothing is scored.
 Unlike the paper, both frames of a pair get the same small warp; imm_celeba.py has the published
 size. Hardware: 2 CPU cores, about ten minutes.
 """
@@ -40,7 +40,7 @@ data = dict(
               annotations="data/video/test.csv", labelled_only=True, pair="same"),
     optional=("fit", "test"),
     transforms=[
-        # the same small warp for both frames: a few clips must not be learned by heart
+        # the same small warp for both frames avoids memorising a few clips
         dict(type="transforms/tps_pair",
              driving_warp=dict(type="warps/tps_gaussian", rotation_sd=5.0, scale_sd=0.05,
                                     translation_sd=0.05, warp_sd=(0.0, 0.0005))),

@@ -3,12 +3,12 @@
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
 CVPR 2020, table 3: 8.67 % of the inter-ocular distance. (5.12 % after a linear fit to labelled
 300-W faces, not done here.) Table 5: data.prior_size=500 gives 8.91 %, 50 gives 8.92 %.
-The paper does not say between which points of the eyes that distance is. Chosen here: the outer
-corners; two rows that its table quotes, LBF and RAR, are from memory of the distance of the pupils.
+The paper does not say which eye points define that distance. Chosen here: the outer corners; two
+rows quoted in its table, LBF and RAR, use the pupils (from memory).
 Data: square face crops data/300w/{train,test}/**/*.jpg and test.csv (file, 0_x, 0_y .. 67_x, 67_y
 in pixels of the crops); pairs are two warps of one image. Prior as in
 keypointgan_multipie_regressor.py.
-Hardware: one GPU; hours and iterations are not published, 20 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 20 000 is our choice.
 Text differs: as listed in keypointgan_h36m.py.
 """
 

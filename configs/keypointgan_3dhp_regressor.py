@@ -1,7 +1,7 @@
 """Pre-training of the skeleton regressor on the poses of MPI-INF-3DHP, 28 joints.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.2. It reports no error of this stage, and publishes neither the limbs it
+CVPR 2020, supplement F.2. It reports no error for this stage, and publishes neither the limbs it
 draws nor how poses are placed: here limbs follow Human3.6M, and poses fill 60 to 90 % of the
 height.
 Data: data/3dhp/poses.json (COCO), the 28 joints of annot2 of annot.mat in their order, in pixels.

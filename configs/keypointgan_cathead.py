@@ -1,11 +1,11 @@
 """KeypointGAN on Cat Head.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, section 5.3 and figure 8: qualitative only, no number.
-Data: aligned crops of Zhang et al. in data/cathead/train/*.jpg (one half of their training images)
-and data/cathead/test/*.jpg with test.csv; prior.csv of the other half, columns and lines as in
+CVPR 2020, section 5.3 and figure 8: qualitative only, no numbers.
+Data: aligned crops of Zhang et al. in data/cathead/train/*.jpg (half of their training images) and
+data/cathead/test/*.jpg with test.csv; prior.csv of the other half, columns and lines as in
 keypointgan_cathead_regressor.py. Pairs are two warps of one image.
-Hardware: one GPU; hours and iterations are not published, 100 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 100 000 is our choice.
 Text differs: as listed in keypointgan_h36m.py.
 """
 

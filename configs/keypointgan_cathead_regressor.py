@@ -1,11 +1,11 @@
 """Pre-training of the skeleton regressor on the 7 points of Cat Head.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.2. It reports no error of this stage, and does not publish the lines it
+CVPR 2020, supplement F.2. It reports no error for this stage, and does not publish the lines it
 draws: here a triangle of eyes and mouth, and an arc over both ears.
 Data: data/cathead/prior.csv (file, width, height, then _x and _y of left_eye, right_eye, mouth,
-left_ear_1 .. left_ear_3, right_ear_1 .. right_ear_3) of one half of the training images of Zhang
-et al., in pixels of their aligned crops; the two ear tips are left out, as they do.
+left_ear_1 .. left_ear_3, right_ear_1 .. right_ear_3) of one half of the training images of Zhang et
+al., in pixels of their aligned crops; the two ear tips are left out, as in their work.
 Hardware: one small GPU; the paper states no hours.
 Text differs: as listed in keypointgan_h36m_regressor.py.
 """

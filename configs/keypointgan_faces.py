@@ -2,7 +2,7 @@
 
 Paper: Jakab et al., CVPR 2020 (keypointgan_voxceleb2.py has the published size). Expects
 data/faces/images; data/faces/landmarks.csv (file, identity, video, x0, y0 ... y67), which groups
-the images and scores the result, its points never read in training; and
+the images and scores the result (its points are never used in training); and
 data/faces/prior_landmarks.csv (id, x0 ... y67 in 128-pixel crops). Persons S-Z are held out. Ten
 minutes on 2 CPU cores.
 """

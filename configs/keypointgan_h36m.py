@@ -6,7 +6,7 @@ Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/
 Table 5, fewer poses: data.prior_size=5000 gives 2.92 %, 500 gives 3.30 %, 50 gives 4.05 %.
 VGG19 is torchvision's; the official run used imagenet-vgg-verydeep-19.mat: give that file as
 losses.perceptual.weights, with losses.perceptual.input_range=caffe.
-Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 400 000 is our choice.
 Text differs: limbs by squared distance (here distance); weights 10 on eq 5 and 1 on eq 4 (10 and
 10), 1 on eq 7 (0.9); plain VGG features (six taps with the pixels, without ReLU, each over its
 running mean); no pool of earlier pictures (50); figure 17 without 1x1 merges and a convolution

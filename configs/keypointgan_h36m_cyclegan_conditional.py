@@ -5,7 +5,7 @@ CVPR 2020, table 4: 3.60 % of the image side (`macro` here). As keypointgan_h36m
 the decoder and the image critic also see the source image.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Chosen here, not published: the regressor learns as in keypointgan_h36m.py and only reads the
-points off, a perceptual first cycle, weights of 10, a pool of 50 for D_X too, 400 000 steps. 1 GPU.
+points, a perceptual first cycle, weights of 10, a pool of 50 for D_X too, 400 000 steps. 1 GPU.
 Text differs: as listed in keypointgan_h36m.py.
 """
 

@@ -5,7 +5,7 @@ CVPR 2020, table 4: 3.39 % of the image side (`macro` here). Auto-encoder with a
 middle and the pose prior: no source image, no keypoint bottleneck.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Chosen here, not published: the regressor learns as in keypointgan_h36m.py and only reads the
-points off, the first cycle is perceptual, there is no image critic, 400 000 iterations. One GPU.
+points, the first cycle is perceptual, there is no image critic, 400 000 iterations. One GPU.
 Text differs: as listed in keypointgan_h36m.py.
 """
 

@@ -7,7 +7,7 @@ Data: square crops of the subject boxes, data/h36m_full/train/S1/Sitting_1.54138
 the first halves of the videos of S1, 5, 6, 7, 8; data/h36m_full/test likewise from S9 and S11 with
 test.json (COCO, every 60th frame), actions named as below; prior.json as in
 keypointgan_h36m_full_regressor.py.
-Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 400 000 is our choice.
 Text differs: as listed in keypointgan_h36m.py; 32 joints found, 17 scored (here 17 found); pairs
 before or after.
 """

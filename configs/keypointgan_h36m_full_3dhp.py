@@ -4,7 +4,7 @@ Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Un
 CVPR 2020, table 2: 18.94 px over the 17 joints common to both, the mean of 15 activities (`macro`
 here). Its pixels are of the original crops, ours of the 128 px image: scale before comparing.
 Data: images as in keypointgan_h36m_full.py, poses and limbs as in keypointgan_3dhp_regressor.py.
-Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 400 000 is our choice.
 Text differs: as listed in keypointgan_h36m.py; pairs before or after.
 """
 

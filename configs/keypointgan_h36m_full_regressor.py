@@ -1,8 +1,8 @@
 """Pre-training of the skeleton regressor on the poses of Human3.6M, 17 joints.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.2. It reports no error of this stage. Which limbs it draws for 17 joints is
-not published: these are the limbs of its Simplified Human3.6M that the 17 joints have.
+CVPR 2020, supplement F.2. It reports no error for this stage. The limbs drawn for 17 joints are not
+published: these are the limbs of its Simplified Human3.6M between the 17 joints.
 Data: data/h36m_full/prior.json (COCO), the 17 joints pelvis, right and left hip, knee, ankle,
 spine, neck, head, head top, left and right shoulder, elbow, wrist of the second halves of the
 training videos, in pixels of the box crops that keypointgan_h36m_full.py describes.

@@ -1,7 +1,7 @@
 """KeypointGAN with a conditional image critic, without the second cycle.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.3 and figure 21. It says that second cycle and critic hurt, and reports no
+CVPR 2020, supplement F.3 and figure 21. It says that second cycle and critic hurt, but has no
 number for the critic alone; table 4 has 2.86 % for both and 2.73 % for neither.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images.
 Chosen here, not published: its weight is 10, its pool of 50 as of D_Y, 400 000 steps. One GPU.

@@ -1,7 +1,7 @@
 """Pre-training of the skeleton regressor on the poses of Simplified Human3.6M, 32 joints.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.2. It reports no error of this stage; its released file is of step 580 000.
+CVPR 2020, supplement F.2. It reports no error for this stage; its released file is of step 580 000.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images; only
 the joints of the second half of each training sequence (about 400 k poses) are read.
 Hardware: one small GPU; the paper states no hours. keypointgan_h36m.py runs this config by itself.

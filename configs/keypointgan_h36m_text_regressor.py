@@ -1,7 +1,7 @@
 """Pre-training of the skeleton regressor on Simplified Human3.6M, as the text of the paper has it.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.2. It reports no error of this stage.
+CVPR 2020, supplement F.2. It reports no error for this stage.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images; only
 the joints of the second half of each training sequence (about 400 k poses) are read.
 As the text, where keypointgan_h36m_regressor.py is the code: limbs by squared distance, batch norm,

@@ -1,7 +1,7 @@
 """Pre-training of the skeleton regressor on the 68 face points of MultiPIE.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.2. It reports no error of this stage, and publishes neither the lines it
+CVPR 2020, supplement F.2. It reports no error for this stage, and publishes neither the lines it
 draws nor how faces are placed: here jaw, brows, nose, eyes and lips, 40 to 65 % of the height.
 Data: data/multipie/points/*.pts, converted from the about 6 k annotations that have 68 points.
 Hardware: one small GPU; the paper states no hours.

@@ -1,10 +1,10 @@
 """KeypointGAN on Penn Action.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, figure 5: qualitative only, no number, hence nothing to evaluate here.
+CVPR 2020, figure 5: qualitative only, so there is nothing to evaluate here.
 Data: data/pennaction/train/NNNN/FFFFFF.jpg, square crops of the boxes from one half of the videos
 of each action; the labels of the other half as in keypointgan_pennaction_regressor.py.
-Hardware: one GPU; hours and iterations are not published, 200 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 200 000 is our choice.
 Text differs: as listed in keypointgan_h36m.py.
 """
 

@@ -1,9 +1,9 @@
 """Pre-training of the skeleton regressor on the poses of Penn Action, 13 joints and a neck.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020, supplement F.2. It reports no error of this stage, and publishes neither the limbs it
-draws nor how poses are placed: here limbs meet in a neck between the shoulders, and a pose fills
-60 to 90 % of the image height.
+CVPR 2020, supplement F.2. It reports no error for this stage, and publishes neither the limbs it
+draws nor how poses are placed: here limbs meet in a neck between the shoulders, and a pose fills 60
+to 90 % of the image height.
 Data: data/pennaction/prior/NNNN.mat, the official labels of half of the videos of each action.
 Hardware: one small GPU; the paper states no hours.
 Text differs: as listed in keypointgan_h36m_regressor.py.

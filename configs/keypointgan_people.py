@@ -2,9 +2,8 @@
 
 Paper: Jakab et al., CVPR 2020 (keypointgan_pennaction.py has the published size). Expects videos or
 folders of frames in data/people/train; annotated ones in data/people/test with data/people/test.csv
-(only for the score, without them there is none; the 15 points of this config in this order); Penn
-Action's label files in data/penn_action/labels. In its front views left is the left of the image,
-so it is here.
+(only for the score; the 15 points of this config in this order); Penn Action's label files in
+data/penn_action/labels. In its front views, left means the left of the image; the same holds here.
 Landmarks: head, left and right shoulder, elbow, wrist, hip, knee, ankle, then neck and pelvis. Ten
 minutes on 2 CPU cores.
 """
@@ -47,7 +46,7 @@ losses = dict(
     points=dict(type="losses/prior_points", weight=0.9),
 )
 data = dict(
-    # the same warp for both frames: a few clips must not be learned by heart
+    # the same warp for both frames avoids memorising a few clips
     transforms=[dict(
         type="transforms/tps_pair",
         driving_warp=dict(type="warps/tps_gaussian", rotation_sd=8.0, scale_sd=0.08,

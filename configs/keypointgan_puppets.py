@@ -1,8 +1,8 @@
 """KeypointGAN, small, on generated puppets: the main job, ten minutes on 2 CPU cores, no download.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020. It reports nothing on puppets; the goal here is 0.3 of the error of predicting the mean
-pose. The published size is keypointgan_h36m.py.
+CVPR 2020. It has no results on puppets; the goal here is 0.3 of the error of predicting the mean
+pose. keypointgan_h36m.py has the published size.
 """
 
 # fmt: off

@@ -1,16 +1,16 @@
-"""KeypointGAN, small, on your own videos of any object, with a prior of poses that you have.
+"""KeypointGAN, small, on your own videos of any object, with a prior of poses that you provide.
 
 Paper: Jakab et al., Self-supervised Learning of Interpretable Keypoints from Unlabelled Videos,
-CVPR 2020. It reports nothing on such videos, and no figure has been measured here.
-Expects videos or folders of frames in data/video/train, and in data/video/poses.json (COCO) the
-points of objects of that kind as they may lie in such frames: from other recordings, or simulated,
-hundreds of complete poses or more. Say how many points they have, and which are joined by limbs:
+CVPR 2020. It has no results on such videos, and none have been measured here.
+Expects videos or folders of frames in data/video/train, and in data/video/poses.json (COCO) typical
+points of such objects in such frames: from other recordings or simulated, at least hundreds of
+complete poses. Set the number of points and the limbs that join them:
 --cfg-options num_landmarks=5 edges="((0,1),(1,2),(2,3),(3,4))"; here it is snout, left and right
-ear, and base of the tail. A CSV (also DeepLabCut's) does not tell the size of its images:
+ear, and base of the tail. A CSV (also DeepLabCut's) does not contain the size of its images:
 --cfg-options data.prior.source=poses.csv data.prior.format=csv data.prior.size=640,480
-Poses that lie elsewhere in their images than yours: data.prior.fit=box.
-For a score, frames with these points in data/video/test with test.csv; where these are not there,
-nothing is scored. Hardware: 2 CPU cores, ten minutes, after a minute for the regressor.
+If the poses are placed differently in their images than in yours: data.prior.fit=box.
+For a score, frames with these points in data/video/test with test.csv; without them, nothing is
+scored. Hardware: 2 CPU cores, ten minutes, after a minute for the regressor.
 """
 
 # fmt: off
@@ -49,7 +49,7 @@ losses = dict(
     points=dict(type="losses/prior_points", weight=0.9),
 )
 data = dict(
-    # the same warp for both frames: a few clips must not be learned by heart
+    # the same warp for both frames avoids memorising a few clips
     transforms=[dict(
         type="transforms/tps_pair",
         driving_warp=dict(type="warps/tps_gaussian", rotation_sd=5.0, scale_sd=0.05,

@@ -5,7 +5,7 @@ CVPR 2020, section 5.2. It reports numbers only after the second stage, keypoint
 Data: data/voxceleb2/train/<person>/<video>/<utterance>/<frame>.jpg (the 224 px crops of the
 release), prior and lines as in keypointgan_multipie_regressor.py; test faces as in
 keypointgan_300w.py.
-Hardware: one GPU; hours and iterations are not published, 400 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 400 000 is our choice.
 Text differs: as listed in keypointgan_h36m.py.
 """
 

@@ -1,14 +1,14 @@
 """Lorenz et al. on BBC Pose, in the form for 256 pixels.
 
 Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and Appearance, CVPR
-2019: 74.5 % of the joints within 6 pixels, as the papers that compare with it quote it.
+2019: 74.5 % of the joints within 6 pixels, as quoted by the papers that compare with it.
 Data: BBC Pose of www.robots.ox.ac.uk/~vgg/data/pose, unpacked to data/bbc_pose as described in
 components/datasets/bbc_pose.py; pairs are neighbours in the list of annotated frames.
 The accuracy is that of factorized_bbc.py: 6 pixels at half resolution, 12 in the frame.
-No golden numbers: the official repository does not parse, and has no evaluation code and no
-hyper-parameters but those of cropped people without background. 30 parts as
-the models it is compared with; the rest as in lorenz_h36m.py.
-Hardware: one GPU; hours and iterations are not published, 300 000 is chosen here.
+No golden numbers: the official repository does not parse, has no evaluation code, and has
+hyper-parameters only for cropped people without background. 30 parts, like the models it is
+compared with; the rest as in lorenz_h36m.py.
+Hardware: one GPU; hours and iterations are not published; 300 000 is our choice.
 Text differs: as said in lorenz_h36m.py.
 """
 

@@ -5,10 +5,10 @@ Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and 
 Data: aligned crops of Zhang et al. in data/cathead/train/*.jpg and data/cathead/test/*.jpg, with
 train_seven.csv and test_seven.csv of points 1 to 4, 6, 7 and 9 of the nine. No evaluation code is
 published; this is the protocol of Zhang et al.: no intercept, the origin in the centre.
-No golden numbers: the official repository does not parse, and has no evaluation code and no
-hyper-parameters but those of cropped people without background. Everything
-else as in lorenz_h36m.py; the pair is two warps of one image, the code's static mode.
-Hardware: one GPU; hours and iterations are not published, 100 000 is chosen here.
+No golden numbers: the official repository does not parse, has no evaluation code, and has
+hyper-parameters only for cropped people without background. Everything else as in lorenz_h36m.py;
+the pair is two warps of one image, the code's static mode.
+Hardware: one GPU; hours and iterations are not published; 100 000 is our choice.
 Text differs: as said in lorenz_h36m.py.
 """
 

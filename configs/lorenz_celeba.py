@@ -1,13 +1,13 @@
 """Lorenz et al. on CelebA, pairs made of one image.
 
 Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and Appearance, CVPR
-2019: 3.24 % of the eye distance on MAFL, as the papers that compare with it quote it.
+2019: 3.24 % of the eye distance on MAFL, as quoted by the papers that compare with it.
 Data: aligned CelebA and MAFL in data/celeba, as described in components/datasets/celeba.py; the
 faces were aligned by their annotated eyes (`crop`). The regressor is IMM's.
-No golden numbers: the official repository does not parse, and has no evaluation code and no
-hyper-parameters but those of cropped people without background. Everything
-else as in lorenz_h36m.py; the pair is two warps of one image, the code's static mode.
-Hardware: one GPU; hours and iterations are not published, 300 000 is chosen here.
+No golden numbers: the official repository does not parse, has no evaluation code, and has
+hyper-parameters only for cropped people without background. Everything else as in lorenz_h36m.py;
+the pair is two warps of one image, the code's static mode.
+Hardware: one GPU; hours and iterations are not published; 300 000 is our choice.
 Text differs: as said in lorenz_h36m.py.
 """
 

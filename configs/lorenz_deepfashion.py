@@ -1,12 +1,12 @@
 """Lorenz et al.'s model with ten parts on DeepFashion, as Lee et al. show part landmarks.
 
 Paper: Lee et al., section 4.1: parts of full-body frontal photographs, a random fifth for testing,
-found under spatial and appearance changes; no number is reported, so none is computed. The model is
-that of Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and Appearance, CVPR
+found under spatial and appearance changes; no numbers are reported, so none are computed. The model
+is that of Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and Appearance, CVPR
 2019: Lee et al. give no sizes, these are those of lorenz_cathead.py, with pairs made of one image.
 Data: the In-shop Clothes Retrieval Benchmark in data/deepfashion (Img/img/WOMEN/...), or the
 flattened names of pose transfer; mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html.
-Hardware: one GPU; hours and iterations are not published, 100 000 is chosen here.
+Hardware: one GPU; hours and iterations are not published; 100 000 is our choice.
 Text differs: as said in lorenz_h36m.py.
 """
 

@@ -1,16 +1,17 @@
 """Lorenz et al. on Simplified Human3.6M.
 
 Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and Appearance, CVPR
-2019: 2.79 % of the image side over 32 joints, as the papers that compare with it quote it.
+2019: 2.79 % of the image side over 32 joints, as quoted by the papers that compare with it.
 Data: human_images.tar.gz of github.com/YutingZhang/lmdis-rep, unpacked to data/human_images, black
 where the background was; pairs are adjacent frames.
-No golden numbers: the official repository does not parse, and has no evaluation code and no
-hyper-parameters but those of cropped people without background. Part maps and
-appearance are shaped by covariances, as in the paper; the code's default are circles:
+No golden numbers: the official repository does not parse, has no evaluation code, and has
+hyper-parameters only for cropped people without background. Part maps and appearance are shaped by
+covariances, as in the paper; the code's default is circles:
 model.bottleneck.covariance=fixed model.bottleneck.variance=0.01 model.rasterizer.scale=1.
-The optional critic of patches is left out. Each item is two images and one more view of the first.
-Hardware: one GPU; hours and iterations are not published, 300 000 is chosen here. The batch is the
-code's default; its README has 16.
+The optional critic of patches is left out.
+Each item is two images and one more view of the first.
+Hardware: one GPU; hours and iterations are not published; 300 000 is our choice. The batch size is
+the code's default; its README says 16.
 Text differs: not compared line by line, no copy at hand; the known difference, appearance shaped by
 covariances (circles in the code), is as the text here.
 """

@@ -1,9 +1,9 @@
 """Lorenz et al.'s part-based disentangling, small, on generated puppets; no download.
 
 Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and Appearance, CVPR
-2019. It reports nothing on puppets. Ten minutes on 2 CPU cores.
-The official repository does not parse, so nothing here is compared with numbers of its networks:
-sizes and formulas are tested by hand.
+2019. It has no results on puppets. Ten minutes on 2 CPU cores.
+The official repository does not parse, so its networks' outputs cannot be compared: sizes and
+formulas are checked by hand.
 """
 
 # fmt: off

@@ -1,13 +1,13 @@
 """Lorenz et al.'s part-based disentangling, small, on your own videos; CPU is enough.
 
 Paper: Lorenz et al., Unsupervised Part-Based Disentangling of Object Shape and Appearance, CVPR
-2019. It reports nothing on such videos, and no figure has been measured here.
-Expects videos or folders of frames in data/video/train: one object per frame, which may be any of
-its kind; the camera may move. A pair is a frame and its neighbour.
+2019. It has no results on such videos, and none have been measured here.
+Expects videos or folders of frames in data/video/train: one object of the same kind per frame; the
+camera may move. A pair is a frame and its neighbour.
 For a score, some frames with points placed by hand (CSV, DeepLabCut or COCO) in data/video/labelled
 with labelled.csv, on which a regressor from landmarks to your points is fitted, and others in
-data/video/test with test.csv; where these are not there, nothing is scored.
-The published size is lorenz_h36m.py. Hardware: 2 CPU cores, ten to twenty minutes.
+data/video/test with test.csv; without them, nothing is scored.
+lorenz_h36m.py has the published size. Hardware: 2 CPU cores, ten to twenty minutes.
 """
 
 # fmt: off

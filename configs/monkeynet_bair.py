@@ -2,13 +2,12 @@
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
 It reports an L1 of 0.025 for reconstruction from the first frame (recalled, not checked).
-Data: as in fomm_bair.py: data/bair_mp4/{train,test}, one video (or film strip, or folder of
-frames) each.
-15 epochs of 42 880 clips (that number is from memory, none of our sources has it). Unlike on other
-data, drawn landmarks are normalised by their sum, and the moved source is compared with the
-target, too.
+Data: as in fomm_bair.py: data/bair_mp4/{train,test}, one video (or film strip, or folder of frames)
+each.
+15 epochs of 42 880 clips (that number is from memory, not from our sources). Unlike on other data,
+drawn landmarks are normalised by their sum, and the moved source is compared with the target, too.
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
-images through the detector at once, landmarks that learn through the critic.
+images through the detector at once, and landmarks that also learn through the critic.
 Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-bair ...
 Hardware: one GPU; the authors' README says four hours.
 Text differs: as said in monkeynet_taichi.py.

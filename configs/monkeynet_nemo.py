@@ -1,12 +1,12 @@
 """Monkey-Net on the smiles of UvA-NEMO.
 
 Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019.
-It reports an L1 of 0.017, AKD 0.37 and AED 0.072 for reconstruction from the first frame
-(recalled, not checked).
+It reports an L1 of 0.017, AKD 0.37 and AED 0.072 for reconstruction from the first frame (recalled,
+not checked).
 Data: the preprocessed UvA-NEMO clips in data/nemo/{train,test}, one film strip, video or folder of
-frames each. 750 epochs of 1 110 clips (that number is from memory, none of our sources has it).
+frames each. 750 epochs of 1 110 clips (that number is from memory, not from our sources).
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
-images through the detector at once, landmarks that learn through the critic.
+images through the detector at once, and landmarks that also learn through the critic.
 Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-nemo ...
 Hardware: one GPU; the authors' README says six hours.
 Text differs: as said in monkeynet_taichi.py.

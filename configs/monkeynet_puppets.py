@@ -1,9 +1,9 @@
 """Monkey-Net, small, on generated puppets; no download.
 
-Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. It reports
-nothing on puppets. About ten minutes on 2 CPU cores; monkeynet_taichi.py has the published size.
-Unlike the paper: contract coordinates, one level less, a softer softmax, near frames as pairs, a
-higher learning rate that falls.
+Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. It has no
+results on puppets. About ten minutes on 2 CPU cores; monkeynet_taichi.py has the published size.
+Unlike the paper: contract coordinates, one level fewer, a softer softmax, near frames as pairs, a
+higher, decaying learning rate.
 """
 
 # fmt: off

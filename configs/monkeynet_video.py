@@ -1,12 +1,12 @@
 """Monkey-Net, small, on your own videos; CPU is enough to try.
 
-Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. It reports
-nothing on such videos, and no figure has been measured here.
-Expects videos or folders of frames in data/video/train: objects of one kind, one per video, before
-a still camera. Other videos in data/video/test are redrawn from their first frames and scored by
-L1; where these are not there, nothing is scored. Make one object move as another does:
-tools/animate.py. fomm_video.py is its successor.
-Unlike the paper, what monkeynet_puppets.py names. Hardware: 2 CPU cores, about ten minutes.
+Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CVPR 2019. It has no
+results on such videos, and none have been measured here.
+Expects videos or folders of frames in data/video/train: objects of one kind, one per video, in
+front of a still camera. Other videos in data/video/test are redrawn from their first frames and
+scored by L1; without them, nothing is scored. To make one object move like another:
+tools/animate.py. fomm_video.py is its successor. Differs from the paper as listed in
+monkeynet_puppets.py. Hardware: 2 CPU cores, about ten minutes.
 """
 
 # fmt: off

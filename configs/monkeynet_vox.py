@@ -4,10 +4,10 @@ Paper: Siarohin et al., Animating Arbitrary Objects via Deep Motion Transfer, CV
 Lee et al. report for it an L1 of 0.049, AKD 1.878 and AED 0.199 (table 1); its own paper has no
 VoxCeleb.
 Data: VoxCeleb crops in data/vox/{train,test} as fomm_vox.py has them. 20 epochs of 19 522 clips
-(that number is from memory, none of our sources has it), at a constant rate.
+(that number is from memory, not from our sources), at a constant rate.
 Landmarks and motion at a quarter of the image's size; the generator has seven levels.
 Conventions of the published code: corner-aligned coordinates and sampling (torch 0.4.1), both
-images through the detector at once, landmarks that learn through the critic.
+images through the detector at once, and landmarks that also learn through the critic.
 Official checkpoint: keypoint-zoo convert monkeynet FILE --config monkeynet-vox ...
 Hardware: one GPU of 16 GB or more.
 Text differs: as said in monkeynet_taichi.py.

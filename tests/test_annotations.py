@@ -88,13 +88,13 @@ def test_csv_layouts(tmp_path, name):
     ("text", "message"),
     [
         (" \n", "is empty"),
-        ("file,nose_x,nose_y\n", "no row below the header"),
+        ("file,nose_x,nose_y\n", "no rows below the header"),
         ("file,a,b\nx.png,1,2\n", "no column NAME_x"),
-        ("file,nose_x,tail_y\nx.png,1,2\n", "'nose' has a column for x and none for y"),
-        ("nose_x,nose_y\n1,2\n", "no column names the image"),
-        ("file,nose_x,nose_y\nx.png,1\n", r"row 2 of '.*a\.csv' has 2 cells, not 3"),
+        ("file,nose_x,tail_y\nx.png,1,2\n", "'nose' has a column for x but not for y"),
+        ("nose_x,nose_y\n1,2\n", "no column identifies the image"),
+        ("file,nose_x,nose_y\nx.png,1\n", r"row 2 of '.*a\.csv' has 2 cells instead of 3"),
         ("file,nose_x,nose_y\nx.png,1,two\n", "could not convert string to float: 'two'"),
-        ("scorer,me,me\na.png,1,2\n", "not followed by the rows 'bodyparts' and 'coords'"),
+        ("scorer,me,me\na.png,1,2\n", "must be followed by the rows 'bodyparts' and 'coords'"),
         ("file,keypoint,x,y\na,nose,1,2\na,nose,1,2\n", "a keypoint occurs twice for one image"),
     ],
 )
@@ -148,12 +148,12 @@ def test_coco_without_names(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("categories"), "is no COCO keypoint file"),
-        (lambda d: d["annotations"][0].update(image_id=5), "is no COCO keypoint file"),
+        (lambda d: d.pop("categories"), "is not a COCO keypoint file"),
+        (lambda d: d["annotations"][0].update(image_id=5), "is not a COCO keypoint file"),
         (lambda d: d["annotations"].__delitem__(slice(2)), "no object in .* has keypoints"),
         (
             lambda d: d["annotations"][0]["keypoints"].extend([1, 1, 2]),
-            "differ in number of keypoints",
+            "have different numbers of keypoints",
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_coco_errors(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         read_coco(tmp_path / "a.json")
     (tmp_path / "a.json").write_text("[1, 2")
-    with pytest.raises(ValueError, match="is no COCO keypoint file"):
+    with pytest.raises(ValueError, match="is not a COCO keypoint file"):
         read_coco(tmp_path / "a.json")
 
 
@@ -181,7 +181,9 @@ def test_nothing_but_zero_where_missing():
     made = annotations()
     np.testing.assert_array_equal(made.visible, [[2, 1], [0, 2], [0, 2]])
     assert made.xy[1, 0].tolist() == made.xy[2, 0].tolist() == [0, 0]
-    with pytest.raises(ValueError, match=r"Annotations.xy is \(3, 2, 2\), not \(3, 1, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"Annotations.xy has shape \(3, 2, 2\); it must be \(3, 1, 2\)"
+    ):
         Annotations(("nose",), (), made.files, made.xy, made.visible, made.sizes)
 
 
@@ -211,7 +213,7 @@ def test_csv_round_trip_is_exact(tmp_path):
 def test_keypoints_by_name_or_position():
     assert keypoint_indices(("nose", "tail"), ("tail", 0)) == (1, 0)
     for wrong in ("ear", 2, -1):
-        with pytest.raises(ValueError, match=r"no keypoint .* among 2: nose, tail"):
+        with pytest.raises(ValueError, match=r"no keypoint .* among these 2: nose, tail"):
             keypoint_indices(("nose", "tail"), (wrong,))
 
 
@@ -258,7 +260,7 @@ def test_broken_penn_action(tmp_path):
     (tmp_path / "2.mat").touch()
     (tmp_path / "3.mat").write_text("text " * 100)
     for i in (1, 2, 3):
-        with pytest.raises(ValueError, match=rf"{i}\.mat' is no Penn Action label"):
+        with pytest.raises(ValueError, match=rf"{i}\.mat' is not a Penn Action label file"):
             read_penn_action(tmp_path / f"{i}.mat")
 
 
@@ -272,8 +274,8 @@ def test_pts(tmp_path):
     np.testing.assert_array_equal(found.xy, [[[0, 0], [9.5, 19]], [[2, 3], [4, 5]]])
     assert read_pts(tmp_path / "a.pts").names == ("0", "1")
     (tmp_path / "c.pts").write_text("version: 1\nn_points: 1\n{\n1 1\n}")
-    with pytest.raises(ValueError, match=r"c\.pts' has 1 points, '.*a\.pts' 2"):
+    with pytest.raises(ValueError, match=r"c\.pts' has 1 points, but '.*a\.pts' has 2"):
         read_pts(tmp_path)
     (tmp_path / "c.pts").write_text("version: 1\nn_points: 3\n{\n1 1\n}")
-    with pytest.raises(ValueError, match=r"c\.pts' is no \.pts file"):
+    with pytest.raises(ValueError, match=r"c\.pts' is not a \.pts file"):
         read_pts(tmp_path)

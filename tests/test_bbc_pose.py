@@ -187,9 +187,9 @@ def test_errors_say_what_to_get(root, tmp_path):
         BBCPose(root=str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no file '.*code.results\.mat'"):
         BBCPose(root=str(tmp_path), split="test")
-    with pytest.raises(ValueError, match="has no annotated frame of video 11"):
+    with pytest.raises(ValueError, match="has no annotated frames of video 11"):
         BBCPose(root=root, split="val")
-    with pytest.raises(ValueError, match="split='valid' is 'train', 'val' or 'test'"):
+    with pytest.raises(ValueError, match="split='valid' must be 'train', 'val' or 'test'"):
         BBCPose(root=root, split="valid")
     ds = BBCPose(root=root)  # pictures are not looked for
     with pytest.raises(FileNotFoundError, match=r"no file '.*4.4\.jpg'.*bbcpose_data_1\.0\.zip"):

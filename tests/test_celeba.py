@@ -117,7 +117,7 @@ def test_errors_say_what_to_get(root, tmp_path):
         CelebA(root=str(tmp_path), split="mafl_train")
     (tmp_path / "Anno").mkdir()
     (tmp_path / "Anno/list_landmarks_align_celeba.txt").write_text("0\nlefteye_x\n")
-    with pytest.raises(ValueError, match=r"has no row of 000001\.jpg"):
+    with pytest.raises(ValueError, match=r"has no row for 000001\.jpg"):
         CelebA(root=str(tmp_path), split="mafl_train")
     (tmp_path / "Anno/list_landmarks_align_celeba.txt").write_text(f"1\nx\n{file(1)}" + " 1" * 10)
     with pytest.raises(FileNotFoundError, match=r"no file '.*000001\.jpg' \(or \.png\)"):

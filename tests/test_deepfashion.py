@@ -71,12 +71,12 @@ def test_views_are_chosen_by_name(flat, tmp_path):
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        (dict(split="val"), ValueError, "split='val' is neither train nor test."),
+        (dict(split="val"), ValueError, "split='val' must be 'train' or 'test'."),
         (dict(root="none"), FileNotFoundError, "no folder 'none'. Download the In-shop Clothes"),
         (
             dict(views=("top",)),
             FileNotFoundError,
-            "no image of the views top in 'shop/Img/img'. Give root= a folder with Img/img of",
+            "no image of the views top in 'shop/Img/img'. Set root= to a folder with Img/img",
         ),
     ],
     ids=["split", "root", "views"],

@@ -54,7 +54,7 @@ def frames(root, **arguments):
 def test_a_missing_folder_of_frames(tmp_path):
     assert error_of(ConfigError, frames, tmp_path / "x") == (
         "data.train: datasets/frames: no folder "
-        f"'{tmp_path / 'x'}'. Give root= an existing folder of images, folder of clips, or video "
+        f"'{tmp_path / 'x'}'. Set root= to an existing folder of images, folder of clips, or video "
         "file."
     )
 
@@ -62,7 +62,8 @@ def test_a_missing_folder_of_frames(tmp_path):
 def test_a_folder_without_frames(tmp_path):
     assert error_of(ConfigError, frames, tmp_path) == (
         "data.train: datasets/frames: FileNotFoundError: no image or video in folder "
-        f"'{tmp_path}' or below. Give root= a folder of images, folder of clips, or video file."
+        f"'{tmp_path}' or below. Set root= to a folder of images, a folder of clips, or a video "
+        "file."
     )
 
 
@@ -71,7 +72,7 @@ def test_a_missing_release_of_human36m(tmp_path):
     assert error_of(ConfigError, build, node, "data.train") == (
         "data.train: datasets/simple_h36m: no sequence "
         f"in '{tmp_path}/S1/BackgroudMask'. Download human_images.tar.gz, linked from "
-        "github.com/YutingZhang/lmdis-rep, and give root= its folder with "
+        "github.com/YutingZhang/lmdis-rep, and set root= to its folder with "
         "S*/WithBackground/<sequence>/<n>.jpg, S*/BackgroudMask/<sequence>/<n>.png and "
         "S*/Landmarks/<sequence>/<n>.mat."
     )
@@ -110,7 +111,7 @@ def test_a_video_of_one_frame_makes_no_pair(tmp_path):
     write_video(path, [np.zeros((16, 16, 3), np.uint8)], fps=5)
     assert error_of(ConfigError, frames, path, pair="clip") == (
         f"data.train: datasets/frames: '{path}' has 1 frame; a pair "
-        "needs two: use pair='same', or give videos or folders of frames."
+        "needs two. Use pair='same', videos, or folders of frames."
     )
     assert len(frames(path, pair="same")) == 1
 

@@ -124,7 +124,7 @@ def test_bootstrap_resamples_clips_not_frames():
 
 def test_counts_of_landmarks_must_agree():
     m = metric()
-    with pytest.raises(ValueError, match="3 landmarks against 2 keypoints"):
+    with pytest.raises(ValueError, match="3 landmarks but 2 keypoints"):
         m.update(
             Outputs(landmarks=Landmarks(xy=torch.zeros(1, 3, 2))),
             batch([[[0.0, 0.0]] * 2], ("a/0",)),

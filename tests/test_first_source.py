@@ -44,5 +44,5 @@ def test_a_clip_without_known_frames_is_an_error():
     puppets = Puppets(image_size=16, clips=2, frames_per_clip=3)
     puppets.clip_ranges = lambda: [("walk", range(6))]
     dataset = FirstSource(frame_dataset=puppets)
-    with pytest.raises(ValueError, match=r"'train/00000/002' is of none of the clips of frame_d"):
+    with pytest.raises(ValueError, match=r"'train/00000/002' belongs to none of the clips of"):
         dataset.sample(2, np.random.default_rng(0))

@@ -127,7 +127,7 @@ def test_flow_to_the_same_frame_is_zero_and_to_another_clip_refused():
     assert puppets.flow(3, 3).shape == (64, 64, 2)
     assert puppets.flow(3, 3).dtype == np.float32
     assert np.abs(puppets.flow(3, 3)).max() < 1e-7
-    with pytest.raises(ValueError, match="frames 31 and 32 are of two clips"):
+    with pytest.raises(ValueError, match="frames 31 and 32 belong to different clips"):
         puppets.flow(31, 32)
 
 
@@ -377,9 +377,9 @@ def test_raft_says_what_is_wrong(net, tmp_path, monkeypatch):
     torch.save(net.state_dict(), tmp_path / "small.pth")
     with pytest.raises(ConfigError, match=r"small.pth: not raft_large weights .* Missing key"):
         Raft("raft_large", str(tmp_path / "small.pth"), updates=1)
-    with pytest.raises(ConfigError, match=r"no RAFT weights at 'nothing.pth'. Give weights="):
+    with pytest.raises(ConfigError, match=r"no RAFT weights at 'nothing.pth'. Set weights="):
         Raft("raft_small", "nothing.pth", updates=1)
-    with pytest.raises(ConfigError, match="no flow network 'raft'; known are raft_large, raft_sm"):
+    with pytest.raises(ConfigError, match="no flow network 'raft'; use one of raft_large, raft_sm"):
         Raft("raft", "random", updates=1)
 
     def offline(*args, **kwargs):
@@ -479,11 +479,11 @@ def test_short_clips_are_left_out_and_unknown_annotations_too():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"gaps": (0,)}, "gaps must be 1 or more frames, not (0,)"),
-        ({"gaps": ()}, "gaps must be 1 or more frames, not ()"),
-        ({"gaps": (5,)}, "no clip has 10 frames. Give smaller gaps="),
-        ({"stride": 3}, "images of 16 pixels are no multiple of stride=3"),
-        ({"flow": "exact"}, "StandIn does not know its exact flow. Give flow='dis'"),
+        ({"gaps": (0,)}, "gaps=(0,) must be 1 or more frames"),
+        ({"gaps": ()}, "gaps=() must be 1 or more frames"),
+        ({"gaps": (5,)}, "no clip has 10 frames. Use smaller gaps="),
+        ({"stride": 3}, "the image side of 16 pixels must be a multiple of stride=3"),
+        ({"flow": "exact"}, "StandIn does not know its exact flow. Set flow='dis'"),
     ],
 )
 def test_pairs_refuse(options, text):
@@ -623,7 +623,7 @@ def test_prepare_by_raft_gives_rafts_flow(prepare, net):
         np.load("flow/000000.npy")[3, 0], shrink(flow, 2), rtol=2e-3, atol=2e-4
     )
     refused = prepare("--cfg-options", *options)
-    assert_refused(refused, "in 'flow' is by raft_small", ", not by dis. Give another --out")
+    assert_refused(refused, "in 'flow' is by raft_small", ", not by dis. Choose another --out")
 
 
 def test_flow_of_other_frames_is_refused(prepare):
@@ -657,8 +657,8 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
     )
     for flow in ("dis", "exact"):
         done = prepare("--cfg-options", f"data.train.flow={flow}")
-        assert_refused(done, f"data.train.flow is '{flow}', which needs no preparation. Give --out")
-    assert_refused(prepare("--weights", "raft.pth"), "dis has none")
+        assert_refused(done, f"data.train.flow is '{flow}', which needs no preparation. Pass --out")
+    assert_refused(prepare("--weights", "raft.pth"), "dis has no weights")
     assert_refused(prepare("--estimator", "raft_small"), "needs --weights: torchvision, or a file")
     assert_refused(
         prepare("--estimator", "raft_small", "--weights", "raft.pth"), "no RAFT weights at 'raft.p"
@@ -669,7 +669,7 @@ def test_prepare_refuses_what_it_cannot_do(prepare, monkeypatch):
     Path("flow/index.json").unlink()
     usage = type("Usage", (), {"free": 0})
     monkeypatch.setattr(sys.modules["shutil"], "disk_usage", lambda path: usage)
-    assert_refused(prepare(), "the disk is too small. Give a larger data.train.stride")
+    assert_refused(prepare(), "not enough disk space. Use a larger data.train.stride")
 
 
 # configs

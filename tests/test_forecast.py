@@ -270,7 +270,7 @@ def test_frames_of_puppet_clips_are_those_of_the_puppets(tmp_path):
 
 def test_clips_that_are_all_too_short_are_refused():
     still = dict(type="datasets/standin", image_size=16, num_keypoints=2, length=5)
-    with pytest.raises(ConfigError, match="no clip has 6 frames, the longest has 5"):
+    with pytest.raises(ConfigError, match="no clip has 6 frames; the longest has 5"):
         build(dict(type="datasets/clips", frame_dataset=still, length=6), "d", "datasets")
 
 

@@ -221,6 +221,6 @@ def test_the_image_critic_of_prior_poses_has_a_pool():
     assert all(map(torch.equal, outputs[0][:2], outputs[1][:2]))
     assert build(node).prior_image_history is None
     with pytest.raises(
-        ConfigError, match="prior_image_history keeps images: give prior_image_side"
+        ConfigError, match="prior_image_history stores images: set prior_image_side"
     ):
         build({**node, "prior_image_history": 4})

@@ -309,14 +309,14 @@ def test_colour_weights_for_grey_images_are_refused(tmp_path):
         part("losses/perceptual", weights=str(path), **GREY)
     assert str(caught.value) == (
         f"test: losses/perceptual: {path}: the first convolution takes 3 channels, but input_range "
-        "feeds it 1. Use input_range='grey' with the colourisation network and only with it."
+        "gives it 1. Use input_range='grey' for the colourisation network and only for it."
     )
 
 
 def test_missing_weights_and_taps_are_named():
     with pytest.raises(ConfigError, match=r"no VGG16 weights at 'no\.pth'.*vgg16 \.pth"):
         part("losses/perceptual", weights="no.pth", **GREY)
-    with pytest.raises(ConfigError, match="no tap 'conv3_4' in VGG16; taps are input, conv1_1"):
+    with pytest.raises(ConfigError, match="no tap 'conv3_4' in VGG16; use input, conv1_1"):
         part("losses/perceptual", weights="random", backbone="vgg16", taps=("conv3_4",))
     with pytest.raises(ConfigError, match="6 taps but 1 running_start"):
         part("losses/perceptual", weights="random", **GREY | {"running_start": (1.0,)})

@@ -106,5 +106,5 @@ def test_a_prior_of_other_points_than_the_model():
     loss = build({"type": "losses/prior_points"}, "l", "losses")
     read = Outputs(prior_landmarks=Landmarks(xy=torch.zeros(2, 4, 2)))
     assert loss(read, Batch(poses=torch.full((2, 4, 2), 0.5))) == pytest.approx(0.25)
-    with pytest.raises(ValueError, match=r"have 6 points, the model has 4. Set num_landmarks=6 "):
+    with pytest.raises(ValueError, match=r"have 6 points, but the model has 4. Set num"):
         loss(read, Batch(poses=torch.zeros(2, 6, 2)))

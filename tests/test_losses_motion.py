@@ -272,7 +272,7 @@ def test_features_by_hand():
     assert found.item() == pytest.approx(10 * 2.5 + 5)
     found.backward()
     assert torch.allclose(fake.grad, torch.tensor([[[[6.0, -6.0]]]]))
-    with pytest.raises(ValueError, match="3 weights, but the critic gives the features of 2"):
+    with pytest.raises(ValueError, match="3 weights, but the critic returns the features of 2"):
         loss("feature_matching", weights=(1, 1, 1))(outputs, Batch())
 
 

@@ -177,7 +177,7 @@ def normal_equations_of(keypoint, rows, fit, test):
 def test_a_keypoint_that_is_never_annotated_is_an_error():
     xy, points = sample(5)
     points[:, 1] = NAN
-    with pytest.raises(ValueError, match=r"keypoint 1 is annotated in no frame of data\.fit"):
+    with pytest.raises(ValueError, match=r"keypoint 1 is not annotated in any frame of data\.fit"):
         regressed((xy, points), sample(2))
 
 
@@ -498,11 +498,11 @@ def test_lpips_of_equal_images_is_zero_and_a_random_trunk_says_so(capsys):
 
 
 def test_lpips_never_falls_back_to_random_weights(alexnet, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match=r"no AlexNet weights at 'nowhere\.pth'\. Give trunk="):
+    with pytest.raises(ConfigError, match=r"no AlexNet weights at 'nowhere\.pth'\. Set trunk="):
         metric("lpips", trunk="nowhere.pth")
     missing = {key: value for key, value in alexnet.items() if key != "features.8.bias"}
     torch.save(missing, tmp_path / "other.pth")
-    with pytest.raises(ConfigError, match=r"as torchvision names them: no 'features\.8\.bias'"):
+    with pytest.raises(ConfigError, match=r"with torchvision's names: no 'features\.8\.bias'"):
         metric("lpips", trunk=str(tmp_path / "other.pth"))
     torch.save(alexnet | {"features.0.bias": torch.zeros(7)}, tmp_path / "narrow.pth")
     with pytest.raises(ConfigError, match="not weights of AlexNet"):

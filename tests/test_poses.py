@@ -74,7 +74,7 @@ def test_csv_needs_a_size(tmp_path):
     source = {"source": str(tmp_path / "a.csv"), "format": "csv"}
     found = Poses(**source, size=(128, 64)).keypoints(0)
     np.testing.assert_allclose(found, [[1 / 128 - 1, 127 / 64 - 1]], rtol=1e-6)
-    with pytest.raises(ValueError, match="does not tell the size of its images"):
+    with pytest.raises(ValueError, match="does not contain the size of its images"):
         Poses(**source)
     assert len(Poses(**source, fit="box")) == 1
 
@@ -115,11 +115,11 @@ def test_penn_action(tmp_path):
 
 
 def test_errors(coco, tmp_path):
-    with pytest.raises(ValueError, match="format='xml' is one of coco, csv, penn_action, pts"):
+    with pytest.raises(ValueError, match="format='xml' must be one of coco, csv, penn_action, pts"):
         Poses(source=coco, format="xml")
     with pytest.raises(ValueError, match="actions, views, stride need format='penn_action'"):
         Poses(source=coco, stride=2)
-    with pytest.raises(ValueError, match="no keypoint 'ear' among 3"):
+    with pytest.raises(ValueError, match="no keypoint 'ear' among these 3"):
         Poses(source=coco, select=("ear",))
     (tmp_path / "a.csv").write_text("id,x0,y0,x1,y1\na,0,63,,\n")
     with pytest.raises(ValueError, match=r"no pose of 1 in .* has all keypoints"):

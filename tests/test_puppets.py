@@ -247,9 +247,9 @@ def test_partners():
         ({"clips": 0}, "clips must be at least 1, not 0"),
         ({"frames_per_clip": 1}, "frames_per_clip must be at least 2, not 1"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
-        ({"pair_range": (17, 20)}, "leaves a frame without partner"),
-        ({"pair_range": (0, 3)}, "leaves a frame without partner"),
-        ({"pair_range": (5, 3)}, "leaves a frame without partner"),
+        ({"pair_range": (17, 20)}, "leaves a frame without a partner"),
+        ({"pair_range": (0, 3)}, "leaves a frame without a partner"),
+        ({"pair_range": (5, 3)}, "leaves a frame without a partner"),
     ],
 )
 def test_wrong_options(options, message):
@@ -261,9 +261,9 @@ def test_wrong_options(options, message):
 def test_wrong_index():
     ds = Puppets(clips=2)
     for index in (-1, 64):
-        with pytest.raises(IndexError, match=f"no frame {index}; there are 64"):
+        with pytest.raises(IndexError, match=f"no frame {index}; the data set has 64"):
             ds.keypoints(index)
-    with pytest.raises(IndexError, match="no clip 2; there are 2"):
+    with pytest.raises(IndexError, match="no clip 2; the data set has 2"):
         ds.render(2, 0)
 
 

@@ -78,7 +78,7 @@ def test_prior_is_the_second_half(root):
     x = [ds.keypoints(i)[0, 0] for i in range(6)]
     np.testing.assert_allclose(x, np.arange(14, 26, 2) / 64 - 1, rtol=1e-6)
     assert len(ds) == 36
-    with pytest.raises(ValueError, match="prior is a part of split='train'"):
+    with pytest.raises(ValueError, match="role='prior' needs split='train'"):
         SimpleH36M(root=root, role="prior", split="test")
 
 
@@ -120,7 +120,7 @@ def test_skeleton():
 def test_errors_show_the_layout(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"human_images\.tar\.gz.*S\*/WithBackground/<seq"):
         SimpleH36M(root=str(tmp_path))
-    with pytest.raises(ValueError, match="split='val' is 'train' or 'test'"):
+    with pytest.raises(ValueError, match="split='val' must be 'train' or 'test'"):
         SimpleH36M(root=str(tmp_path), split="val")
     for subject in SUBJECTS:
         folder = tmp_path / subject / "BackgroudMask" / "Posing"

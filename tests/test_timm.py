@@ -180,8 +180,8 @@ def test_unknown_models_are_named():
 
 def test_missing_files_are_named():
     assert fault(weights="no.pth") == (
-        f"{PLACE}no weights of timm's '{SMALL}' at 'no.pth'. Give weights='timm' to download them, "
-        "the path of a .safetensors or .pth file, or weights='random' to start from nothing."
+        f"{PLACE}no weights of timm's '{SMALL}' at 'no.pth'. Set weights= to 'timm' to download "
+        "them, the path of a .safetensors or .pth file, or 'random' to train from scratch."
     )
 
 
@@ -206,13 +206,13 @@ def test_without_a_network_nothing_starts_from_random_weights(monkeypatch):
     monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", offline)
     assert fault(weights="timm") == (
         f"{PLACE}cannot download the weights of timm's '{SMALL}': OSError: no route to host. "
-        "Download them elsewhere and pass the file as weights=; weights='random' starts from "
-        "nothing."
+        "Download them elsewhere and pass the file as weights=, or train from scratch with "
+        "weights='random'."
     )
 
 
 def test_image_size_is_for_transformers():
-    assert fault(image_size=64).endswith("Give image_size to transformers and to nothing else.")
+    assert fault(image_size=64).endswith("Set image_size for transformers only.")
 
 
 def test_a_trained_model_needs_no_pretrained_weights(tmp_path):

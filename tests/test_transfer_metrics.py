@@ -148,7 +148,7 @@ def test_a_trained_pipeline_is_a_judge(tmp_path):
         metric("keypoint_distance", encoder=other, bottleneck=bottleneck, weights=str(path))
     detector = dict(type="bottlenecks/test/points")
     for wrong in ({}, dict(encoder=encoder), dict(detector=detector, weights=str(path))):
-        with pytest.raises(ConfigError, match="give a detector, or encoder, bottleneck and"):
+        with pytest.raises(ConfigError, match="set either detector, or encoder, bottleneck and"):
             metric("keypoint_distance", **wrong)
 
 

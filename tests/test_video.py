@@ -246,7 +246,7 @@ def test_what_is_not_a_picture_is_one_line(tmp_path, content, read, text):
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "elete" not in str(caught.value)  # it may be somebody's only recording
-    with pytest.raises(IsADirectoryError, match=r"is a folder\. Give one of its files\."):
+    with pytest.raises(IsADirectoryError, match=r"is a folder\. Pass one of its files\."):
         read_image(tmp_path)
 
 
@@ -300,7 +300,7 @@ def test_points_follow_pixels(size, fit, crop):
 def test_fit_keeps_a_fitting_image_and_refuses_the_rest():
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     np.testing.assert_array_equal(fit_image(image, 8)[0], image)
-    with pytest.raises(ValueError, match="misses the image"):
+    with pytest.raises(ValueError, match="lies outside the image"):
         fit_image(image, 8, crop=(20, 0, 4, 4))
     with pytest.raises(ValueError, match="fit='squeeze' must be one of stretch, pad, crop"):
         fit_image(image, 8, "squeeze")

@@ -153,7 +153,7 @@ def test_pairs_for_animation(open_folder, tmp_path):
     expected = [((1, 0), (4, t)) for t in range(2)] + [((2, 0), (0, t)) for t in range(5)]
     assert [(told(item["source"]), told(item["target"])) for item in items] == expected
     assert items[1]["name"] == "id1#b#0#10.mp4-bert.gif/000001"
-    with pytest.raises(IndexError, match="no frame 7; there are 7"):
+    with pytest.raises(IndexError, match="no frame 7; the data set has 7"):
         dataset.sample(7, np.random.default_rng(0))
 
 
@@ -273,15 +273,15 @@ def options(**changed):
 @pytest.mark.parametrize(
     ("given", "error", "text"),
     [
-        (options(root="none"), FileNotFoundError, "no folder 'none'. Give root= a folder with"),
-        (options(split="val"), ValueError, "split='val' is neither train nor test."),
-        (options(pair="last"), ValueError, "pair='last' is neither random nor first."),
+        (options(root="none"), FileNotFoundError, "no folder 'none'. Set root= to a folder with"),
+        (options(split="val"), ValueError, "split='val' must be train or test."),
+        (options(pair="last"), ValueError, "pair='last' must be 'random' or 'first'."),
         (
             options(pair="first", id_sampling=True),
             ValueError,
-            "id_sampling draws a video, where pair='first' and pairs take all. Give one of them.",
+            "id_sampling draws one video, but pair='first' and pairs use all of them.",
         ),
-        (options(pairs="none.csv"), FileNotFoundError, "no file 'none.csv'. Give pairs= a CSV"),
+        (options(pairs="none.csv"), FileNotFoundError, "no file 'none.csv'. Set pairs= to a CSV"),
         (
             options(pairs="columns.csv"),
             ValueError,
@@ -290,18 +290,18 @@ def options(**changed):
         (
             options(pairs="others.csv"),
             ValueError,
-            "no row of 'others.csv' names two videos of 'half/train', such as 'folder'. Give",
+            "no row of 'others.csv' names two videos of 'half/train', such as 'folder'. Use",
         ),
         (
             options(split="test"),
             FileNotFoundError,
-            "no folder 'half/test', only that of the other split. Put videos there, or",
+            "no folder 'half/test', only the other split's. Put videos there, or",
         ),
         (options(root="empty"), FileNotFoundError, "no video in 'empty'. Put mp4, gif or mov"),
         (
             options(root="one"),
             ValueError,
-            "a random fifth of the 1 video(s) in 'one' is for testing, and none is left. Add",
+            "a random fifth of the 1 video(s) in 'one' is for testing, which leaves one split",
         ),
         (
             options(root="hollow", split="test", pair="first"),
@@ -311,7 +311,7 @@ def options(**changed):
         (
             options(root="wide", split="test", pair="first"),
             ValueError,
-            "'wide/a.png' has 20 x 16 pixels, no row of square frames. Put ordinary images into",
+            "'wide/a.png' (20 x 16 pixels) is not a row of square frames. Put ordinary images into",
         ),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

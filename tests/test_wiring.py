@@ -70,13 +70,13 @@ OF_ONE_ROLE = {
     ),
     "a conditional critic, where nothing is its condition": (
         dict(image_critic=node_of("critics/conditional_image", conditional=True)),
-        "model: pipelines/reconstruction: ValueError: image_critic sees images alone; give one "
+        "model: pipelines/reconstruction: ValueError: image_critic sees only images; use one "
         "that is not conditional.",
     ),
     "a regressor of pictures that reads photographs": (
         dict(bottleneck=dict(type="bottlenecks/skeleton_regressor", encoder=UNET)),
         "model.bottleneck: bottlenecks/skeleton_regressor: ValueError: the encoder must read a "
-        "pose image of one channel; give encoders/stem takes='pose_image'.",
+        "one-channel pose image; pass takes='pose_image' to encoders/stem.",
     ),
 }
 

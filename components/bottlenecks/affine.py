@@ -22,8 +22,8 @@ class Affine(nn.Module):
 
     Args:
         num_landmarks: K.
-        temperature: of the softmax.
-        grid: convention of the map's coordinates; ``corners`` in the official code.
+        temperature: softmax temperature.
+        grid: coordinate convention of the map; ``corners`` in the official code.
 
     Shapes:
         (B, 5 K, h, w) or (B, K + 4, h, w), K logits then one matrix per landmark or one for all

@@ -19,11 +19,11 @@ class Gaussian(nn.Module):
     """Softmax, then mean and covariance.
 
     Args:
-        covariance: ``fitted`` to the map, ``fixed`` to ``variance``, or ``circular``: the mean
-            variance of the fitted one in every direction.
-        variance: of the fixed covariance; 0.008 in the official BBC configuration.
-        temperature: of the softmax.
-        grid: convention of the map's coordinates; ``left_edge`` in the official code.
+        covariance: ``fitted`` to the map, ``fixed`` at ``variance``, or ``circular``: the fitted
+            one's mean variance in every direction.
+        variance: variance of the fixed covariance; 0.008 in the official BBC configuration.
+        temperature: softmax temperature.
+        grid: coordinate convention of the map; ``left_edge`` in the official code.
 
     Shapes:
         maps (B, K, h, w) of logits -> Landmarks with xy, cov, score and prob (B, K, h, w)

@@ -10,17 +10,17 @@ from components.ops.score import concentration
 from registry.contract import Landmarks
 from registry.roles import BOTTLENECKS
 
-LIFT = 1e-7  # of every cell of a map, whose sum is then not quite 1
+LIFT = 1e-7  # added to every cell of a map, so its sum is not exactly 1
 
 
 @BOTTLENECKS.register_module("bottlenecks/monkeynet")
 class MonkeyNet(nn.Module):
-    """Softmax, then mean and covariance, which grows as a whole where its smaller axis is short.
+    """Softmax, then mean and covariance; a too thin covariance is scaled up as a whole.
 
     Args:
-        temperature: of the softmax.
-        floor: least eigenvalue of a covariance.
-        grid: convention of the map's coordinates; ``corners`` in the official code.
+        temperature: softmax temperature.
+        floor: minimum eigenvalue of a covariance.
+        grid: coordinate convention of the map; ``corners`` in the official code.
 
     Shapes:
         maps (B, K, h, w) of logits -> Landmarks with xy, cov, score and prob (B, K, h, w)
@@ -28,7 +28,7 @@ class MonkeyNet(nn.Module):
         eigenvalues of covariances are at least ``floor``; scores in (0, 1]: how much of a map
         lies in one place; not calibrated
     Source: monkeynet eq 1; monkeynet sec 3.1
-    Differs: as the official code, 1e-7 is added to the maps
+    Differs: as in the official code, 1e-7 is added to the maps
     """
 
     fills = ("cov", "prob", "score")
@@ -42,7 +42,7 @@ class MonkeyNet(nn.Module):
     def forward(self, maps: Tensor) -> Landmarks:
         prob = spatial_softmax(maps, self.temperature)
         xy, cov = moments(prob + LIFT, self.grid)
-        # moments takes the mean's square off once, as if the sum were 1
+        # moments subtracts the squared mean once, as if the sum were 1
         excess = LIFT * prob.shape[-2] * prob.shape[-1]
         cov = cov + excess * xy[..., :, None] * xy[..., None, :]
         score = concentration(cov[..., 0, 0] + cov[..., 1, 1])

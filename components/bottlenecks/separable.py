@@ -16,7 +16,7 @@ class Separable(nn.Module):
     """Mean over the other axis, softmax, expectation.
 
     Args:
-        grid: convention of the map's coordinates; ``corners`` in the official code.
+        grid: coordinate convention of the map; ``corners`` in the official code.
 
     Shapes:
         maps (B, K, h, w) of logits -> Landmarks with xy (B, K, 2) and score

@@ -22,19 +22,19 @@ class SkeletonRegressor(nn.Module):
 
     Args:
         encoder: pose image (B, 1, H, W) to logits (B, K, h, w); ``encoders/stem`` in the paper.
-        grid: convention of the map's coordinates; ``corners`` in the official code.
+        grid: coordinate convention of the map; ``corners`` in the official code.
         softmax: how a map becomes a distribution: one softmax per axis of the mean over the other
             (``separable``, official code) or one over the whole map (``spatial``, paper).
 
     Shapes:
         maps (B, 1, H, W), a pose image -> Landmarks with xy (B, K, 2), without score:
-        the spread of its maps says nothing about errors (tried), pipelines/reconstruction compares
-        pictures instead
+        the spread of its maps was found not to predict errors, so pipelines/reconstruction
+        compares pictures instead
     Range:
         input about [-1, 1]; output inside the map's outermost pixel centres
     Source: keypointgan eq 3; keypointgan fig 19; keypointgan sec F.2
-    Differs: as the official code, one input channel and instance norm (the table prints three and
-        batch norm); both are arguments of the encoder
+    Differs: as in the official code, one input channel and instance norm (the table prints three
+        and batch norm); both are arguments of the encoder
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class SkeletonRegressor(nn.Module):
         super().__init__()
         if encoder.in_channels != 1:
             raise ValueError(
-                "the encoder must read a pose image of one channel; give encoders/stem "
-                "takes='pose_image'."
+                "the encoder must read a one-channel pose image; pass takes='pose_image' to "
+                "encoders/stem."
             )
         self.encoder = encoder
         self.grid = grid

@@ -23,25 +23,26 @@ class MaskBlend(nn.Module):
 
     Args:
         num_landmarks: K.
-        first: width of the first convolution of both nets, a quarter of what the block gives.
-        mask_widths: decoder widths of the mask net; fewer stages give a mask of half (two) or a
-            quarter (one) of the resolution, upsampled bilinearly.
+        first: width of the first convolution of both nets, a quarter of the block's output width.
+        mask_widths: decoder widths of the mask net; with two stages the mask has half the
+            resolution, with one a quarter, upsampled bilinearly.
         background_widths: decoder widths of the background net.
-        mask_downs, background_downs: of the modules down, (32, 32, 32) and (32, 64, 128), for the
-            U-Nets of the paper's text; None for the official code's, which ``first`` describes.
-        mask_bias: the mask's logit at the start; 0.1 in the official code. Well below zero the
-            background net sees the whole source at first. Around zero, a region can stay masked
-            in both images for good: with the source hidden there, its background is no better.
+        mask_downs, background_downs: widths of the downsampling modules, (32, 32, 32) and
+            (32, 64, 128), for the U-Nets of the paper's text; None for those of the official
+            code, set by ``first``.
+        mask_bias: initial logit of the mask; 0.1 in the official code. Well below zero, the
+            background net sees the whole source at first. Near zero, a region can stay masked in
+            both images for good: the source is hidden there, so its background never improves.
         residual: the background net corrects the visible source instead of repainting it.
 
     Shapes:
         foreground (B, 3, H, W), drawn (B, K, H, W), source (B, 3, H, W), source_drawn (B, K, H, W)
         -> image (B, 3, H, W), Layers
     Range:
-        images [0, 1] up to overshoot; mask (0, 1)
+        images about [0, 1], may overshoot; mask (0, 1)
     Source: factorized eq 5; factorized eq 6; factorized eq 7
     Differs: the official code's low-resolution mask is a quarter, the paper's half; ``residual``
-        and another ``mask_bias`` than 0.1 are ours
+        and any ``mask_bias`` other than 0.1 are ours
     """
 
     fills = ("mask",)

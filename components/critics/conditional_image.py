@@ -25,7 +25,7 @@ class ConditionalImage(nn.Module):
         input [0, 1], mapped to [-1, 1] inside; output linear (least squares)
     Source: keypointgan sec F.3; keypointgan fig 21
     Differs: there is no official code; a last kernel of image_size / 32 instead of 4 keeps the
-        single score at other image sizes. The paper says nothing of a pool of earlier fakes: the
+        single score at other image sizes. The paper does not mention a pool of earlier fakes: the
         pipeline's ``prior_image_history`` keeps one, as the official code does for D_Y
     """
 
@@ -54,7 +54,7 @@ class ConditionalImage(nn.Module):
         if self.conditional:
             if condition is None:
                 raise ValueError(
-                    "a conditional critic needs the condition image; pass conditional=False."
+                    "a conditional critic needs a condition image; pass one or conditional=False."
                 )
             x = torch.cat((x, self.branch(2 * condition - 1)), dim=1)
         return Judgement(scores=(self.joint(x),))

@@ -1,4 +1,4 @@
-"""The patch critic of FOMM and Monkey-Net, which also shows what its blocks saw."""
+"""The patch critic of FOMM and Monkey-Net, which also returns the features of its blocks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class FeaturePatch(nn.Module):
 
     Args:
         widths: channels of the blocks.
-        num_landmarks: K drawn maps that it sees beside the image; 0 for none.
-        pool_last: pool after the last block too (Monkey-Net).
+        num_landmarks: K, the number of drawn maps it sees in addition to the image; 0 for none.
+        pool_last: also pool after the last block (Monkey-Net).
         spectral: spectral normalisation of all convolutions.
-        scales: number of scales 1, 1/2, 1/4 ..., each with weights of its own.
+        scales: number of scales 1, 1/2, 1/4 ..., each with its own weights.
 
     Shapes:
         image (B, 3, H, W), condition: drawn landmarks (B, K, H, W), if K > 0
@@ -33,8 +33,8 @@ class FeaturePatch(nn.Module):
     Range:
         input [0, 1]; output linear (least squares)
     Source: fomm sec B; monkeynet sec 3
-    Differs: as both official codes, no norm in the first block; at further scales drawn maps are
-        reduced as the image is, FOMM draws them anew (its configs have one scale)
+    Differs: as in both official codes, no norm in the first block; at smaller scales drawn maps are
+        reduced like the image; FOMM redraws them (its configs have one scale)
     """
 
     fills = ("features",)
@@ -69,7 +69,7 @@ class FeaturePatch(nn.Module):
         if given != self.num_landmarks:
             raise ValueError(
                 f"critics/feature_patch: {given} drawn landmarks, but num_landmarks is "
-                f"{self.num_landmarks}. The pipeline's rasterizer draws them: give both or neither."
+                f"{self.num_landmarks}. The pipeline's rasterizer draws them: set both or neither."
             )
         x = image if condition is None else torch.cat((image, condition), dim=1)
         smaller = [

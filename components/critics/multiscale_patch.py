@@ -17,16 +17,15 @@ class MultiscalePatch(nn.Module):
     Args:
         in_channels: 1 for pose images, 3 for images.
         width: channels of the first layer; 64 in the paper.
-        first_norm: instance norm on the first layer, too, as the paper's table prints.
-        scales: number of scales 1, 1/2, 1/4 ...; a scale whose input would be below 24 pixels is
-            an error.
+        first_norm: instance norm on the first layer too, as in the paper's table.
+        scales: number of scales 1, 1/2, 1/4 ...; an input below 24 pixels at any scale is an error.
 
     Shapes:
         (B, in_channels, H, W) -> Judgement with one score (B, 1, h, w) per scale; 128 -> 14, 6, 2
     Range:
         input [-1, 1]; output linear (least squares)
     Source: keypointgan eq 5; keypointgan fig 20
-    Differs: as the official code, no norm on the first layer unless ``first_norm``
+    Differs: as in the official code, no norm on the first layer unless ``first_norm``
     """
 
     def __init__(
@@ -47,8 +46,8 @@ class MultiscalePatch(nn.Module):
         smallest = min(image.shape[-2:]) // 2 ** (len(self.scales) - 1)
         if smallest < 24:
             raise ValueError(
-                f"{len(self.scales)} scales of a {image.shape[-1]}-pixel image end at {smallest} "
-                "pixels; a patch critic needs 24. Use fewer scales."
+                f"{len(self.scales)} scales reduce a {image.shape[-1]}-pixel image to {smallest} "
+                "pixels; a patch critic needs at least 24. Use fewer scales."
             )
         scores = []
         for i, critic in enumerate(self.scales):

@@ -22,13 +22,13 @@ class Pix2Pix(nn.Module):
     Range:
         input [0, 1], mapped to [-1, 1] inside; output linear (least squares)
     Source: factorized sec D
-    Differs: as the official code, the critic does not see the landmarks
+    Differs: as in the official code, the critic does not see the landmarks
     """
 
     def __init__(self, *, width: int = 64, scales: int = 2) -> None:
         super().__init__()
         self.scales = nn.ModuleList(_patch_critic(width) for _ in range(scales))
-        # the padding counts for nothing in the mean
+        # padding is not counted in the mean
         self.halve = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
         init_xavier(self)
 

@@ -1,4 +1,4 @@
-"""Keypoint annotations in memory, and read from and written to COCO JSON and CSV."""
+"""Keypoint annotations in memory; reading and writing them as COCO JSON and CSV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from registry.atomic import replacing
 
 Array = NDArray[Any]
 PathLike = str | os.PathLike[str]
-Table = dict[str, tuple[str, ...]]  # a column of cells by its name
+Table = dict[str, tuple[str, ...]]  # column name -> its cells
 
 MISSING, OCCLUDED, VISIBLE = 0, 1, 2  # COCO's flags
 
@@ -32,10 +32,10 @@ class Annotations:
     Shapes: xy (N, J, 2) float32, original pixels with centres at integers, 0 where missing;
         visible (N, J) uint8, COCO's flags: 0 missing, 1 placed but occluded, 2 visible;
         sizes (N, 2) int, width and height of the image, 0 where unknown;
-        scores (N, J) float32, how sure a model is of its points, in (0, 1]; None of annotations.
+        scores (N, J) float32, confidence of a model in its points, in (0, 1]; None for annotations.
 
     Args:
-        names: of the J keypoints.
+        names: names of the J keypoints.
         edges: pairs of keypoint indices that form limbs.
         files: the image of each row, or `video/000012` for frame 12 of a video.
     """
@@ -55,7 +55,7 @@ class Annotations:
             shapes["scores"] = (n, j)
         for field, shape in shapes.items():
             if (has := getattr(self, field).shape) != shape:
-                raise ValueError(f"Annotations.{field} is {has}, not {shape}.")
+                raise ValueError(f"Annotations.{field} has shape {has}; it must be {shape}.")
 
 
 def make_annotations(
@@ -67,7 +67,7 @@ def make_annotations(
     edges: Iterable[tuple[int, int]] = (),
     scores: Any = None,
 ) -> Annotations:
-    """Build `Annotations` from raw numbers: points that are not finite become missing."""
+    """Build `Annotations` from raw numbers: non-finite points become missing."""
     files, xy = tuple(files), np.asarray(xy, np.float32)
     there = np.isfinite(xy).all(-1) & (np.asarray(visible) > MISSING)
     return Annotations(
@@ -82,15 +82,15 @@ def make_annotations(
 
 
 def keypoint_indices(names: tuple[str, ...], wanted: Iterable[str | int]) -> tuple[int, ...]:
-    """Return the positions of keypoints that are given by name or by position.
+    """Return the positions of keypoints given by name or by position.
 
     Raises:
-        ValueError: there is no such keypoint.
+        ValueError: a keypoint does not exist.
     """
     wanted = tuple(wanted)
     for one in wanted:
         if one not in (names if isinstance(one, str) else range(len(names))):
-            raise ValueError(f"no keypoint {one!r} among {len(names)}: {', '.join(names)}.")
+            raise ValueError(f"no keypoint {one!r} among these {len(names)}: {', '.join(names)}.")
     return tuple(names.index(one) if isinstance(one, str) else one for one in wanted)
 
 
@@ -98,7 +98,7 @@ def read_text(path: PathLike) -> str:
     """Return the text of an annotation file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is empty.
     """
     path = Path(path)
@@ -111,11 +111,11 @@ def read_text(path: PathLike) -> str:
 
 
 def read_coco(path: PathLike) -> Annotations:
-    """Read COCO keypoints; objects without any keypoint are left out.
+    """Read COCO keypoints; objects without keypoints are left out.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is empty, or no COCO keypoint file.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is empty or not a COCO keypoint file.
     """
     try:
         data = json.loads(read_text(path))
@@ -125,13 +125,15 @@ def read_coco(path: PathLike) -> Annotations:
         category = data["categories"][0]
     except (json.JSONDecodeError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
-            f"'{path}' is no COCO keypoint file ({type(error).__name__}: {error}). It needs "
+            f"'{path}' is not a COCO keypoint file ({type(error).__name__}: {error}). It needs "
             "'images', 'annotations' with 'keypoints', and 'categories'."
         ) from error
     if not rows:
         raise ValueError(f"no object in '{path}' has keypoints. Is it a detection file?")
     if len({len(row["keypoints"]) for row in rows}) > 1:
-        raise ValueError(f"objects in '{path}' differ in number of keypoints. Split the file.")
+        raise ValueError(
+            f"objects in '{path}' have different numbers of keypoints. Split the file."
+        )
     points = np.array([row["keypoints"] for row in rows], np.float64).reshape(len(rows), -1, 3)
     return make_annotations(
         category.get("keypoints") or map(str, range(points.shape[1])),
@@ -144,9 +146,10 @@ def read_coco(path: PathLike) -> Annotations:
 
 
 def write_coco(path: PathLike, annotations: Annotations) -> None:
-    """Write COCO keypoints: one image per file name, one object per row; whole file or nothing.
+    """Write COCO keypoints atomically: one image per file name, one object per row.
 
-    Scores are ``keypoint_scores``, one per point, and their mean ``score``, as COCO's results have.
+    Scores go to ``keypoint_scores``, one per point, and their mean to ``score``, as in COCO
+    results.
     """
     images: dict[str, dict[str, Any]] = {}
     objects = []
@@ -191,23 +194,26 @@ def _short(value: np.float32) -> float:
 def read_csv(path: PathLike) -> Annotations:
     """Read keypoints from a wide, long or DeepLabCut table.
 
-    Wide has a row per image and columns `NAME_x, NAME_y[, NAME_score]` or `x0, y0, x1, y1 ...`;
-    long has a row per point and columns keypoint, x, y[, confidence]; DeepLabCut starts with the
-    rows scorer, bodyparts, coords. Images are named by file, by video (or file) and frame, by
-    frame, or by id. Empty cells, NaN and scores of 0 mean missing; other columns are ignored.
+    A wide table has a row per image and columns `NAME_x, NAME_y[, NAME_score]` or `x0, y0, x1,
+    y1 ...`; a long one a row per point and columns keypoint, x, y[, confidence]; DeepLabCut's
+    starts with the rows scorer, bodyparts, coords. Images are identified by file, by video (or
+    file) and frame, by frame, or by id. Empty cells, NaN and scores of 0 mean missing; other
+    columns are ignored.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is empty, or its columns are none of these.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is empty, or its columns fit none of these layouts.
     """
     rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if any(row)]
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
-            raise ValueError(f"row {number} of '{path}' has {len(row)} cells, not {len(rows[0])}.")
+            raise ValueError(
+                f"row {number} of '{path}' has {len(row)} cells instead of {len(rows[0])}."
+            )
     try:
         head, *body = _one_header(rows) if rows[0][0] == "scorer" else rows
         if not body:
-            raise ValueError("no row below the header")
+            raise ValueError("no rows below the header")
         table = {name.strip(): cells for name, cells in zip(head, zip(*body))}
         return _long(table) if {"keypoint", "x", "y"} <= table.keys() else _wide(table)
     except ValueError as error:
@@ -219,10 +225,10 @@ def read_csv(path: PathLike) -> Annotations:
 
 def _one_header(rows: list[list[str]]) -> list[list[str]]:
     """Turn DeepLabCut's three header rows into the one of a wide table."""
-    # newer versions spread the file over several columns, unnamed but for the first
+    # newer versions spread the file name over several columns; only the first has a name
     first = next((j for j in range(1, len(rows[0])) if rows[0][j]), 0)
     if len(rows) < 3 or not first or (rows[1][0], rows[2][0]) != ("bodyparts", "coords"):
-        raise ValueError("the row 'scorer' is not followed by the rows 'bodyparts' and 'coords'")
+        raise ValueError("the row 'scorer' must be followed by the rows 'bodyparts' and 'coords'")
     head = [
         f"{name}_{'score' if end == 'likelihood' else end}"
         for name, end in zip(rows[1][first:], rows[2][first:])
@@ -239,7 +245,7 @@ def _names_of_rows(table: Table) -> list[str]:
         video = table.get("video") or file
         return [f"{v}/{n}" for v, n in zip(video, numbers)] if video else numbers
     if not (names := file or table.get("id")):
-        raise ValueError("no column names the image")
+        raise ValueError("no column identifies the image")
     return [name.replace("\\", "/") for name in names]
 
 
@@ -261,7 +267,7 @@ def _wide(table: Table) -> Annotations:
         raise ValueError("no column NAME_x")
     for name in names:
         if column.format(name=name, axis="y") not in table:
-            raise ValueError(f"keypoint '{name}' has a column for x and none for y")
+            raise ValueError(f"keypoint '{name}' has a column for x but not for y")
     xy = [[_numbers(table[column.format(name=n, axis=axis)]) for axis in "xy"] for n in names]
     scores = [_numbers(table.get(f"{n}_score", ("1",) * len(xy[0][0]))) for n in names]
     return make_annotations(

@@ -1,4 +1,4 @@
-"""Find clips on disk, whatever their layout, and read their frames one by one."""
+"""Find clips on disk in any supported layout, and read their frames one by one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Clip:
     Args:
         name: path of the clip below the root, without suffix.
         paths: one image per frame, or the one file.
-        strip: the one file is an image that holds all frames side by side, each as wide as high.
+        strip: the file is one image that holds all frames side by side, each square.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Clip:
 
         Raises:
             OSError: a file is empty or cannot be decoded.
-            ValueError: a strip is no row of square frames.
+            ValueError: a strip is not a row of square frames.
         """
         if self.reader:
             yield from self.reader
@@ -57,7 +57,7 @@ class Clip:
             height, width = image.shape[:2]
             if width % height:
                 raise ValueError(
-                    f"'{self.paths[0]}' has {width} x {height} pixels, no row of "
+                    f"'{self.paths[0]}' ({width} x {height} pixels) is not a row of "
                     "square frames. Use strip=False for ordinary images."
                 )
             yield from np.split(image, width // height, axis=1)
@@ -83,18 +83,18 @@ class Clip:
         return self._size
 
     def path(self, t: int) -> Path:
-        """Return a path that names frame `t`: of its image, or `clip/000012` below the file."""
+        """Return a path that identifies frame `t`: its image file, or `file/000012` in one file."""
         return self.paths[0].with_suffix("") / f"{t:06d}" if self.one_file else self.paths[t]
 
 
 def find_clips(root: Path, strip: bool = False) -> list[Clip]:
     """Return the clips at `root` in natural order.
 
-    A file is one clip. In a folder, each folder that holds images is a clip, itself included, and
-    so is each video; with `strip`, each image. Hidden files and folders are left out.
+    A file is one clip. Within a folder, every folder that holds images (including the root) and
+    every video is a clip; with `strip`, every image is one. Hidden files and folders are skipped.
 
     Raises:
-        FileNotFoundError: there is no image or video.
+        FileNotFoundError: no image or video was found.
     """
     if root.is_file():
         return [Clip(root.stem, [root], strip)]
@@ -110,8 +110,8 @@ def find_clips(root: Path, strip: bool = False) -> list[Clip]:
             clips.append(Clip(path.relative_to(root).with_suffix("").as_posix(), [path], strip))
     if not clips:
         raise FileNotFoundError(
-            f"no image or video in folder '{root}' or below. Give root= a "
-            "folder of images, folder of clips, or video file."
+            f"no image or video in folder '{root}' or below. Set root= to a "
+            "folder of images, a folder of clips, or a video file."
         )
     return sorted(clips, key=lambda clip: video.natural(clip.name))
 

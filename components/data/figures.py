@@ -25,8 +25,8 @@ class Bone(NamedTuple):
     joint: str
     parent: str
     length: float
-    angle: tuple[float, float]  # a clip swings around one angle of this range
-    swing: float  # by at most this
+    angle: tuple[float, float]  # range of the angle that a clip swings around
+    swing: float  # maximum swing
     outline: tuple[Disc, ...] = ()  # drawn as the hull of these discs
     colour: str = ""
     tip: str = ""  # colour of the far end
@@ -96,7 +96,7 @@ def with_twins(skeleton: Skeleton) -> list[Bone]:
 def colour(
     rng: np.random.Generator, mean: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]
 ) -> np.ndarray:
-    """Return the first of 16 random colours that is far from the mean colour, else the farthest."""
+    """Return the first of 16 random colours far enough from the mean colour, else the farthest."""
     colours = rng.uniform(low, high, (16, 3))
     distance = np.linalg.norm(colours - mean, axis=1)
     return colours[np.argmax(np.minimum(distance, 0.4))]

@@ -1,4 +1,4 @@
-"""Bring an image of any size into the square image a model sees, and its points there and back."""
+"""Fit an image of any size into the square image a model sees, and map points both ways."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ Crop = tuple[int, int, int, int]
 
 
 def check_crop(crop: Crop | None, size: tuple[int, int], place: str) -> None:
-    """Refuse a crop that somebody wrote down and that does not lie inside the picture.
+    """Refuse a user's crop that does not lie inside the picture.
 
     Args:
         crop: (left, top, width, height) in original pixels; None is fine.
         size: (width, height) of the picture.
-        place: begins the error.
+        place: name of the setting, which begins the error.
 
     Raises:
-        ValueError: it goes beyond the picture, or is not such a rectangle.
+        ValueError: the crop is not a rectangle, or extends beyond the picture.
     """
     if crop is None:
         return
     if len(crop) != 4 or min(crop[2:]) < 1:
-        raise ValueError(f"{place}={crop} must be (left, top, width, height), the last two over 0.")
+        raise ValueError(
+            f"{place}={crop} must be (left, top, width, height), width and height over 0."
+        )
     left, top, w, h = crop
     if left < 0 or top < 0 or left + w > size[0] or top + h > size[1]:
         raise ValueError(
-            f"{place}={crop}, as left, top, width and height, goes beyond a picture of {size[0]} x "
+            f"{place}={crop} (left, top, width, height) extends beyond a picture of {size[0]} x "
             f"{size[1]} pixels. Keep it inside, or leave it out."
         )
 
@@ -54,19 +56,21 @@ def fit_image(
         crop: (left, top, width, height) in original pixels, cut out first; black outside the image.
 
     Returns:
-        The resized image, and the affine that takes original pixels to contract coordinates.
+        The resized image, and the affine from original pixels to contract coordinates.
     """
     height, width = image.shape[:2]
     left, top, w, h = _window(width, height, fit, crop)
     right, bottom = left + w, top + h
     inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     if inside.size == 0:
-        raise ValueError(f"crop={crop} misses the image of {width} x {height} pixels. Move it.")
+        raise ValueError(
+            f"crop={crop} lies outside the image of {width} x {height} pixels. Move it."
+        )
     if inside.shape[:2] != (h, w):
         above, below = max(-top, 0), max(bottom - height, 0)
         before, after = max(-left, 0), max(right - width, 0)
         inside = cv2.copyMakeBorder(inside, above, below, before, after, cv2.BORDER_CONSTANT)
-    # each axis on its own: averaged where it shrinks, interpolated where it grows
+    # each axis separately: averaged when shrinking, interpolated when enlarging
     smaller = min(w, image_size), min(h, image_size)
     resized = cv2.resize(inside, smaller, interpolation=cv2.INTER_AREA)
     resized = cv2.resize(resized, (image_size, image_size), interpolation=cv2.INTER_LINEAR)

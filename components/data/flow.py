@@ -1,8 +1,8 @@
-"""Optical flow of frames and where it is kept: an estimator without weights, and a cache.
+"""Optical flow of frames: an estimator without weights, and a cache on disk.
 
-A cache is a folder with `index.json`, which says what it is the flow of, and one array per clip,
-(frames, gaps, h, w, 2) float16: how far each pixel of a frame is in its partner at that gap, (x, y)
-in contract units.
+A cache is a folder with `index.json`, which describes the frames, and one array per clip, (frames,
+gaps, h, w, 2) float16: the displacement of each pixel of a frame to its position in the frame's
+partner at that gap, (x, y) in contract units.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 INDEX = "index.json"
-SMALLEST = 12  # pixels; OpenCV takes no smaller image
-SAME_GREY = 8  # of 255: decoders differ by less, another crop or order of frames by more
+SMALLEST = 12  # pixels; the minimum side OpenCV accepts
+SAME_GREY = 8  # of 255: decoders differ by less, a different crop or frame order by more
 
 
 def dis(target: Array, source: Array) -> Array:
-    """Return the dense inverse search flow: how far each pixel of `target` is in `source`.
+    """Return the dense inverse search flow: the displacement of each pixel from target to source.
 
     Shapes: two (H, W, 3) uint8 RGB -> (H, W, 2) float32, (x, y) in contract units.
-    Raises: ValueError if the images are smaller than OpenCV takes.
+    Raises: ValueError if the images are smaller than OpenCV accepts.
     """
     height, width = target.shape[:2]
     if min(height, width) < SMALLEST:
         raise ValueError(
-            f"optical flow: images of {width} x {height} pixels are too small for it; give at "
-            f"least {SMALLEST} x {SMALLEST} (image_size)."
+            f"optical flow: images of {width} x {height} pixels are too small; set image_size to "
+            f"at least {SMALLEST}."
         )
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (target, source)]
     # Any: the stub asks for an initial flow, which may be None
@@ -65,7 +65,7 @@ def partner(t: int, length: int, gap: int) -> int | None:
 def description(
     clips: Sequence[tuple[str, int]], gaps: Sequence[int], first: Array, stride: int
 ) -> dict[str, Any]:
-    """Return what decides whether a cache is that of a data set, as `index.json` holds it.
+    """Return what identifies the data set of a cache, as stored in `index.json`.
 
     Args:
         clips: name and number of frames of each.
@@ -82,7 +82,7 @@ def description(
 
 
 def difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """Say how the flow that is `found` differs from that `wanted`; "" if it does not."""
+    """Return how the flow `found` differs from the flow `wanted`; "" if it does not."""
     for there, here in zip(found["clips"], wanted["clips"]):
         if there != here:
             return f"of clip '{there[0]}' of {there[1]} frames, not '{here[0]}' of {here[1]}"
@@ -102,9 +102,9 @@ def clip_file(folder: Path, clip: int) -> Path:
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """Return the index of a cache, or None if there is none.
+    """Return the index of a cache, or None if it has none.
 
-    Raises: ValueError if it is not one of ours.
+    Raises: ValueError if the file is not an index of optical flow.
     """
     try:
         index: dict[str, Any] = json.loads((folder / INDEX).read_text())
@@ -122,13 +122,13 @@ def read_index(folder: Path) -> dict[str, Any] | None:
 def flow_of(
     images: Array, pairs: Array, estimate: Callable[[Array, Array], Any], stride: int
 ) -> Array:
-    """Return the flow of frames to their partners as a cache holds it; 0 if there is none.
+    """Return the flow of frames to their partners as stored in a cache; 0 without a partner.
 
     Args:
         images: (N, H, W, 3).
-        pairs: (n, gaps, 2) positions of frame and partner in `images`, the partner's below 0 where
-            there is none.
-        estimate: two (P, H, W, 3) to P of (H, W, 2).
+        pairs: (n, gaps, 2) positions of frame and partner in `images`; negative for a missing
+            partner.
+        estimate: function of two (P, H, W, 3) that returns P of (H, W, 2).
         stride: see `shrink`.
 
     Shapes: (n, gaps, H / stride, W / stride, 2) float16
@@ -152,8 +152,8 @@ class Chunks:
     Args:
         pairs: a datasets/flow_pairs.
         gaps: distances of the partners.
-        chunks: clip, first frame and frame after the last of each.
-        estimate: for `flow_of`, done here; None to give images and positions instead.
+        chunks: clip, first frame and end frame (exclusive) of each.
+        estimate: passed to `flow_of`; None returns images and positions instead.
     """
 
     def __init__(
@@ -188,12 +188,12 @@ class FlowCache:
     """Read flow from a folder that `keypoint-zoo prepare flow` filled.
 
     Args:
-        folder: of the cache.
-        wanted: description of the data set that asks.
+        folder: folder of the cache.
+        wanted: description of the data set that will read it.
 
     Raises:
-        FileNotFoundError: there is no flow, or not of all clips.
-        ValueError: it is of something else.
+        FileNotFoundError: the flow is missing for some or all clips.
+        ValueError: the flow belongs to other data.
     """
 
     def __init__(self, folder: Path, wanted: dict[str, Any]) -> None:

@@ -41,21 +41,21 @@ def prepare_flow(
     device: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, int]:
-    """Fill a folder with the flow of ``data.train``, one file per clip; go on where it stopped.
+    """Fill a folder with the flow of ``data.train``, one file per clip; resume where it stopped.
 
     Args:
         cfg: resolved config whose ``data.train`` is a datasets/flow_pairs.
-        out: the folder; ``data.train.flow`` without.
+        out: the folder; ``data.train.flow`` if None.
         estimator: ``dis`` (dense inverse search), ``raft_small`` or ``raft_large``.
-        weights: of RAFT: ``torchvision``, or a file.
-        device: of RAFT; cuda if there is one, else cpu.
-        say: called with lines about what will be done.
+        weights: weights of RAFT: ``torchvision``, or a file.
+        device: device for RAFT; default cuda if available, else cpu.
+        say: called with lines about the work ahead.
 
     Returns:
-        The folder, and how many clips it holds the flow of.
+        The folder, and the number of clips whose flow it holds.
 
     Raises:
-        ConfigError: the config reads no flow, or the folder holds the flow of other frames.
+        ConfigError: the config does not read flow, or the folder holds the flow of other frames.
     """
     node = cfg.get("data", {}).get("train") or {}
     if node.get("type") != "datasets/flow_pairs":
@@ -74,11 +74,11 @@ def prepare_flow(
     out = out or node.get("flow", "exact")
     if out in ("exact", "dis"):
         raise ConfigError(
-            f"data.train.flow is '{out}', which needs no preparation. Give --out DIR, and train "
+            f"data.train.flow is '{out}', which needs no preparation. Pass --out DIR, and train "
             "with --cfg-options data.train.flow=DIR."
         )
     folder = Path(out)
-    # the folder itself is only about to be filled
+    # the folder itself is yet to be filled
     pairs = build({**node, "flow": "dis"}, "data.train", "datasets")
     origin, estimate = estimator_of(estimator, weights, device)
     index = {**pairs.description, "estimator": origin}
@@ -92,7 +92,7 @@ def prepare_flow(
             other = f"by {before.get('estimator')}, not by {origin}"
         if other:
             raise ConfigError(
-                f"the optical flow in '{folder}' is {other}. Give another --out, or move that "
+                f"the optical flow in '{folder}' is {other}. Choose another --out, or move that "
                 "folder away."
             )
     lengths = [frames for _, frames in index["clips"]]
@@ -116,10 +116,12 @@ def prepare_flow(
 def estimator_of(
     name: str, weights: str | None, device: str | None
 ) -> tuple[str, Callable[..., Any] | None]:
-    """Return what the index calls the estimator, and what turns frames into flow; None: DIS."""
+    """Return the estimator's name in the index, and a function from frames to flow; None: DIS."""
     if name == "dis":
         if weights:
-            raise ConfigError("--weights: dis has none. Leave it out, or give --estimator.")
+            raise ConfigError(
+                "--weights: dis has no weights. Leave it out, or choose another --estimator."
+            )
         return "dis", None
     if not weights:
         raise ConfigError(f"{name} needs --weights: torchvision, or a file.")
@@ -149,7 +151,7 @@ def flow_of_chunks(
     estimate: Callable[..., Any] | None,
     workers: int,
 ) -> Iterator[Any]:
-    """Yield the flow of CHUNK frames after the other; loader processes read, and compute DIS."""
+    """Yield the flow CHUNK frames at a time; loader processes read, and compute DIS."""
     lengths = {clip: len(pairs.clips[clip][1]) for clip in clips}
     chunks = [
         (clip, start, min(start + CHUNK, length))
@@ -168,14 +170,14 @@ def flow_of_chunks(
 
 
 def as_it_is(found: Any) -> Any:
-    """Return what a loader process read, as it is."""
+    """Return what a loader process read, unchanged."""
     return found
 
 
 def announce(
     folder: Path, index: Mapping[str, Any], left: list[int], say: Callable[[str], None]
 ) -> None:
-    """Say what is to be done and how large it will be; refuse a disk that is too small."""
+    """Report the work ahead and its size; refuse if the disk is too small."""
     height, width = index["size"]
     clips, frames = len(index["clips"]), sum(index["clips"][c][1] for c in left)
     size = 2 * 2 * frames * len(index["gaps"]) * height * width / 1e9
@@ -186,6 +188,6 @@ def announce(
     )
     if size > free:
         raise ConfigError(
-            "the disk is too small. Give a larger data.train.stride, fewer data.train.gaps, or "
+            "not enough disk space. Use a larger data.train.stride, fewer data.train.gaps, or "
             "another --out."
         )

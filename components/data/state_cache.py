@@ -1,4 +1,4 @@
-"""Landmark states of a data set, read once and kept in a file that says what they came from."""
+"""Landmark states of a data set, read once and cached in a file that records their origin."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from registry.contract import need
 from registry.loading import Cache, frames_of, to_batch
 
 Array = NDArray[np.float32]
-IMAGES = 16  # read at a time: many would fragment the memory of the CPU
+IMAGES = 16  # read at a time: more would fragment CPU memory
 
 
 def save_states(path: Path, states: Array, fingerprint: str) -> None:
-    """Write states (F, K, S) of what `fingerprint` stands for: all of the file or none of it."""
+    """Write states (F, K, S) atomically, with the `fingerprint` of what they came from."""
     with replacing(path) as temporary:
         save_file({"states": states}, temporary, metadata={"fingerprint": fingerprint})
 
 
 def load_states(path: Path, fingerprint: str) -> Array | None:
-    """Return the states (F, K, S) of a file; None if it is missing, broken, or of other origin."""
+    """Return the states (F, K, S) in a file; None if it is missing, broken, or of other origin."""
     try:
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("fingerprint") != fingerprint:
@@ -41,7 +41,7 @@ def load_states(path: Path, fingerprint: str) -> Array | None:
 
 
 def fingerprint(state: Mapping[str, Tensor], kind: str) -> str:
-    """Return a hash of the weights that read states, and of what else decides them."""
+    """Return a hash of the weights that read states and of everything else that affects them."""
     found = hashlib.sha256(kind.encode())
     for name, value in sorted(state.items()):
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -52,14 +52,14 @@ def fingerprint(state: Mapping[str, Tensor], kind: str) -> str:
 def read_clips(
     clips: Any, read: Callable[[Tensor], Tensor], mark: str, device: torch.device, cache: Cache
 ) -> StateClips:
-    """Return the states of all frames of a data set: those kept in ``cache``, or read now.
+    """Return the states of all frames of a data set: from ``cache``, or read now.
 
     Args:
         clips: a datasets/clips.
-        read: images (B, 3, H, W) to states (B, K, S).
-        mark: :func:`fingerprint` of ``read``; with the data it decides whether a file still holds.
-        device: where ``read`` computes.
-        cache: of the run.
+        read: function from images (B, 3, H, W) to states (B, K, S).
+        mark: :func:`fingerprint` of ``read``; with the data it decides whether a file is valid.
+        device: device on which ``read`` runs.
+        cache: cache of the run.
     """
     counts = [(name, len(frames)) for name, frames in clips.clips]
     file = cache.folder / "states.safetensors"
@@ -80,7 +80,7 @@ def _read_all(
     states = np.empty((0,), np.float32)
     for arrays in frames_of(_Stills(clips.frame_dataset), numbers, IMAGES, cache.workers):
         found = read(need(to_batch(arrays, device), "driving")).float().cpu().numpy()
-        if not done:  # now K is known
+        if not done:  # K is now known
             states = np.empty((total, *found.shape[1:]), np.float32)
         before, done = done, done + len(found)
         states[before:done] = found

@@ -12,13 +12,13 @@ Array = NDArray[np.float32]
 
 
 def window(total: int, length: int, rng: np.random.Generator) -> slice:
-    """Return `length` consecutive of `total` frames, drawn by `rng`."""
+    """Return a random window of `length` consecutive frames out of `total`."""
     start = int(rng.integers(total - length + 1))
     return slice(start, start + length)
 
 
 class StateClips:
-    """Windows of landmark states, by the same draws as `datasets/clips` takes its frames.
+    """Windows of landmark states, drawn exactly as `datasets/clips` draws its frames.
 
     Args:
         states: (F, K, S) of all clips, one after the other.

@@ -43,7 +43,7 @@ def natural(path: str | os.PathLike[str]) -> list[tuple[bool, int | str]]:
 def _checked(path: str | os.PathLike[str]) -> Path:
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(f"'{path}' is a folder. Give one of its files.")
+        raise IsADirectoryError(f"'{path}' is a folder. Pass one of its files.")
     if not path.is_file():
         raise FileNotFoundError(f"no file '{path}'. Check the path.")
     if path.stat().st_size == 0:
@@ -55,13 +55,13 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
     """Read one image as (H, W, 3) RGB; its content decides the format, not its suffix.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is empty or no image.
+        FileNotFoundError: the file does not exist.
+        OSError: the file is empty or not an image.
     """
     path = _checked(path)
     try:
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:  # of sizes that it refuses
+    except cv2.error as error:  # image sizes that OpenCV refuses
         raise OSError(_BROKEN.format(path)) from error
     if image is None:
         raise OSError(_BROKEN.format(path))
@@ -72,33 +72,33 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return (width, height) of an image as `read_image` returns it, from the header alone.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is empty or no image.
+        FileNotFoundError: the file does not exist.
+        OSError: the file is empty or not an image.
     """
     path = _checked(path)
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the axes
+            turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap axes
     except OSError as error:
         raise OSError(_BROKEN.format(path)) from error
     return (height, width) if turned else (width, height)
 
 
 class VideoReader:
-    """Frames of a video file or animated GIF, in order by iteration or at random by `read`.
+    """Frames of a video file or animated GIF, in order by iteration or in any order by `read`.
 
-    Headers overstate lengths and seeking can land beside the wanted frame, so the first use of
-    `len` or `read` decodes the file once and keeps a checksum per frame; `read` compares, and
-    decodes from the start where seeking is wrong. Every process opens the file for itself: an
-    instance may be used in forked and in spawned data loader workers.
+    Headers can overstate the length, and seeking can land on a neighbouring frame. The first use of
+    `len` or `read` therefore decodes the file once and keeps a checksum per frame; `read` compares,
+    and decodes from the start if seeking was wrong. Every process opens the file itself, so an
+    instance can be used in forked and in spawned data loader workers.
 
     Args:
         path: the video file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        OSError: the file is empty, no video, or holds no frame that can be decoded.
+        FileNotFoundError: the file does not exist.
+        OSError: the file is empty, not a video, or has no frame that can be decoded.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -124,18 +124,18 @@ class VideoReader:
             checksums.append(_checksum(frame))
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         if not checksums:
-            raise OSError(f"'{self.path}' holds no frame that can be decoded. {_AGAIN}")
+            raise OSError(f"'{self.path}' has no frame that can be decoded. {_AGAIN}")
         self._checksums = checksums
 
     @property
     def fps(self) -> float:
-        """Frames per second, 25 where the file does not say."""
+        """Frames per second; 25 if the file does not say."""
         fps = self._open().get(cv2.CAP_PROP_FPS)
         return float(fps) if 0 < fps < 1000 else 25.0
 
     @property
     def stated_length(self) -> int:
-        """Number of frames by the header, which may be wrong; 0 where the file does not say."""
+        """Number of frames in the header, which may be wrong; 0 if the file does not say."""
         count = self._open().get(cv2.CAP_PROP_FRAME_COUNT)
         return int(count) if 0 < count < 2**31 else 0
 
@@ -143,7 +143,7 @@ class VideoReader:
         """Return frame `index`, counted from 0.
 
         Raises:
-            IndexError: the video has no such frame.
+            IndexError: the video does not have that frame.
         """
         checksums = self._indexed()
         if not 0 <= index < len(checksums):
@@ -185,7 +185,7 @@ class VideoReader:
         capture = cv2.VideoCapture(str(self.path))
         if not capture.isOpened():
             raise OSError(
-                f"'{self.path}' cannot be opened as a video. Convert it, say to .mp4 with H.264, "
+                f"'{self.path}' cannot be opened as a video. Convert it, e.g. to H.264 .mp4, "
                 "or move it away."
             )
         return capture
@@ -203,14 +203,14 @@ def frames_of(path: str | os.PathLike[str]) -> Iterator[Frame]:
     """Yield the frames of an image, of a folder of images (in natural order) or of a video.
 
     Raises:
-        FileNotFoundError: there is no such path, or the folder holds no image.
+        FileNotFoundError: the path does not exist, or the folder contains no images.
         OSError: a file is empty or cannot be decoded.
     """
     path = Path(path)
     if path.is_dir():
         files = sorted((f for f in path.iterdir() if is_image(f)), key=natural)
         if not files:
-            raise FileNotFoundError(f"no image in folder '{path}'. Give images or a video.")
+            raise FileNotFoundError(f"no image in folder '{path}'. Pass images or a video.")
         yield from map(read_image, files)
     elif cv2.haveImageReader(str(_checked(path))) and not _is_gif(path):
         yield read_image(path)
@@ -219,12 +219,12 @@ def frames_of(path: str | os.PathLike[str]) -> Iterator[Frame]:
 
 
 def is_image(path: Path) -> bool:
-    """Tell from its name whether a file of a folder is an image; hidden files are not."""
+    """Return whether a file is an image, judged by its name; hidden files are not."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def is_video(path: Path) -> bool:
-    """Tell from its name whether a file of a folder is a video; hidden files are not."""
+    """Return whether a file is a video, judged by its name; hidden files are not."""
     return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
@@ -237,7 +237,7 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: floa
     """Write RGB frames as MPEG-4; an odd width or height loses its last column or row.
 
     Raises:
-        ValueError: there is no frame, or frames differ in size.
+        ValueError: there are no frames, or they differ in size.
         OSError: the file cannot be written.
     """
     first, frames = _peek(path, frames)
@@ -246,7 +246,7 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: floa
         writer = cv2.VideoWriter(str(temporary), fourcc, fps, (first.shape[1], first.shape[0]))
         if not writer.isOpened():
             if not os.access(Path(path).absolute().parent, os.W_OK):
-                raise PermissionError(f"'{Path(path).parent}' cannot be written to.")
+                raise PermissionError(f"no permission to write to '{Path(path).parent}'.")
             raise OSError(f"cannot write a video to '{path}'. End its name in .mp4 or .avi.")
         try:
             for frame in frames:
@@ -259,16 +259,16 @@ def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float)
     """Write RGB frames as a GIF that loops forever.
 
     Raises:
-        ValueError: there is no frame, or frames differ in size.
+        ValueError: there are no frames, or they differ in size.
     """
     _, frames = _peek(path, frames)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        # Pillow's own writer would hold all frames: here each is written, with its own colours
+        # Pillow's own writer would hold all frames: write each at once, with its own colours
         for number, frame in enumerate(frames):
             image = Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE)
             if number == 0:
                 file.writelines(GifImagePlugin.getheader(image, info={"loop": 0})[0])
-            # in 1/100 s: rounded so that the end of each frame is right, not its length
+            # in 1/100 s: rounded so that each frame's end, not its length, is right
             start, end = (round(100 * n / fps) for n in (number, number + 1))
             options: dict[str, Any] = {"include_color_table": True}
             options["duration"] = 10 * (end - start)
@@ -280,12 +280,14 @@ def _peek(path: str | os.PathLike[str], frames: Iterable[Frame]) -> tuple[Frame,
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
-        raise ValueError(f"no frame to write to '{path}'.")
+        raise ValueError(f"no frames to write to '{path}'.")
 
     def checked() -> Iterator[Frame]:
         for frame in itertools.chain([first], frames):
             if frame.shape != first.shape:
-                raise ValueError(f"frames for '{path}' differ: {first.shape} and {frame.shape}.")
+                raise ValueError(
+                    f"frames for '{path}' differ in shape: {first.shape} and {frame.shape}."
+                )
             yield frame
 
     return first, checked()

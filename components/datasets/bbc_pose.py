@@ -20,28 +20,28 @@ VIDEOS = {"train": range(1, 11), "val": range(11, 16)}
 
 @DATASETS.register_module("datasets/bbc_pose")
 class BBCPose:
-    """The official release: frames cut out around their joints.
+    """The official release: frames cropped around their joints.
 
     Args:
-        root: folder of `1` ... `20`, each with `<frame>.jpg`, and of `code/bbcpose.mat` and
+        root: folder with `1` ... `20`, each with `<frame>.jpg`, and with `code/bbcpose.mat` and
             `code/results.mat`.
         split: "train" (videos 1-10), "val" (11-15) or "test" (the frames of `results.mat`).
         image_size: side of the square images; crops are stretched to it.
-        crop: "box" is the box of the joints and 60 pixels around it, the official training crop;
-            "square" is 300 x 300 around the centre of that box, the paper's, and that of the
-            official evaluation. Both are clipped to the frame.
-        pair_range: the distance of the source from the target in annotated frames is drawn from
-            [pair_range[0], pair_range[1]): later, as far as there are frames, else earlier; None,
-            and always in "val" and "test", makes source and target one frame.
+        crop: "box" is the bounding box of the joints plus 60 pixels on each side, the official
+            training crop; "square" is 300 x 300 around the centre of that box, used by the paper
+            and by the official evaluation. Both are clipped to the frame.
+        pair_range: the distance of the source from the target, in annotated frames, is drawn from
+            [pair_range[0], pair_range[1]); the source is later if such a frame exists, else
+            earlier. With None, and always in "val" and "test", source and target are the same.
 
     Raises:
-        FileNotFoundError: a part of the release is not there; the message says where to get it.
-        ValueError: a split, a crop or a file that is none.
+        FileNotFoundError: part of the release is missing; the message says where to get it.
+        ValueError: an unknown split or crop, or an invalid file.
 
     Source: factorized sec 4; factorized table 3
-    Differs: joints are Matlab's, counted from 1. As the official code, boxes are made from these
-        numbers and rounded; unlike it, the returned keypoints count from 0 and refer to
-        the rounded box, so they lie within a frame pixel of the official labels
+    Differs: joints use Matlab's coordinates, counted from 1. As in the official code, boxes are
+        made from these numbers and rounded; unlike it, the returned keypoints count from 0 and
+        refer to the rounded box, so they lie within one frame pixel of the official labels
     """
 
     keypoint_names = (
@@ -67,8 +67,8 @@ class BBCPose:
     ) -> None:
         if split not in ("train", "val", "test") or crop not in ("box", "square"):
             raise ValueError(
-                f"datasets/bbc_pose: split={split!r} is 'train', 'val' or 'test', "
-                f"crop={crop!r} is 'box' or 'square'."
+                f"datasets/bbc_pose: split={split!r} must be 'train', 'val' or 'test'; "
+                f"crop={crop!r} must be 'box' or 'square'."
             )
         self.root, self.image_size, self.crop = Path(root), image_size, crop
         self.pair_range = pair_range if split == "train" else None
@@ -89,7 +89,7 @@ class BBCPose:
             frames = np.reshape(frames, -1)
             if not len(frames):
                 raise ValueError(
-                    f"datasets/bbc_pose: '{self.root}/code/bbcpose.mat' has no annotated frame of "
+                    f"datasets/bbc_pose: '{self.root}/code/bbcpose.mat' has no annotated frames of "
                     f"video {video}. Unpack bbcpose_extbbcpose_code_1.0.tgz again."
                 )
             order = np.argsort(frames, kind="stable")
@@ -130,7 +130,7 @@ class BBCPose:
     def box(self, index: int) -> Crop:
         """Return (left, top, width, height) of the crop of a frame, in pixels of the frame."""
         video = int(self._videos[index])
-        if video not in self._sizes:  # a video has frames of one size
+        if video not in self._sizes:  # all frames of a video have one size
             self._sizes[video] = size_of(self._path(index))
         low, high = self._joints[index].min(axis=1), self._joints[index].max(axis=1)
         if self.crop == "square":
@@ -142,12 +142,12 @@ class BBCPose:
         return left, top, right - left, bottom - top
 
     def keypoints(self, index: int) -> Array:
-        """Return the seven joints of a frame, (7, 2) float32 in its crop; no image is decoded."""
+        """Return the seven joints of a frame, (7, 2) float32 in its crop, without decoding it."""
         affine = fit_affine((0, 0), crop=self.box(index))
         return to_contract(self._joints[index].T - 1, affine)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return one pair, both cut out where the target's joints are; `rng` draws the source.
+        """Return one pair, both cropped around the target's joints; `rng` draws the source.
 
         Shapes: target, source (image_size, image_size, 3) uint8 RGB; keypoints (7, 2); visible
             (7,) float32, 1 in the crop; size (2,) float32, width and height of the crop in pixels
@@ -180,6 +180,6 @@ class BBCPose:
 
 
 def _together(videos: Array, frames: Array, joints: Array) -> tuple[Array, Array, Array]:
-    # files hold small unsigned integers, whose differences would wrap around
+    # files store small unsigned integers, whose differences would wrap around
     numbers = (array.reshape(-1).astype(np.int64) for array in (videos, frames))
     return *numbers, joints.astype(np.float64)  # type: ignore[return-value]

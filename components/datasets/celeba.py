@@ -1,4 +1,4 @@
-"""CelebA for training and MAFL for scores: aligned faces with five points."""
+"""CelebA for training and MAFL for evaluation: aligned faces with five points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPLITS = ("train", "mafl_train", "mafl_test")
 
 @DATASETS.register_module("datasets/celeba")
 class CelebA:
-    """Single faces, of which a transform makes pairs; source and target are one image.
+    """Single faces, from which a transform makes pairs; source and target are the same image.
 
     Images are stretched to a square of 5/4 of `image_size` (160 for 128), whose centre is used.
 
@@ -28,20 +28,20 @@ class CelebA:
         root: folder with `Img/img_align_celeba*/000001.jpg`, `Anno/list_landmarks_align_celeba.txt`
             and `Eval/list_eval_partition.txt` of CelebA and `MAFL/training.txt` and
             `MAFL/testing.txt`.
-        split: "train" is CelebA's training set without MAFL's test set and the last tenth of its
-            training set; "mafl_train" is the rest of MAFL's training set, on which regressors are
-            fitted; "mafl_test".
+        split: "train" is CelebA's training set without MAFL's test set and without the last tenth
+            of MAFL's training set; "mafl_train" is the rest of MAFL's training set, for fitting
+            regressors; "mafl_test" is MAFL's test set.
         image_size: side of the square images.
 
     Raises:
-        FileNotFoundError: a part of the data is not there; the message says where to get it.
-        ValueError: no such split, or a listed image without landmarks.
+        FileNotFoundError: part of the data is missing; the message says where to get it.
+        ValueError: an unknown split, or a listed image without landmarks.
 
     Source: imm sec 4; factorized sec 4; factorized table 2
     Differs: the splits are those of IMM's official code: regressors are fitted on nine tenths of
         MAFL's training set, which also stay in "train"; the factorized paper trains on CelebA
-        without any of MAFL. Points count as pixel centres, half a pixel right and below of the
-        official ones
+        without any of MAFL. Points are taken as pixel centres, half a pixel right of and below
+        the official ones
     """
 
     keypoint_names = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")  # in the image
@@ -74,7 +74,7 @@ class CelebA:
         if lost := [file for file in self.files if file not in where]:
             raise ValueError(
                 f"datasets/celeba: '{self.root}/Anno/list_landmarks_align_celeba.txt' has no row "
-                f"of {lost[0]}. Download it again."
+                f"for {lost[0]}. Download it again."
             )
         numbers = [where[file].split()[1:] for file in self.files]
         self._points = np.array(numbers, np.float64).reshape(-1, 5, 2)
@@ -120,7 +120,7 @@ class CelebA:
         return len(self.files)
 
     def keypoints(self, index: int) -> Array:
-        """Return the five points of a face, (5, 2) float32; no image is decoded."""
+        """Return the five points of a face, (5, 2) float32, without decoding the image."""
         whole = to_contract(self._points[index], fit_affine(self._original(index)))
         points: Array = whole * np.float32(self._large / self.image_size)
         return points
@@ -131,11 +131,11 @@ class CelebA:
 
     @property
     def _large(self) -> int:
-        """Side of the square whose centre is the image, off by an even number of pixels."""
+        """Side of the square whose centre is the image; the difference of the sides is even."""
         return self.image_size + 2 * (self.image_size // 8)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return one face as target and source; `rng` decides nothing.
+        """Return one face as target and source; `rng` is unused.
 
         Shapes: target, source (image_size, image_size, 3) uint8 RGB; keypoints (5, 2); visible
             (5,) float32, 1 in the image; size (2,) float32, width and height of the centre that is

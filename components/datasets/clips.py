@@ -1,4 +1,4 @@
-"""Clips of consecutive frames, from a data set that knows which frames belong together."""
+"""Clips of consecutive frames from a data set of frames."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from registry.roles import DATASETS
 
 @DATASETS.register_module("datasets/clips")
 class Clips:
-    """One window of consecutive frames per clip; clips too short for it are in `skipped_clips`.
+    """One window of consecutive frames per clip; clips that are too short are in `skipped_clips`.
 
     Args:
-        frame_dataset: any data set with `clip_ranges()`, the name of each clip and the numbers of
-            its frames, `image(number)` and `size(number)`, its width and height in original
-            pixels, such as datasets/puppets or datasets/frames.
-        length: frames of a window.
+        frame_dataset: any data set with `clip_ranges()` (name and frame numbers of each clip),
+            `image(number)` and `size(number)` (width and height in original pixels), such as
+            datasets/puppets or datasets/frames.
+        length: frames per window.
 
     Raises:
-        ValueError: no clip is that long.
+        ValueError: no clip is long enough.
     """
 
     keypoint_names = edges = flip_pairs = ()
@@ -35,8 +35,8 @@ class Clips:
         if not self.clips:
             longest = max((len(frames) for _, frames in clips), default=0)
             raise ValueError(
-                f"datasets/clips: no clip has {length} frames, the longest has {longest}. Give a "
-                "smaller length=, or longer clips."
+                f"datasets/clips: no clip has {length} frames; the longest has {longest}. Use a "
+                "smaller length= or longer clips."
             )
 
     def __len__(self) -> int:

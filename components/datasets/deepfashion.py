@@ -1,4 +1,4 @@
-"""DeepFashion in-shop: people in front of plain walls, from views that the file names tell."""
+"""DeepFashion in-shop: people in front of plain walls, with the view in the file name."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ VIEW = re.compile(r"_\d_?([a-z]+)$")  # 01_4_full, or ...01_4full in flattened n
 
 @DATASETS.register_module("datasets/deepfashion")
 class DeepFashion:
-    """Single photographs, of which a transform makes pairs; source and target are one image.
+    """Single photographs, from which a transform makes pairs; source and target are the same image.
 
-    A random fifth of the images is the test set: the same images in both layouts. Images are
+    A random fifth of the images is the test set, the same images for both layouts. Images are
     stretched to a square.
 
     Args:
@@ -30,15 +30,15 @@ class DeepFashion:
             `fashionWOMENDressesid0000000201_4full.jpg`.
         image_size: side of the square images.
         split: "train" or "test".
-        views: which of front, side, back, full, additional and flat to take.
+        views: which of front, side, back, full, additional and flat to use.
 
     Raises:
-        FileNotFoundError: there is no such root, or no image of these views in it.
-        ValueError: no such split.
+        FileNotFoundError: the root does not exist or has no image of these views.
+        ValueError: an unknown split.
 
     Source: lee sec 4.1
-    Differs: the paper takes full-body frontal images and does not say how it finds them; "full" is
-        the view whose photographs show the whole person
+    Differs: the paper uses full-body frontal images without saying how they were selected; "full"
+        is the view that shows the whole person
     """
 
     keypoint_names = edges = flip_pairs = ()
@@ -52,14 +52,14 @@ class DeepFashion:
         views: tuple[str, ...] = ("full",),
     ) -> None:
         if split not in ("train", "test"):
-            raise ValueError(f"datasets/deepfashion: split={split!r} is neither train nor test.")
+            raise ValueError(f"datasets/deepfashion: split={split!r} must be 'train' or 'test'.")
         if not Path(root).is_dir():
             raise FileNotFoundError(
                 f"datasets/deepfashion: no folder '{root}'. Download the In-shop Clothes Retrieval "
-                "Benchmark from mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html and give its folder."
+                "Benchmark from mmlab.ie.cuhk.edu.hk/projects/DeepFashion.html and set root= to it."
             )
         self.split, self.image_size = split, image_size
-        # the benchmark's own folder, as others beside it may hold the same images larger
+        # only the benchmark's own folder: others beside it may hold the same images enlarged
         inside = Path(root, "Img/img")
         self._folder = inside if inside.is_dir() else Path(root)
         found = [
@@ -70,8 +70,8 @@ class DeepFashion:
         if not found:
             raise FileNotFoundError(
                 f"datasets/deepfashion: no image of the views {', '.join(views)} in "
-                f"'{self._folder}'. Give root= a folder with Img/img of the in-shop benchmark, or "
-                "with flattened names such as fashionWOMENDressesid0000000201_4full.jpg."
+                f"'{self._folder}'. Set root= to a folder with Img/img of the in-shop benchmark, "
+                "or with flattened names such as fashionWOMENDressesid0000000201_4full.jpg."
             )
         found.sort(key=self._identity)
         order = np.random.default_rng(0).permutation(len(found))
@@ -80,7 +80,7 @@ class DeepFashion:
         self.files = [found[i] for i in np.sort(chosen)]
 
     def _identity(self, path: Path) -> str:
-        """Return what an image is called in both layouts, without separators."""
+        """Return the name of an image common to both layouts, without separators."""
         flat = path.stem.startswith("fashion")
         name = path.stem if flat else path.relative_to(self._folder).with_suffix("").as_posix()
         return re.sub("^fashion|[/_]", "", name)
@@ -92,7 +92,7 @@ class DeepFashion:
         """Return None: the benchmark annotates clothes, not people."""
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return one image as target and source; `rng` decides nothing.
+        """Return one image as target and source; `rng` is unused.
 
         Shapes: target, source (image_size, image_size, 3) uint8 RGB; size (2,) float32, width and
             height of the file in pixels; name "<split>/<file>".

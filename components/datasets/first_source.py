@@ -1,4 +1,4 @@
-"""Reconstruction from the first frame: every source becomes the first frame of its clip."""
+"""Reconstruction from the first frame: every source is the first frame of its clip."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from registry.roles import DATASETS
 class FirstSource:
     """The frames of another data set, each with the first frame of its clip as source.
 
-    The other data set also reads the source that is replaced; of datasets/video_folder take
-    pair="first" instead.
+    The other data set still reads the source that is replaced; for datasets/video_folder, use
+    its pair="first" instead.
 
     Args:
-        frame_dataset: any data set with `clip_ranges()`, whose clips are those of its names, and
+        frame_dataset: any data set with `clip_ranges()`, whose clip names begin its sample names,
             `image(number)` and `size(number)`, such as datasets/puppets or datasets/frames.
 
     Source: fomm sec 4; monkeynet sec 4
@@ -53,7 +53,7 @@ class FirstSource:
         return self.frame_dataset.keypoints(index)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return sample `index` of the other data set, its source replaced.
+        """Return sample `index` of the other data set with its source replaced.
 
         Raises:
             ValueError: its clip is not in `clip_ranges()`.
@@ -62,8 +62,8 @@ class FirstSource:
         clip = sample["name"].rpartition("/")[0]
         if clip not in self._first:
             raise ValueError(
-                f"datasets/first_source: '{sample['name']}' is of none of the clips of "
-                "frame_dataset, so its first frame is not known. Use a data set whose names begin "
-                "with those of clip_ranges()."
+                f"datasets/first_source: '{sample['name']}' belongs to none of the clips of "
+                "frame_dataset, so its first frame is unknown. Use a data set whose sample names "
+                "begin with the names in clip_ranges()."
             )
         return {**sample, "source": self.image(self._first[clip])}

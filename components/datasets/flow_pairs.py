@@ -1,4 +1,4 @@
-"""Pairs of near frames with the optical flow between them."""
+"""Pairs of nearby frames with the optical flow between them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from registry.roles import DATASETS
 
 @DATASETS.register_module("datasets/flow_pairs")
 class FlowPairs:
-    """Each frame as target, the frame a few before it as source, and the flow between them.
+    """Each frame as target, a frame shortly before it as source, and the flow between them.
 
-    The source comes after the target where no frame is that far before it. A clip shorter than
-    twice the smallest gap is left out (see `skipped_clips`).
+    The source comes after the target if no frame is that far before it. Clips shorter than twice
+    the smallest gap are left out (see `skipped_clips`).
 
     Args:
         frame_dataset: any data set with `clip_ranges()`, `image(number)` and `size(number)`, such
-            as datasets/frames; with `flow(number, other)` for exact flow, such as datasets/puppets.
-        gaps: distances of source and target in frames; each item draws one that its clip has.
-        flow: "exact" asks the frame data set; "dis" estimates it when it is needed (dense inverse
-            search, about 1 ms for 64 x 64 pixels, 9 ms for 256 x 256); a folder holds what
-            `keypoint-zoo prepare flow` put there.
-        stride: flow is given as the mean of squares of so many pixels.
+            as datasets/frames; exact flow also needs `flow(number, other)`, as in datasets/puppets.
+        gaps: distances of source and target in frames; each item draws one possible in its clip.
+        flow: "exact" asks the frame data set; "dis" estimates it on demand (dense inverse
+            search, about 1 ms for 64 x 64 pixels, 9 ms for 256 x 256); a folder is read as
+            filled by `keypoint-zoo prepare flow`.
+        stride: side in pixels of the squares over which flow is averaged.
 
     Raises:
-        FileNotFoundError: the folder holds no flow, or not that of all clips.
+        FileNotFoundError: the folder lacks the flow of some or all clips.
         ValueError: the folder's flow is of other frames, no clip is long enough, or the arguments
             do not fit the images.
     """
@@ -46,25 +46,25 @@ class FlowPairs:
     ) -> None:
         self.frame_dataset, self.gaps, self.stride = frame_dataset, tuple(gaps), stride
         if not gaps or min(gaps) < 1:
-            raise ValueError(f"datasets/flow_pairs: gaps must be 1 or more frames, not {gaps}.")
+            raise ValueError(f"datasets/flow_pairs: gaps={gaps} must be 1 or more frames.")
         if flow == "exact" and not hasattr(frame_dataset, "flow"):
             raise ValueError(
                 f"datasets/flow_pairs: {type(frame_dataset).__name__} does not know its exact "
-                "flow. Give flow='dis', or a folder for keypoint-zoo prepare flow to fill."
+                "flow. Set flow='dis', or flow= to a folder filled by keypoint-zoo prepare flow."
             )
         clips, least = frame_dataset.clip_ranges(), 2 * min(gaps)
         self.clips = [(name, frames) for name, frames in clips if len(frames) >= least]
         self.skipped_clips = [name for name, frames in clips if len(frames) < least]
         if not self.clips:
             raise ValueError(
-                f"datasets/flow_pairs: no clip has {least} frames. Give smaller gaps=, or longer "
+                f"datasets/flow_pairs: no clip has {least} frames. Use smaller gaps= or longer "
                 "clips."
             )
         self._ends = np.cumsum([len(frames) for _, frames in self.clips])
         first = frame_dataset.image(self.clips[0][1][0])
         if len(first) % stride:
             raise ValueError(
-                f"datasets/flow_pairs: images of {len(first)} pixels are no multiple of "
+                f"datasets/flow_pairs: the image side of {len(first)} pixels must be a multiple of "
                 f"stride={stride}."
             )
         counts = [(name, len(frames)) for name, frames in self.clips]
@@ -75,7 +75,7 @@ class FlowPairs:
             self._cache = FlowCache(Path(flow), self.description)
         self.keypoint_names = frame_dataset.keypoint_names
         self.edges, self.flip_pairs = frame_dataset.edges, frame_dataset.flip_pairs
-        # annotations are asked for by item: there are none where items are not the frames in order
+        # annotations are looked up by item; without them if items are not the frames in order
         ranges = [range(0), *(frames for _, frames in clips)]
         in_order = all(a.stop == b.start for a, b in pairwise(ranges))
         self._annotated = in_order and ranges[-1].stop == len(frame_dataset)
@@ -98,8 +98,8 @@ class FlowPairs:
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return frame `index` of all clips, a source at a gap that `rng` draws, and their flow.
 
-        Shapes: target, source (H, W, 3) uint8 RGB; flow (H / stride, W / stride, 2) float32, how
-            far each pixel of the target is in the source, (x, y) in contract units; size
+        Shapes: target, source (H, W, 3) uint8 RGB; flow (H / stride, W / stride, 2) float32, the
+            displacement of each pixel from target to source, (x, y) in contract units; size
             (2,) float32, width and height of the target in original pixels; name
             "<clip>/<number of the target in it>".
         """
@@ -115,7 +115,7 @@ class FlowPairs:
         elif self._flow == "dis":
             flow = shrink(dis(target, source), self.stride)
         else:
-            exact: Any = self.frame_dataset  # has it: the constructor asked
+            exact: Any = self.frame_dataset  # has flow(): the constructor checked
             flow = shrink(exact.flow(number, other), self.stride)
         return {
             "target": target,

@@ -1,4 +1,4 @@
-"""Frames of clips: a folder of images, of clip folders or of videos, one video, or film strips."""
+"""Frames of clips: a folder of images, clip folders or videos, a single video, or film strips."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from registry.roles import DATASETS
 
 Array = NDArray[Any]
 
-OPEN_VIDEOS = 8  # file handles kept where frames do not fit into memory
+OPEN_VIDEOS = 8  # file handles kept open if frames do not fit into memory
 SUFFIXES = "|".join(map(re.escape, IMAGE_SUFFIXES + VIDEO_SUFFIXES))
 
 
 @DATASETS.register_module("datasets/frames")
 class Frames:
-    """Pairs of frames of one clip, or single images, from files of almost any layout.
+    """Pairs of frames of one clip, or single images, from files in almost any layout.
 
     `root` is a video, or a folder in which every folder that holds images is a clip and every video
     is a clip. Frames are resized once and kept in memory if all of them fit into `cache_mb`: videos
@@ -43,34 +43,34 @@ class Frames:
     Args:
         root: folder or video file.
         image_size: side of the square images.
-        pair: "clip" takes the source from the clip of the target and leaves clips of one frame out
-            (see `skipped_clips`); "same" makes source and target one frame, for images without
-            clips, of which a transform makes the pair.
+        pair: "clip" takes the source from the target's clip and leaves out clips of one frame
+            (see `skipped_clips`); "same" uses one frame as source and target, for images without
+            clips, from which a transform makes the pair.
         pair_range: smallest and largest distance of the source from the target in frames, before or
-            after it; a clip too short for it gives its farthest frame.
+            after it; in a clip that is too short, the farthest frame is used.
         include: keep clips whose name matches one of these patterns ("subject[0-4]*"), or all.
         exclude: drop clips whose name matches one of these patterns.
-        strip: each image holds the frames of a clip side by side, each as wide as high.
+        strip: each image holds the square frames of a clip side by side.
         fit: "stretch", "pad" or "crop" to a square; `components/data/fit.py` maps points back.
         crop: (left, top, width, height) in original pixels, inside the picture, cut out of every
             frame first.
-        annotations: COCO (.json) or CSV file of keypoints; it may name frames by more or fewer
-            parents than `root` has, and names frames of a video as `Annotations.files` does.
-        labelled_only: only annotated frames are targets; sources may be any.
-        half: use this half of every clip only: images from the first and a pose prior from the
-            second half of the same clips never meet.
-        clip_columns: columns of a CSV `annotations` that name the clip of an image, such as
-            ("identity", "video"); only images of the table are used.
-        edges: limbs, by keypoint name or position; those of the COCO file if empty.
+        annotations: COCO (.json) or CSV file of keypoints; its paths may have more or fewer parent
+            folders than those below `root`; frames of a video are named as in
+            `Annotations.files`.
+        labelled_only: only annotated frames are targets; any frame can be a source.
+        half: use only this half of every clip, so that images (first half) and a pose prior
+            (second half) of the same clips never overlap.
+        clip_columns: columns of a CSV `annotations` that identify the clip of an image, such as
+            ("identity", "video"); only images in the table are used.
+        edges: limbs, by keypoint name or position; if empty, those of the COCO file.
         flip_pairs: (left, right) keypoints, by name or position.
-        cache_mb: memory for resized frames; without enough, frames are decoded at every access.
+        cache_mb: memory for resized frames; if they do not fit, they are decoded at every access.
 
     Raises:
-        FileNotFoundError: there is no such root, or nothing in it.
+        FileNotFoundError: the root does not exist or is empty.
         OSError: a file is empty or cannot be decoded; the message names it.
         ValueError: no clip passes the patterns or has two frames, or annotations match no frame.
-
-    Differs: factorized draws a later source where it can; here both directions are as likely.
+    Differs: factorized prefers a later source; here both directions are equally likely.
     """
 
     def __init__(
@@ -94,15 +94,15 @@ class Frames:
         cache_mb: int = 2048,
     ) -> None:
         if pair not in ("clip", "same"):
-            raise ValueError(f"datasets/frames: pair={pair!r} is neither 'clip' nor 'same'.")
+            raise ValueError(f"datasets/frames: pair={pair!r} must be 'clip' or 'same'.")
         if (labelled_only or clip_columns or edges or flip_pairs) and not annotations:
             raise ValueError(
                 "datasets/frames: labelled_only, clip_columns, edges and flip_pairs "
-                "speak of annotations. Give annotations= a CSV or COCO file."
+                "need annotations. Set annotations= to a CSV or COCO file."
             )
         if not Path(root).exists():
             raise FileNotFoundError(
-                f"datasets/frames: no folder '{root}'. Give root= an existing "
+                f"datasets/frames: no folder '{root}'. Set root= to an existing "
                 "folder of images, folder of clips, or video file."
             )
         self.image_size, self.pair, self.pair_range = image_size, pair, pair_range
@@ -122,14 +122,14 @@ class Frames:
         ]
         if not chosen:
             raise ValueError(
-                f"datasets/frames: include={include}, exclude={exclude} leave none of "
+                f"datasets/frames: include={include}, exclude={exclude} match none of "
                 f"the clips {', '.join(clip.name for clip in clips[:5])} of '{root}'."
             )
         self._read(chosen, limit=cache_mb * 2**20 // (3 * image_size**2))
         if not self._clips:
             raise ValueError(
                 f"datasets/frames: '{chosen[0].paths[0]}' has 1 frame; a pair needs "
-                "two: use pair='same', or give videos or folders of frames."
+                "two. Use pair='same', videos, or folders of frames."
             )
 
         if crop is not None:
@@ -153,7 +153,7 @@ class Frames:
         """Count the frames, and keep those that had to be decoded for it if all fit."""
         self._clips: list[Clip] = []
         self.skipped_clips: list[str] = []
-        self._cache: list[Array | None] | None = []  # an entry per frame; None: too many frames
+        self._cache: list[Array | None] | None = []  # one entry per frame; None: too many frames
         lengths = []
         for clip in clips:
             length = 0
@@ -178,7 +178,7 @@ class Frames:
         self._ends = np.cumsum(lengths)
 
     def _match(self, root: Path, annotations: str) -> dict[int, int]:
-        """Find the annotation row of each frame: the longer path of the two ends in the shorter."""
+        """Find the annotation row of each frame: one of the two paths ends in the other."""
         root = root if root.is_dir() else root.parent
         paths = [
             clip.path(t)
@@ -208,8 +208,8 @@ class Frames:
             most, times = Counter(match[side] for match in matches).most_common(1)[0]
             if times > 1:
                 raise ValueError(
-                    f"datasets/frames: '{names[most][1:]}' matches {times} times when "
-                    f"'{annotations}' meets '{root}'. Keep one row per frame, with "
+                    f"datasets/frames: '{names[most][1:]}' matches {times} times between "
+                    f"'{annotations}' and '{root}'. Keep one row per frame, with "
                     "its folder if names repeat."
                 )
         return dict(matches)
@@ -218,7 +218,7 @@ class Frames:
         return len(self._items)
 
     def _locate(self, frame: int) -> tuple[Clip, int, int]:
-        """Return the clip of a frame, the frame's place in it, and the clip's length."""
+        """Return the clip of a frame, the frame's position in it, and the clip's length."""
         k = int(np.searchsorted(self._ends, frame, side="right"))
         start = int(self._ends[k - 1]) if k else 0
         return self._clips[k], frame - start, int(self._ends[k]) - start

@@ -20,7 +20,7 @@ MARGIN = 0.95  # a pose placed with fit="box" stays in [-MARGIN, MARGIN]
 
 @DATASETS.register_module("datasets/poses")
 class Poses:
-    """Complete poses of an annotation file; only `keypoints` is there, no image is read.
+    """Complete poses from an annotation file; only `keypoints` is available, no image is read.
 
     Args:
         source: annotation file, or folder of label files.
@@ -30,29 +30,29 @@ class Poses:
         select: names or positions of the keypoints to keep, in this order; all if empty.
         edges: limbs, as pairs of names or positions among the keypoints kept; those of a COCO file
             if neither `edges` nor `select` is given.
-        flip_pairs: (left, right) keypoints, likewise.
-        fit: "image" keeps each pose where it lies in its image; "box" gives it a random size and
+        flip_pairs: (left, right) keypoints, also by name or position.
+        fit: "image" keeps each pose where it is in its image; "box" gives it a random size and
             place, as a prior for images of another data set.
-        size: (width, height) of the images, for files that do not tell.
+        size: (width, height) of the images, for files that do not contain it.
         box_height: smallest and largest height of the box of a pose, as a fraction of the image
-            height; a wide pose gets smaller so that it fits.
-        box_shift: largest offset of the middle of the box from `center`, in contract units and each
+            height; a wide pose is scaled down to fit.
+        box_shift: maximum offset of the box's middle from `center`, in contract units, in each
             direction.
-        center: where the middle of the box goes.
-        torso: two keypoints, such as ("neck", "pelvis"); `box_height` and the middle are then those
-            of the line between them, so that raised arms do not make a person small.
+        center: position of the box's middle.
+        torso: two keypoints, such as ("neck", "pelvis"); `box_height` and the middle then refer to
+            the line between them, so that raised arms do not make a person small.
         actions: Penn Action only, keep these actions.
         views: Penn Action only, keep videos seen from these sides.
         stride: Penn Action only, keep every stride-th frame of each video.
-        seed: decides sizes and places.
+        seed: seed of sizes and places.
 
     Raises:
-        FileNotFoundError: there is no such source.
-        ValueError: the source is not of this format, or has no complete pose.
+        FileNotFoundError: the source does not exist.
+        ValueError: the source is not in this format, or has no complete pose.
 
     Source: keypointgan sec 5.1
-    Differs: the prior of the paper comes from images of the same size and crop as the training
-        images; fit="box" stands in for that when it does not.
+    Differs: the paper's prior comes from images of the same size and crop as the training images;
+        fit="box" is a substitute for other priors.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Poses:
     ) -> None:
         if format not in READERS or fit not in ("image", "box"):
             raise ValueError(
-                f"datasets/poses: format={format!r} is one of {', '.join(READERS)}; "
-                f"fit={fit!r} is 'image' or 'box'."
+                f"datasets/poses: format={format!r} must be one of {', '.join(READERS)}; "
+                f"fit={fit!r} must be 'image' or 'box'."
             )
         filters = {"actions": actions, "views": views, "stride": stride}
         if format != "penn_action" and (actions or views or stride != 1):
@@ -113,8 +113,8 @@ class Poses:
         sizes = found.sizes[whole] if size is None else np.array([size])
         if not sizes.all():
             raise ValueError(
-                f"datasets/poses: '{source}' does not tell the size of its images. "
-                "Give size=(width, height), or use fit='box'."
+                f"datasets/poses: '{source}' does not contain the size of its images. "
+                "Set size=(width, height), or use fit='box'."
             )
         self._poses = from_pixel(xy, sizes[:, None]).astype(np.float32)
 
@@ -144,7 +144,7 @@ def _placed(
     scale = np.minimum(length / np.maximum(line, 1e-6), largest)[..., None]
     placed = scale * (xy - (first + last) / 2) + center
     placed += rng.uniform(-box_shift, box_shift, (len(xy), 1, 2))
-    # push back what sticks out of the image
+    # push poses that extend beyond the image back inside
     low, high = placed.min(axis=1, keepdims=True), placed.max(axis=1, keepdims=True)
     placed += np.maximum(-MARGIN - low, 0) - np.maximum(high - MARGIN, 0)
     return placed.astype(np.float32)

@@ -1,9 +1,10 @@
 """Puppets: articulated figures over patterned backgrounds, drawn from a seed while training runs.
 
-One clip is one figure (proportions, clothes), one background and one smooth motion. A skeleton is a
+A clip has one figure (proportions, clothes), one background and one smooth motion. A skeleton is a
 table of bones. Kinematics turns angles into joints; each drawn bone is a small picture, made once
-per clip and moved by one similarity transform per frame. Geometry is in contract coordinates, so no
-pose depends on the image size. Lengths in the tables are in the same unit: the image is 2 wide.
+per clip and moved by one similarity transform per frame. Geometry is in contract coordinates, so
+poses do not depend on the image size; lengths in the tables use the same unit (the image is 2
+wide).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ T = TypeVar("T")
 SPLITS = ("train", "test", "prior")  # the position is part of every seed
 CACHED_CLIPS = 512  # about 50 KB each for 64 x 64 images, 140 KB for 128 x 128
 LIMIT = 0.92  # joints stay in [-LIMIT, LIMIT]
-FINE = 4  # limb pictures are drawn this much larger, then averaged: antialiasing
+FINE = 4  # limb pictures are drawn this many times larger, then averaged: antialiasing
 
 
 class Motion(NamedTuple):
@@ -58,23 +59,23 @@ class Looks(NamedTuple):
 class Puppets:
     """Articulated figures with exact joints, visibility and masks; no split shares a figure.
 
-    Left and right can be told apart in every image: whoever the figure is, its right limbs are dark
-    with bright cross bands and its left limbs bright with a dark line along them. Besides, a human
-    faces the viewer and an animal looks to the left of the image. Mirroring an image breaks these
-    rules, so do not mirror where a model must name left and right.
+    Left and right can be told apart in every image: the right limbs of every figure are dark with
+    bright cross bands, the left limbs bright with a dark line along them. Also, a human faces the
+    viewer and an animal looks to the left of the image. Mirroring an image breaks these rules, so
+    do not mirror if a model must distinguish left and right.
 
     Shapes: images (H, H, 3) uint8, masks (H, H), keypoints (J, 2), visible (J,).
     Range: keypoints in [-0.92, 0.92].
-    Raises: ValueError for an unknown choice, or for sizes that leave no image or no pair.
+    Raises: ValueError for an unknown choice, or for sizes that allow no image or no pair.
 
     Args:
         split: "train", "test", or "prior" for unpaired poses.
         image_size: side of the square images.
         clips: number of clips; each has its own figure, background and motion.
-        frames_per_clip: length of a clip; a longer clip is not slower.
+        frames_per_clip: length of a clip; longer clips are not slower.
         background: "static", or "moving" for one that drifts within the clip.
         skeleton: "human" from the front or "animal" from its left.
-        seed: another seed is another world.
+        seed: seed of everything that is drawn.
         pair_range: smallest and largest distance from target to source frame; None for any other.
     """
 
@@ -108,11 +109,11 @@ class Puppets:
             if size < least:
                 raise ValueError(f"datasets/puppets: {name} must be at least {least}, not {size}.")
         nearest, farthest = pair_range or (1, frames_per_clip)
-        half = frames_per_clip // 2  # the middle frame has no partner farther away
+        half = frames_per_clip // 2  # the maximum distance from the middle frame
         if not 1 <= nearest <= min(farthest, half):
             raise ValueError(
-                f"datasets/puppets: pair_range {pair_range} leaves a frame without partner. Give "
-                f"(least, greatest) with 1 <= least <= greatest and least <= {half}, half a clip."
+                f"datasets/puppets: pair_range={pair_range} leaves a frame without a partner. Use "
+                f"(min, max) with 1 <= min <= max and min <= {half}, half a clip."
             )
         self.split, self.image_size, self.seed = split, image_size, seed
         self.clips, self.frames_per_clip = clips, frames_per_clip
@@ -125,7 +126,7 @@ class Puppets:
         self.edges = tuple((at[bone.parent], at[bone.joint]) for bone in self._bones)
         left = [name for name in at if name.startswith("left_")]
         self.flip_pairs = tuple((at[name], at[name.replace("left", "right")]) for name in left)
-        # A joint is seen where any bone it belongs to is seen. The background (0) hides nothing.
+        # A joint is visible if any of its bones is visible there. The background (0) hides nothing.
         owned = [{b.joint, b.parent, *(place for place, _ in b.outline)} for b in self._drawn]
         self._owners = np.array([[True, *(name in names for names in owned)] for name in at])
         self._motions: OrderedDict[int, Motion] = OrderedDict()
@@ -169,7 +170,7 @@ class Puppets:
         return self.parts(*self._locate(index))[0]
 
     def size(self, index: int) -> np.ndarray:
-        """Return width and height (2,) float32 of a frame: it is drawn as it is shown."""
+        """Return width and height (2,) float32 of a frame, which is drawn at this size."""
         return np.full(2, self.image_size, np.float32)
 
     def render(
@@ -184,10 +185,10 @@ class Puppets:
         return image, mask, points.astype(np.float32), visible.astype(np.float32)
 
     def transforms(self, clip: int, frame: int) -> np.ndarray:
-        """Return (P, 2, 3): from a drawn bone's own (u, v) to contract coordinates.
+        """Return (P, 2, 3): affines from each drawn bone's own (u, v) to contract coordinates.
 
-        With `parts` this is the exact motion: what frame a shows of bone p at x, frame b shows at
-        transforms_b[p] of the inverse of transforms_a[p] of x.
+        With `parts` this is the exact motion: a point of bone p at x in frame a is in frame b at
+        transforms_b[p] applied to the inverse of transforms_a[p] applied to x.
         """
         motion = self._motion(clip)
         sin, cos = np.sin(motion.angles[frame]), np.cos(motion.angles[frame])
@@ -196,7 +197,7 @@ class Puppets:
         return np.concatenate([turn, start[:, :, None]], axis=2)
 
     def parts(self, clip: int, frame: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the image (H, H, 3) and, per pixel, 1 + the drawn bone seen there or 0."""
+        """Return the image (H, H, 3) and, per pixel, 1 + the drawn bone visible there, or 0."""
         size, margin, looks = self.image_size, self.image_size // 4, self._look(clip)
         image = looks.canvas[margin : margin + size, margin : margin + size].copy()
         if self.background == "moving":
@@ -221,18 +222,20 @@ class Puppets:
         return image, parts
 
     def flow(self, index: int, other: int) -> np.ndarray:
-        """Return how far each pixel of frame `index` is from where its point is in frame `other`.
+        """Return the displacement of each pixel of frame `index` to its position in frame `other`.
 
-        Exact for what the pixel shows mostly (see `parts`), hidden in the other frame or not.
+        Exact for what covers most of the pixel (see `parts`), even if hidden in the other frame.
 
         Shapes: (H, H, 2) float32, differences (x, y) of contract coordinates.
         Raises: ValueError if the two are frames of different clips.
         """
         (clip, frame), (same, there) = self._locate(index), self._locate(other)
         if clip != same:
-            raise ValueError(f"datasets/puppets: frames {index} and {other} are of two clips.")
+            raise ValueError(
+                f"datasets/puppets: frames {index} and {other} belong to different clips."
+            )
         before, after = self.transforms(clip, frame), self.transforms(clip, there)
-        moves = np.zeros((1 + len(before), 2, 3))  # z -> displacement; the background's first
+        moves = np.zeros((1 + len(before), 2, 3))  # z -> displacement; background first
         turn = after[:, :, :2] @ np.linalg.inv(before[:, :, :2])
         moves[1:, :, :2] = turn - np.eye(2)
         moves[1:, :, 2:] = after[:, :, 2:] - turn @ before[:, :, 2:]
@@ -246,12 +249,12 @@ class Puppets:
 
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
-            raise IndexError(f"datasets/puppets: no frame {index}; there are {len(self)}.")
+            raise IndexError(f"datasets/puppets: no frame {index}; the data set has {len(self)}.")
         return divmod(index, self.frames_per_clip)
 
     def _rng(self, clip: int, stream: int) -> np.random.Generator:
         if not 0 <= clip < self.clips:
-            raise IndexError(f"datasets/puppets: no clip {clip}; there are {self.clips}.")
+            raise IndexError(f"datasets/puppets: no clip {clip}; the data set has {self.clips}.")
         return np.random.default_rng((self.seed, SPLITS.index(self.split), clip, stream))
 
     def _motion(self, clip: int) -> Motion:
@@ -264,7 +267,7 @@ class Puppets:
         rng, at, frames = self._rng(clip, 0), self._at, self.frames_per_clip
         build = rng.uniform(0.88, 1.12, (2, len(self._bones)))  # lengths, widths
         twins = [j for j, bone in enumerate(self._bones) if bone.joint.startswith("right_")]
-        build[:, twins] = build[:, np.array(twins) - 1]  # both sides are built alike
+        build[:, twins] = build[:, np.array(twins) - 1]  # both sides have the same build
         lengths, widths = build * [[bone.length for bone in self._bones], np.ones(len(self._bones))]
         # The whole figure: lean, size, centre x, centre y. Then each bone's relative angle.
         low, high = np.array([(-14, 14), (0.86, 1.02), (-0.22, 0.22), (-0.1, 0.1)]).T
@@ -286,7 +289,7 @@ class Puppets:
             sin, cos = np.sin(angles[0, j]), np.cos(angles[0, j])
             rows = []
             for place, radius in bone.outline:
-                if isinstance(place, str):  # rigid with the bone, so the first frame tells
+                if isinstance(place, str):  # rigid with the bone, so any frame gives it
                     u, v = (points[0, at[place]] - start) @ np.array([[sin, -cos], [cos, sin]])
                 else:
                     u, v = place * lengths[j - 1], 0.0
@@ -314,7 +317,7 @@ class Puppets:
         palette |= {name: colour(rng, mean, dark, bright) for name in ("hair", "shoe")}
         period, style = rng.uniform(0.13, 0.18), int(rng.integers(3))
 
-        density = self.image_size / 2 * motion.scale.mean()  # about the pixels of the image
+        density = self.image_size / 2 * motion.scale.mean()  # roughly that of the image's pixels
         textures, frames = [], []
         for bone, discs in zip(self._drawn, motion.discs):
             low = (discs[:, :2] - discs[:, 2:]).min(axis=0) - 1 / density
@@ -333,7 +336,7 @@ class Puppets:
             u0, v0 = low + 0.5 / density
             frames.append([[1 / density, 0, u0], [0, 1 / density, v0]])
 
-        # A human seen from the front may be turned a little: then the limbs of a side go behind.
+        # A human seen from the front may be slightly turned, which puts one side's limbs behind.
         far = {"left": False, "right": True}
         if skeleton.twin < 0:
             far = {side: bool(rng.random() < 0.25) for side in far}
@@ -343,7 +346,7 @@ class Puppets:
 
 
 def _remember(store: OrderedDict[int, T], clip: int, make: Callable[[int], T]) -> T:
-    """Return store[clip], made if missing; forget the clip that was not used for longest."""
+    """Return store[clip], made if missing; forget the least recently used clip."""
     if clip not in store:
         store[clip] = make(clip)
         if len(store) > CACHED_CLIPS:

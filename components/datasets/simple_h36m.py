@@ -1,4 +1,4 @@
-"""Simplified Human3.6M: people cut out of Human3.6M at 128 x 128, with 32 joints and masks."""
+"""Simplified Human3.6M: people cropped from Human3.6M at 128 x 128, with 32 joints and masks."""
 
 from __future__ import annotations
 
@@ -57,28 +57,29 @@ class SimpleH36M:
     """The release of Zhang et al. 2018 as KeypointGAN splits it.
 
     Training images come from the first half of each sequence of the training subjects, prior poses
-    from the second half; the test subject is used whole. Frame distances count positions in the
-    list of released frames. The target is the earlier frame of a pair, the source the later.
+    from the second half; all sequences of the test subject are used. Frame distances count
+    positions in the list of released frames. The target is the earlier frame of a pair, the source
+    the later one.
 
     Args:
         root: the folder `human_images` of the release, see `layout`.
-        split: "train" or "test"; test samples have source and target equal.
-        role: "images" or "prior", the half of the training sequences, or "all" of them, for models
-            without a prior.
-        image_size: side of the square images; those of the release have 128.
+        split: "train" or "test"; in test samples, source and target are equal.
+        role: "images" or "prior" selects a half of each training sequence; "all" takes them whole,
+            for models without a prior.
+        image_size: side of the square images; 128 in the release.
         use_mask: make the background black.
         sample_window: smallest and largest distance between the frames of a pair.
-        stride: use every stride-th frame.
+        stride: use every ``stride``-th frame.
         sampling: how often a training image occurs: "sequence" repeats short sequences until all
-            occur equally often, as the official code, which draws a sequence, then a frame;
-            "frame" gives every frame once per pass.
+            occur equally often, like the official code, which draws a sequence, then a frame;
+            "frame" uses every frame once per pass.
 
     Raises:
-        FileNotFoundError: the release or a part of it is not there; the message shows the layout.
+        FileNotFoundError: the release or part of it is missing; the message shows the layout.
 
     Source: keypointgan sec 5.1; keypointgan table 1
-    Differs: none in the numbers. Landmark files hold (y, x): the official code swaps them, then
-        draws and predicts (x, y). Its labels 2p - 1 are kept, so they lie at most half a pixel off
+    Differs: none in the numbers. Landmark files store (y, x): the official code swaps them, then
+        draws and predicts (x, y). Its labels 2p - 1 are kept, so they are at most half a pixel off
         the pixel centres of the contract.
     """
 
@@ -127,11 +128,11 @@ class SimpleH36M:
     ) -> None:
         if split not in ("train", "test") or role not in ("images", "prior", "all"):
             raise ValueError(
-                f"datasets/simple_h36m: split={split!r} is 'train' or 'test', "
-                f"role={role!r} is 'images', 'prior' or 'all'."
+                f"datasets/simple_h36m: split={split!r} must be 'train' or 'test'; "
+                f"role={role!r} must be 'images', 'prior' or 'all'."
             )
         if role == "prior" and split == "test":
-            raise ValueError("datasets/simple_h36m: the prior is a part of split='train'.")
+            raise ValueError("datasets/simple_h36m: role='prior' needs split='train'.")
         self.root, self.split = Path(root), split
         self.image_size, self.use_mask = image_size, use_mask
         self._low, self._high = sample_window
@@ -141,7 +142,7 @@ class SimpleH36M:
             for subject in subjects
             for name in self._names(subject)
         ]
-        # a pair needs a frame that is at least the smallest distance later
+        # a pair needs a later frame at the minimum distance or more
         pairs = split == "train" and role != "prior"
         last = self._low if pairs else 0
         starts = [range(0, len(frames) - last, stride) for _, _, frames in self._sequences]
@@ -159,7 +160,7 @@ class SimpleH36M:
         if not chosen:
             raise FileNotFoundError(
                 f"datasets/simple_h36m: no sequence in '{folder}'. Download human_images.tar.gz, "
-                "linked from github.com/YutingZhang/lmdis-rep, and give root= its folder with "
+                "linked from github.com/YutingZhang/lmdis-rep, and set root= to its folder with "
                 f"{self.layout}."
             )
         return chosen

@@ -1,4 +1,4 @@
-"""Random images and keypoints of a given shape, where licensed data is not at hand."""
+"""Random images and keypoints of a given shape, for when licensed data is not at hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from registry.roles import DATASETS
 
 @DATASETS.register_module("datasets/standin")
 class StandIn:
-    """One clip of noise with every field of a data set: any config builds and runs on it.
+    """One clip of noise with every field of a data set, so that any config builds and runs.
 
     Args:
         image_size: side of the square images.
@@ -20,7 +20,7 @@ class StandIn:
         edges: limbs, as pairs of keypoint positions.
         flip_pairs: (left, right) keypoint positions.
         length: number of frames.
-        seed: decides everything.
+        seed: seed of all random numbers.
     """
 
     def __init__(

@@ -30,8 +30,8 @@ class VideoFolder:
 
     A video is a file (mp4, gif, mov ...), a film strip (png, jpg ...: square frames side by side)
     or a folder of frames, whose name may also end in .mp4. Frames are stretched to a square.
-    Nothing is read before it is used; a video file is then decoded once to find its frames. Where
-    all frames are items (pair="first", pairs), or by `clip_ranges`, all videos are.
+    Videos are read lazily: a file is decoded once, at first use, to find its frames. If all frames
+    are items (pair="first", pairs), and for `clip_ranges`, all videos are read.
 
     Args:
         root: folder with train/ and test/, or with the videos themselves: then a random fifth of
@@ -39,27 +39,28 @@ class VideoFolder:
         image_size: side of the square images.
         split: "train" or "test".
         pair: "random" has one item per video: source and target are two frames drawn with
-            replacement, the source is the earlier; "first" has one item per frame of every video,
-            whose source is the video's first frame (reconstruction).
-        id_sampling: one item per identity, the name up to the first "#", of which one video is
+            replacement, the source is the earlier; "first" has one item per frame of every video;
+            its source is the video's first frame (reconstruction).
+        id_sampling: one item per identity, the name up to the first "#"; one of its videos is
             drawn.
-        pairs: CSV with columns source and driving, names of videos of this split: each frame of the
-            driving video is an item, its source the first frame of the source video (animation).
+        pairs: CSV with columns source and driving, names of videos in this split: each frame of the
+            driving video is an item, with the first frame of the source video as source
+            (animation).
 
     Attributes:
-        random_target: the generator, not the index alone, decides the target.
+        random_target: the target depends on the generator, not only on the index.
         skipped_pairs: rows of `pairs` with a video that is not in this split.
 
     Raises:
-        FileNotFoundError: there is no such root, or no video in it.
+        FileNotFoundError: the root does not exist or contains no video.
         OSError: a file is empty or cannot be decoded; the message names it.
-        ValueError: no such split or pair, options that exclude each other, an empty half of a
-            random split, a strip that is no row of squares, or no usable row of `pairs`.
+        ValueError: an unknown split or pair, options that exclude each other, an empty part of a
+            random split, a strip that is not a row of squares, or no usable row in `pairs`.
 
     Source: fomm sec 4; monkeynet sec 4
-    Differs: an identity is the whole name up to "#" (the official pattern of id1 also finds id10);
-        videos are sorted, and a random split keeps the videos of an identity together; frames of
-        any size are taken and resized, averaged where they shrink, interpolated where they grow
+    Differs: an identity is the whole name up to "#" (the official pattern for id1 also matches
+        id10); videos are sorted, and a random split keeps the videos of an identity together;
+        frames of any size are resized, averaged when shrinking, interpolated when enlarging
     """
 
     keypoint_names = edges = flip_pairs = ()
@@ -75,13 +76,13 @@ class VideoFolder:
         pairs: str | None = None,
     ) -> None:
         if split not in ("train", "test"):
-            raise ValueError(f"datasets/video_folder: split={split!r} is neither train nor test.")
+            raise ValueError(f"datasets/video_folder: split={split!r} must be train or test.")
         if pair not in ("random", "first"):
-            raise ValueError(f"datasets/video_folder: pair={pair!r} is neither random nor first.")
+            raise ValueError(f"datasets/video_folder: pair={pair!r} must be 'random' or 'first'.")
         if id_sampling and (pairs or pair == "first"):
             raise ValueError(
-                "datasets/video_folder: id_sampling draws a video, where pair='first' and pairs "
-                "take all. Give one of them."
+                "datasets/video_folder: id_sampling draws one video, but pair='first' and pairs "
+                "use all of them. Set only one of these."
             )
         self.image_size = image_size
         self.videos = _videos(Path(root), split)
@@ -98,15 +99,15 @@ class VideoFolder:
         self._strip: tuple[int, list[Array]] | None = None  # video and its frames
         self._pairs = self._read_pairs(pairs) if pairs else []
         if not self.random_target:
-            # (source, driving) of the items, and where those of the next pair begin
+            # (source, driving) of the items, and the index at which the next pair's begin
             self._pairs = self._pairs or [(v, v) for v in range(len(self.videos))]
             self._ends = np.cumsum([self._length(driving) for _, driving in self._pairs])
 
     def _read_pairs(self, table: str) -> list[tuple[int, int]]:
         if not Path(table).is_file():
             raise FileNotFoundError(
-                f"datasets/video_folder: no file '{table}'. Give pairs= a CSV with columns source "
-                "and driving."
+                f"datasets/video_folder: no file '{table}'. Set pairs= to a CSV with columns "
+                "source and driving."
             )
         at = {name: video for video, name in enumerate(self.names)}
         with open(table, newline="", encoding="utf-8-sig") as file:
@@ -122,7 +123,7 @@ class VideoFolder:
         if not kept:
             raise ValueError(
                 f"datasets/video_folder: no row of '{table}' names two videos of "
-                f"'{self.videos[0].parent}', such as '{self.names[0]}'. Give the names of files or "
+                f"'{self.videos[0].parent}', such as '{self.names[0]}'. Use the names of files or "
                 "folders, with suffix."
             )
         return [(at[source], at[driving]) for source, driving in kept]
@@ -132,7 +133,7 @@ class VideoFolder:
 
     def _clip(self, video: int) -> Clip:
         path = self.videos[video]
-        if path.is_dir():  # listed anew: the paths of thousands of videos would fill the memory
+        if path.is_dir():  # listed each time: the paths of thousands of videos would fill memory
             # bare names: sorting whole paths takes longer than decoding a frame
             names = sorted((n for n in os.listdir(path) if is_image(Path(n))), key=natural)
             if not names:
@@ -153,8 +154,8 @@ class VideoFolder:
                 width, height = size_of(clip.paths[0])
                 if width % height:
                     raise ValueError(
-                        f"datasets/video_folder: '{clip.paths[0]}' has {width} x {height} pixels, "
-                        "no row of square frames. Put ordinary images into a folder per video."
+                        f"datasets/video_folder: '{clip.paths[0]}' ({width} x {height} pixels) is "
+                        "not a row of square frames. Put ordinary images into a folder per video."
                     )
                 self._lengths[video] = width // height
             else:
@@ -166,7 +167,7 @@ class VideoFolder:
 
     def _original(self, video: int, t: int) -> Array:
         clip = self._clip(video)
-        if clip.strip:  # the one used last is kept: a frame costs as much as all
+        if clip.strip:  # the last one is kept: reading one frame costs as much as all
             if self._strip is None or self._strip[0] != video:
                 self._strip = video, list(clip.frames())
             return self._strip[1][t]
@@ -177,7 +178,7 @@ class VideoFolder:
         return clip.read(t)
 
     def _first_frame(self, video: int) -> Array:
-        """Return frame 0; the one used last is kept, so that a video is read from front to end."""
+        """Return frame 0; the last one is kept, so that a video is read from start to end."""
         if self._first is None or self._first[0] != video:
             self._first = video, self._frame(video, 0)
         return self._first[1].copy()
@@ -201,7 +202,7 @@ class VideoFolder:
         return _size(self._original(*_place(self._video_ends, index)))
 
     def keypoints(self, index: int) -> None:
-        """Return None: there is no annotation."""
+        """Return None: the videos are not annotated."""
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Return one pair; `rng` draws video and frames unless all frames are items.
@@ -239,15 +240,15 @@ def _videos(root: Path, split: str) -> list[Path]:
     """Return the videos of a split, sorted."""
     if not root.is_dir():
         raise FileNotFoundError(
-            f"datasets/video_folder: no folder '{root}'. Give root= a folder with train/ and "
-            "test/, or one of videos."
+            f"datasets/video_folder: no folder '{root}'. Set root= to a folder with train/ and "
+            "test/, or with videos."
         )
     halves = any((root / name).is_dir() for name in ("train", "test"))
     folder = root / split if halves else root
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"datasets/video_folder: no folder '{folder}', only that of the other split. Put "
-            "videos there, or all videos into root= for a random split."
+            f"datasets/video_folder: no folder '{folder}', only the other split's. Put videos "
+            "there, or put all videos directly into root= for a random split."
         )
     found = [
         path
@@ -268,15 +269,15 @@ def _videos(root: Path, split: str) -> list[Path]:
     if not chosen.size:
         raise ValueError(
             f"datasets/video_folder: a random fifth of the {len(groups)} video(s) in '{folder}' is "
-            "for testing, and none is left. Add videos, or make train/ and test/ yourself."
+            "for testing, which leaves one split empty. Add videos, or make train/ and test/."
         )
     return [found[video] for k in sorted(chosen.tolist()) for video in groups[k]]
 
 
 def _place(ends: Array, number: int) -> tuple[int, int]:
-    """Return in which range a number lies, and its distance from the start of it."""
+    """Return the range that contains a number, and the number's offset in it."""
     if not 0 <= number < ends[-1]:
-        raise IndexError(f"datasets/video_folder: no frame {number}; there are {ends[-1]}.")
+        raise IndexError(f"datasets/video_folder: no frame {number}; the data set has {ends[-1]}.")
     k = int(np.searchsorted(ends, number, side="right"))
     return k, number - (int(ends[k - 1]) if k else 0)
 

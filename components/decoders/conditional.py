@@ -1,4 +1,4 @@
-"""KeypointGAN's and IMM's decoder Psi: a pose and an appearance to an image."""
+"""KeypointGAN's and IMM's decoder Psi: from a pose and an appearance to an image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Conditional(nn.Module):
     ) -> None:
         super().__init__()
         if pose_encoder.out_channels is None:
-            raise ValueError("the pose_encoder must tell its out_channels, as encoders/stem does.")
+            raise ValueError(
+                "the pose_encoder must have an attribute out_channels, as encoders/stem does."
+            )
         layers: list[nn.Module] = []
         inputs = pose_encoder.out_channels + appearance_channels
         for c in (8 * width, 4 * width, 2 * width):

@@ -1,4 +1,4 @@
-"""IMM's renderer: landmark maps and image features to an image."""
+"""IMM's renderer: from landmark maps and image features to an image."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Imm(nn.Module):
         num_landmarks: K.
         appearance_channels: channels of the appearance map.
         width: channels at full size; 32 in the paper.
-        white: what the network gives for 1; 255 in the paper, whose weights take long to grow that
-            large: 1 in short runs.
+        white: network output for white; 255 in the paper, but weights take long to grow that
+            large, so use 1 in short runs.
 
     Shapes:
         drawn (B, K, H/8, W/8), appearance.image (B, D, H/8, W/8) -> (B, 3, H, W)
     Range:
         output linear, mapped from the network's 0..``white`` to [0, 1]
     Source: imm sec 3
-    Differs: as the official code, the last convolution has 9 channels of which 3 are used, so that
-        its checkpoints fit
+    Differs: as in the official code, the last convolution has 9 channels of which 3 are used, so
+        that its checkpoints fit
     """
 
     def __init__(

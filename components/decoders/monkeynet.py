@@ -1,4 +1,4 @@
-"""Monkey-Net's generator: a U-Net whose every skip is moved."""
+"""Monkey-Net's generator: a U-Net whose skip connections are all moved."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from registry.roles import DECODERS
 
 @DECODERS.register_module("decoders/monkeynet")
 class MonkeyNet(nn.Module):
-    """The way down sees the source, the way up its moved features and how landmarks moved.
+    """The encoder sees the source, the decoder its moved features and how landmarks moved.
 
     Args:
         num_landmarks: K.
         width: block expansion of the U-Net; 32 in the official code.
-        max_width: most channels of a level.
-        depth: levels; the sides of the image must be multiples of 2^depth.
+        max_width: maximum channels of a level.
+        depth: number of levels; the sides of the image must be multiples of 2^depth.
         blocks: residual blocks after the U-Net.
-        resize: how motion and drawn landmarks are brought to the size of a level; ``bilinear`` in
-            the official configuration of VoxCeleb.
-        align_corners: of the sampler.
+        resize: how motion and drawn landmarks are resized to a level; ``bilinear`` in the
+            official VoxCeleb configuration.
+        align_corners: convention of the sampler.
 
     Shapes:
         source (B, 3, H, W), Motion with grid (B, h, w, 2) and drawn (B, K, h, w) -> (B, 3, H, W)
@@ -61,7 +61,7 @@ class MonkeyNet(nn.Module):
         return self.decode(self.encode(source), motion)
 
     def encode(self, source: Tensor) -> list[Tensor]:
-        """Return the features that move, the source itself first.
+        """Return the features to move, the source itself first.
 
         Shapes:
             (B, 3, H, W) -> 1 + depth of (B, C, H / 2^i, W / 2^i)
@@ -69,7 +69,7 @@ class MonkeyNet(nn.Module):
         return self.unet.down(source)
 
     def decode(self, features: Sequence[Tensor], motion: Motion) -> Tensor:
-        """Return the image of moved features.
+        """Return the image decoded from moved features.
 
         Shapes:
             1 + depth of (B, C, H / 2^i, W / 2^i), Motion -> (B, 3, H, W)
@@ -83,7 +83,7 @@ class MonkeyNet(nn.Module):
         return at_least_float32(x).sigmoid()
 
     def deform(self, source: Tensor, motion: Motion) -> Tensor:
-        """Return an image or a map moved, nothing painted.
+        """Return an image or a map, moved but not repainted.
 
         Shapes:
             (B, C, i, j), Motion -> (B, C, i, j)

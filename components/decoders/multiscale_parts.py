@@ -20,13 +20,13 @@ class MultiscaleParts(nn.Module):
 
     The coarsest scale (4 x 4) has the maps of parts 0, 1 and their appearance; the next the maps of
     parts 0 to 3 and the appearance of 2, 3; the third all maps and the appearance of the other
-    parts; finer scales all maps alone. So every vector enters at exactly one scale.
+    parts; finer scales only the maps. Every appearance vector thus enters at exactly one scale.
 
     Args:
         num_landmarks: K, at least 4.
         appearance_channels: D of the part vectors.
-        widths: of each stage's convolution and transposed convolution, coarse to fine; one stage
-            per doubling: five lead from 4 x 4 to 128 x 128.
+        widths: widths of each stage's convolution and transposed convolution, coarse to fine; one
+            stage per doubling: five lead from 4 x 4 to 128 x 128.
 
     Shapes:
         drawn (B, K, H, W), appearance.codes (B, K, D) -> (B, 3, H, W)
@@ -34,8 +34,8 @@ class MultiscaleParts(nn.Module):
         drawn (0, 1]; output [0, 1] by a sigmoid
     Source: lorenz sec 3; lorenz sec 4
     Differs: a scale's maps are the full ones interpolated at its pixel centres; the official code
-        draws each anew on a corner-aligned grid. As the paper, appearance spreads on the maps it is
-        given, shaped by the covariance, where the official code always spreads it on circles
+        redraws each on a corner-aligned grid. As in the paper, appearance spreads over the given
+        maps, shaped by the covariance; the official code always spreads it over circles
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MultiscaleParts(nn.Module):
                 f"decoders/multiscale_parts: num_landmarks must be at least 4, not {num_landmarks}."
             )
         k, d = num_landmarks, appearance_channels
-        # part maps, and parts whose appearance is spread, from the coarsest scale on
+        # number of part maps, and parts whose appearance is spread, coarsest scale first
         self.maps = (2, 4, *(k,) * (len(widths) - 1))
         self.spread = ((0, 2), (2, 4), (4, k))
         sizes = [n + d * (i < 3) for i, n in enumerate(self.maps)]  # channels of the encodings
@@ -76,7 +76,7 @@ class MultiscaleParts(nn.Module):
         x = self._encoding(drawn, codes, 0)
         for scale, stage in enumerate(self.stages, start=1):
             encoding = self._encoding(drawn, codes, scale)
-            height, width = encoding.shape[-2:]  # an odd side is half of the next, rounded up
+            height, width = encoding.shape[-2:]  # half of the next scale's, rounded up
             x = torch.cat((stage(x)[..., :height, :width], encoding), dim=1)
         return self.last(x).sigmoid()
 

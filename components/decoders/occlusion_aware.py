@@ -1,4 +1,4 @@
-"""The first order motion model's generator: features of the source, moved, masked, repaired."""
+"""The first order motion model's generator: moves, masks and repairs features of the source."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from registry.roles import DECODERS
 
 @DECODERS.register_module("decoders/occlusion_aware")
 class OcclusionAware(nn.Module):
-    """Two levels down, features moved and hidden where the source shows nothing, blocks, two up.
+    """Two levels down, features moved and masked where the source is occluded, blocks, two up.
 
     Args:
         width: channels at image size, doubled at each level down.
-        max_width: most channels of a level.
-        downs: levels; the sides of the image must be multiples of 2^downs.
+        max_width: maximum channels of a level.
+        downs: number of levels; the sides of the image must be multiples of 2^downs.
         blocks: residual blocks on the moved features.
-        align_corners: of the sampler.
-        blend: where the source shows it, the moved source itself is the image, and the network
-            paints the rest only; a short training then spends itself on motion.
+        align_corners: convention of the sampler.
+        blend: use the moved source itself where it is visible, and let the network paint only the
+            rest; a short training can then concentrate on motion.
 
     Shapes:
         source (B, 3, H, W), Motion with grid (B, h, w, 2), visibility (B, 1, h, w) or None
@@ -60,7 +60,7 @@ class OcclusionAware(nn.Module):
         return self.decode(self.encode(source), motion)
 
     def encode(self, source: Tensor) -> list[Tensor]:
-        """Return what moves: features, and the image itself if it is blended in.
+        """Return what is moved: features, and the image itself if ``blend``.
 
         Shapes:
             (B, 3, H, W) -> (B, C, H / 2^downs, W / 2^downs), maybe (B, 3, H, W)
@@ -71,10 +71,10 @@ class OcclusionAware(nn.Module):
         return [x, source] if self.blend else [x]
 
     def decode(self, features: list[Tensor], motion: Motion) -> Tensor:
-        """Return the image of moved features.
+        """Return the image decoded from moved features.
 
         Shapes:
-            what ``encode`` returned, Motion -> (B, 3, H, W)
+            result of ``encode``, Motion -> (B, 3, H, W)
         """
         x = self.deform(features[0], motion)
         if motion.visibility is not None:
@@ -88,7 +88,7 @@ class OcclusionAware(nn.Module):
         return shown * self.deform(features[1], motion) + (1 - shown) * painted
 
     def deform(self, source: Tensor, motion: Motion) -> Tensor:
-        """Return an image or a map moved, nothing painted.
+        """Return an image or a map, moved but not repainted.
 
         Shapes:
             (B, C, i, j), Motion -> (B, C, i, j)
@@ -99,7 +99,7 @@ class OcclusionAware(nn.Module):
 
 
 def _resize(image: Tensor, like: Tensor) -> Tensor:
-    """Bring ``image`` to the size of ``like``."""
+    """Resize ``image`` to the size of ``like``."""
     size = like.shape[-2:]
     if image.shape[-2:] == size:
         return image

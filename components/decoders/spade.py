@@ -16,15 +16,15 @@ from registry.roles import DECODERS
 
 @DECODERS.register_module("decoders/spade")
 class Spade(nn.Module):
-    """Start from the appearance at 1/16 and 1/8 of the size, climb in SPADE blocks.
+    """Start from the appearance at 1/16 and 1/8 of the size, upsample in SPADE blocks.
 
     Args:
         num_landmarks: K.
         appearance_channels: D of the part vectors.
         width: 64 in the paper; blocks have 4, 4, 4, 2, 1 and 1/2 times as many channels.
         hidden: width of SPADE's own convolutions; 128 in the paper.
-        tanh: keep the image in [0, 1], as the SPADE generator this one is made from; the official
-            code does not. Without bounds a faint mask over colours far outside the range paints as
+        tanh: keep the image in [0, 1], as the SPADE generator this derives from does; the official
+            code does not. Without bounds, a faint mask over colours far outside the range paints as
             well as a full one, and the mask says little.
 
     Shapes:
@@ -32,9 +32,8 @@ class Spade(nn.Module):
     Range:
         output linear (bounded with ``tanh``), mapped from the network's [-1, 1] to [0, 1]
     Source: factorized eq 6; factorized sec 3; factorized sec 4
-    Differs: as the official code, two starting scales, no output nonlinearity but for ``tanh``. The
-        appearance is spread only where the nearest-neighbour resize reads it, which gives the same
-        numbers
+    Differs: as in the official code, two starting scales, no output nonlinearity but for ``tanh``.
+        The appearance is spread only where the nearest-neighbour resize reads it; results are equal
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The foreground decoder that the factorized paper writes down: SPADE modules and one layer."""
+"""The foreground decoder as the factorized paper describes it: SPADE modules and one layer."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from registry.roles import DECODERS
 
 @DECODERS.register_module("decoders/spade_modules")
 class SpadeModules(nn.Module):
-    """Climb from the reduced appearance in modules of one SPADE block and an upsampling each.
+    """Start from the reduced appearance; each module is one SPADE block and an upsampling.
 
     Args:
         num_landmarks: K.
         appearance_channels: D of the part vectors.
-        widths: channels of the modules; each doubles the size, so they start from the image's
+        widths: channels of the modules; each doubles the size, starting from the image size
             divided by 2^len(widths).
         hidden: width of SPADE's own convolutions.
 
@@ -35,7 +35,7 @@ class SpadeModules(nn.Module):
     Source: factorized eq 6; factorized sec A
     Differs: the text has modules of "convolution-ReLU-upsample" and names SPADE as the
         architecture, so a module is SPADE's residual block, with its leaky ReLU, and bilinear
-        upsampling. Every convolution is spectrally normalised, those of SPADE, too
+        upsampling. Every convolution is spectrally normalised, including SPADE's own
     """
 
     def __init__(

@@ -12,11 +12,11 @@ from registry.roles import ENCODERS
 
 @ENCODERS.register_module("encoders/hourglass_appearance")
 class HourglassAppearance(nn.Module):
-    """Part maps added to the pose encoder's trunk, feature hourglass with two poolings, pooled.
+    """Part maps added to the pose encoder's trunk, a feature hourglass with two poolings, pooling.
 
     Args:
         num_landmarks: K.
-        features: channels of the pose encoder's trunk, and of this network.
+        features: channels of the pose encoder's trunk and of this network.
         out_channels: D.
 
     Shapes:

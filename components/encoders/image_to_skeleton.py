@@ -13,13 +13,13 @@ from registry.roles import ENCODERS
 
 @ENCODERS.register_module("encoders/image_to_skeleton")
 class ImageToSkeleton(nn.Module):
-    """The stem, then a decoder that climbs back with skip connections.
+    """The stem, then a decoder that upsamples with skip connections.
 
     Args:
         width: channels at full resolution; 32 in the paper.
-        merge: join each skip through a 1x1 convolution without norm or bias, as the official code;
-            False as the paper's table: skips are only concatenated, and there are two convolutions
-            at full resolution before the last.
+        merge: join each skip through a 1x1 convolution without norm or bias (official code);
+            False: only concatenate skips, with two convolutions at full resolution before the
+            last (the paper's table).
 
     Shapes:
         (B, 3, H, W) -> Encoding with maps (B, 1, H, W); H and W divisible by 8
@@ -27,7 +27,7 @@ class ImageToSkeleton(nn.Module):
         input [0, 1], mapped to [-1, 1] inside; output linear, trained towards the rasterizer's
         [-1, 1]
     Source: keypointgan eq 1; keypointgan fig 17
-    Differs: as the official code unless ``merge`` is False
+    Differs: as in the official code unless ``merge`` is False
     """
 
     out_channels = 1

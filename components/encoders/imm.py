@@ -1,4 +1,4 @@
-"""IMM's encoder: the trunk of the image and, with a last convolution, that of the pose."""
+"""IMM's encoder: the image encoder and, with one more convolution, the pose encoder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Imm(nn.Module):
     """Image to a map at an eighth of its size: features, or one map of logits per landmark.
 
     Args:
-        num_landmarks: K, of the pose encoder; None for the features of the image encoder.
+        num_landmarks: K for the pose encoder; None for the features of the image encoder.
         width: channels of the first level; 32 in the paper.
 
     Shapes:
         (B, 3, H, W) -> Encoding with maps (B, K, H/8, W/8), or (B, 8 width, H/8, W/8)
     Range:
-        input [0, 1], mapped to 0..255 inside; logits linear, features not negative
+        input [0, 1], mapped to 0..255 inside; logits linear, features non-negative
     Source: imm sec 3
     Differs: none, down to TensorFlow's padding; ``encoders/stem`` is KeypointGAN's version of it
     """

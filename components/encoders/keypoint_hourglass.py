@@ -19,12 +19,13 @@ class KeypointHourglass(nn.Module):
 
     Args:
         num_landmarks: K.
-        stride: of the reduction; the sides of the image must be multiples of stride * 2^depth.
+        stride: image reduction factor; the sides of the image must be multiples of stride *
+            2^depth.
         width: block expansion of the hourglass; 32 in the official code.
-        max_width: most channels of a level.
-        depth: levels of the hourglass.
-        padding: of the last convolution; 3 keeps the size, 0, as published, loses 6 pixels.
-        jacobian: local affine maps for each landmark, a single map for all, or None for none.
+        max_width: maximum channels of a level.
+        depth: number of levels of the hourglass.
+        padding: padding of the last convolution; 3 keeps the size, 0 (as published) loses 6 pixels.
+        jacobian: local affine maps for ``each`` landmark, a ``single`` one for all, or None.
 
     Shapes:
         (B, 3, H, W) -> Encoding with maps (B, K + M, h, w), h = H / stride - 6 + 2 padding

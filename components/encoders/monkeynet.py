@@ -15,10 +15,11 @@ class MonkeyNet(nn.Module):
 
     Args:
         num_landmarks: K.
-        stride: of the reduction; the sides of the image must be multiples of stride * 2^depth.
+        stride: image reduction factor; the sides of the image must be multiples of stride *
+            2^depth.
         width: block expansion of the hourglass; 32 in the official code.
-        max_width: most channels of a level.
-        depth: levels of the hourglass.
+        max_width: maximum channels of a level.
+        depth: number of levels of the hourglass.
 
     Shapes:
         (B, 3, H, W) -> Encoding with maps (B, K, H / stride, W / stride)

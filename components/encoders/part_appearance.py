@@ -19,23 +19,23 @@ from registry.roles import ENCODERS
 
 @ENCODERS.register_module("encoders/part_appearance")
 class PartAppearance(nn.Module):
-    """U-Net of one level over the source's part maps and pose features or pixels, pooled per part.
+    """One-level U-Net over the source's part maps and pose features or pixels, pooled per part.
 
     Args:
         num_landmarks: K.
-        features: channels of the pose encoder's first block, which it sees beside the maps; 0 shows
-            it the image in their place, as the paper writes, averaged to the size of the maps.
+        features: channels of the pose encoder's first block, an input in addition to the maps; 0
+            replaces them by the image, averaged to the size of the maps, as in the paper.
         out_channels: D.
         first: width of the first block; 0 for twice the input channels.
-        widths: of the decoder stages.
-        downs: of the module down, one number, for the U-Net of the paper's text; None for the
-            official code's, which ``first`` describes.
+        widths: widths of the decoder stages.
+        downs: width of the downsampling module, for the U-Net of the paper's text; None for that
+            of the official code, set by ``first``.
         reduction: ``mean`` over the map (official code) or ``sum`` (paper).
 
     Shapes:
         image (B, 3, H, W), its Pose -> Encoding with codes (B, K, D)
     Source: factorized eq 1; factorized eq 4
-    Differs: as the official code, it never sees pixels unless ``features`` is 0
+    Differs: as in the official code, it never sees pixels unless ``features`` is 0
     """
 
     fills = ("codes",)

@@ -13,11 +13,11 @@ from registry.roles import ENCODERS
 
 @ENCODERS.register_module("encoders/residual_hourglass")
 class ResidualHourglass(nn.Module):
-    """Trunk to a half or a quarter of the size, part hourglass with five poolings, 1x1 to the maps.
+    """Trunk to 1/2 or 1/4 of the size, part hourglass with five poolings, 1x1 convolution to maps.
 
     Args:
         num_landmarks: K.
-        stride: of the maps: 4 at 256 pixels, 2 at 128, so that maps have 64.
+        stride: stride of the maps: 4 for 256 pixels, 2 for 128, so that maps have 64.
         width: channels of the hourglass; 256 in the paper.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""Any backbone of timm as a pose encoder, with a light head that climbs back to half the size."""
+"""Any timm backbone as a pose encoder, with a light head that upsamples to half the size."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from registry.roles import ENCODERS
 
 @ENCODERS.register_module("encoders/timm_features")
 class TimmFeatures(nn.Module):
-    """Every level of the backbone to ``width`` channels, enlarged and added, then two convolutions.
+    """Every backbone level reduced to ``width`` channels, upsampled and added; two convolutions.
 
     Args:
         num_landmarks: K.
-        name: of the model in timm: ``resnet18``, ``convnext_atto``, ``vit_small_patch16_dinov3``.
-        weights: ``timm`` downloads the pretrained ones once; a ``.safetensors`` or ``.pth`` file as
-            timm saves its whole model; ``random`` starts from nothing.
-        frozen: never train the backbone, nor move its batch statistics.
+        name: model name in timm: ``resnet18``, ``convnext_atto``, ``vit_small_patch16_dinov3``.
+        weights: ``timm`` downloads the pretrained ones once; a ``.safetensors`` or ``.pth`` file of
+            the whole model as saved by timm; ``random`` trains from scratch.
+        frozen: never train the backbone or update its batch statistics.
         width: channels of the head and of ``features``.
-        image_size: side of the images, for transformers, whose position grid it fixes (a multiple
-            of the patch); None for convolutional networks, which take any.
+        image_size: side of the images, a multiple of the patch size, for transformers, whose
+            position grid it fixes; None for convolutional networks, which accept any.
 
     Shapes:
         (B, 3, H, W) -> Encoding with maps (B, K, H/2, W/2), features (B, width, H/2, W/2)
@@ -35,9 +35,9 @@ class TimmFeatures(nn.Module):
         input [0, 1], normalised by the model's own mean and deviation inside; output logits;
         features are those of the finest level
     Raises:
-        ConfigError: no such model or weights, with what to do; random ones are never a fallback.
+        ConfigError: the model or weights do not exist; random weights are never a fallback.
     Source: factorized fig 1
-    Differs: takes the place of ``encoders/unet``; no paper here has it
+    Differs: replaces ``encoders/unet``; not in any of the papers
     """
 
     fills = ("maps", "features")
@@ -71,7 +71,7 @@ class TimmFeatures(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> TimmFeatures:
-        """Set the mode; a frozen backbone stays in that of evaluation."""
+        """Set the mode; a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -87,10 +87,10 @@ class TimmFeatures(nn.Module):
 
 
 def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.Module:
-    """Return the backbone; called with images, it gives a list of (B, C, h, w), finest first.
+    """Return the backbone; called with images, it returns a list of (B, C, h, w), finest first.
 
     Raises:
-        ConfigError: no such model, or its weights are unavailable or do not fit.
+        ConfigError: the model does not exist, or its weights are unavailable or do not fit.
     """
     import timm  # slow to import
 
@@ -99,7 +99,7 @@ def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.
         raise ConfigError(
             f"timm {timm.__version__} has no model '{name}'.{did_you_mean(name, known)}"
         )
-    # the getter gives (B, C, h, w) for every architecture, and keeps the names of the whole model
+    # the getter returns (B, C, h, w) for every architecture and keeps the whole model's names
     options: dict[str, Any] = {"features_only": True, "feature_cls": "getter"}
     if image_size is not None:
         options["img_size"] = image_size
@@ -113,14 +113,14 @@ def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.
         except Exception as error:  # whatever the download's HTTP library raises
             raise ConfigError(
                 f"cannot download the weights of timm's '{name}': {type(error).__name__}: {error}. "
-                "Download them elsewhere and pass the file as weights=; weights='random' starts "
-                "from nothing."
+                "Download them elsewhere and pass the file as weights=, or train from scratch "
+                "with weights='random'."
             ) from error
     path = Path(weights)
     if not path.is_file():
         raise ConfigError(
-            f"no weights of timm's '{name}' at '{path}'. Give weights='timm' to download them, the "
-            "path of a .safetensors or .pth file, or weights='random' to start from nothing."
+            f"no weights of timm's '{name}' at '{path}'. Set weights= to 'timm' to download them, "
+            "the path of a .safetensors or .pth file, or 'random' to train from scratch."
         )
     state = timm.models.load_state_dict(str(path))
     given = set(state)
@@ -129,7 +129,7 @@ def load_backbone(name: str, weights: str, image_size: int | None = None) -> nn.
         loaded: Any = _create(name, options)
     except RuntimeError as error:  # a shape differs
         raise ConfigError(f"{path}: not the weights of timm's '{name}': {error}") from error
-    # timm loads features without being strict: what is not in the file would stay random
+    # timm loads features non-strictly: tensors missing from the file would stay random
     missing = [key for key in loaded.model.state_dict() if key not in given]
     if missing:
         raise ConfigError(f"{path}: not the weights of timm's '{name}': no '{missing[0]}'.")
@@ -143,7 +143,7 @@ def _create(name: str, options: dict[str, Any]) -> nn.Module:
         model: nn.Module = timm.create_model(name, **options)
     except TypeError as error:
         raise ConfigError(
-            f"timm's '{name}' takes other arguments: {error}. Give image_size to transformers and "
-            "to nothing else."
+            f"timm's '{name}' does not accept these arguments: {error}. Set image_size for "
+            "transformers only."
         ) from error
     return model

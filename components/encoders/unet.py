@@ -19,11 +19,12 @@ class UNet(nn.Module):
 
     Args:
         num_landmarks: K.
-        first: width of the first convolution, a quarter of what its block gives: 6 in the official
+        first: width of the first convolution, a quarter of its block's output; 6 in the official
             code.
-        widths: of the decoder stages.
-        downs: of the modules down, of one convolution and a pooling, (64, 128, 256, 512), for the
-            U-Net of the paper's text; None for the official code's, which ``first`` describes.
+        widths: widths of the decoder stages.
+        downs: widths of the downsampling modules of one convolution and a pooling, (64, 128, 256,
+            512), for the U-Net of the paper's text; None for that of the official code, set by
+            ``first``.
 
     Shapes:
         (B, 3, H, W) -> Encoding with maps (B, K, H/2, W/2), features (B, 4 first, H/2, W/2) of the

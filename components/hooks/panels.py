@@ -1,4 +1,4 @@
-"""Pictures of what the model does, while it trains."""
+"""Pictures of what the model does while it trains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Panels(Hook):  # type: ignore[misc]
     """Write ``panels/<iteration>.png``: source, driving, landmarks, pose, layers, render, titled.
 
     Args:
-        every: iterations between two panels; 0 for none.
+        every: iterations between panels; 0 for none.
         rows: number of frames, evenly spaced over the validation (else training) set.
     """
 
@@ -33,7 +33,7 @@ class Panels(Hook):  # type: ignore[misc]
             return
         dataset = job.datasets(name)
         self.arrays = next(iter(frames_of(dataset, spread(len(dataset), self.rows), self.rows)))
-        if "target" not in self.arrays:  # clips: the picture at the end shows what was forecast
+        if "target" not in self.arrays:  # clips: the picture at the end shows the forecast
             self.every = 0
 
     def after_train_iter(

@@ -16,7 +16,7 @@ from registry import progress
 from registry.roles import HOOKS
 from registry.runner import Hook
 
-SECONDS = 10  # at most, between two plain lines, and at least, between two drawings of the curve
+SECONDS = 10  # maximum between two plain lines, minimum between two drawings of the curve
 DIVIDED = "undivided_"
 
 
@@ -24,14 +24,14 @@ DIVIDED = "undivided_"
 class Progress(Hook):  # type: ignore[misc]
     """Print errors and remaining time; keep them in ``scalars.jsonl``, ``log.txt``, ``curve.png``.
 
-    They lead with what falls while training goes well: ``pixel_error``, if the model draws images,
-    the mean absolute difference of render and target, colours in [0, 1]. A loss that is divided by
-    its own running mean need not fall; ``undivided_NAME`` is the same error before that.
+    First comes what falls while training goes well: ``pixel_error``, if the model draws images, the
+    mean absolute difference of render and target, colours in [0, 1]. A loss that is divided by
+    its own running mean need not fall; ``undivided_NAME`` is the error before the division.
     TensorBoard, if it is installed, gets the same numbers.
 
     Args:
-        every: iterations between two records; they are means over these iterations. 0 for none.
-        folder: of the run; the files are written there.
+        every: iterations between records, which are means over these iterations; 0 for none.
+        folder: folder of the run, where the files are written.
     """
 
     def __init__(self, *, every: int, folder: str) -> None:
@@ -40,7 +40,7 @@ class Progress(Hook):  # type: ignore[misc]
         self.count = 0
         self.records: list[dict[str, Any]] = []
         self.bar: Any = None  # on a terminal
-        self.board: Any = None  # a SummaryWriter, where TensorBoard is installed
+        self.board: Any = None  # a SummaryWriter, if TensorBoard is installed
 
     def before_train(self, runner: Any) -> None:
         """Open the files; a resumed run drops the records after its checkpoint and appends."""
@@ -48,7 +48,7 @@ class Progress(Hook):  # type: ignore[misc]
             return
         self.scalars = self.folder / "scalars.jsonl"
         if runner.iter and self.scalars.is_file():
-            # a killed run may have left half a line at the end
+            # a killed run may have left an incomplete last line
             lines = [line for line in self.scalars.read_text().splitlines() if line.endswith("}")]
             found = [json.loads(line) for line in lines]
             self.records = [record for record in found if record["iteration"] <= runner.iter]
@@ -102,7 +102,7 @@ class Progress(Hook):  # type: ignore[misc]
                 self.draw()
 
     def close(self) -> None:
-        """End the bar, draw the curve, close TensorBoard: training is over or was stopped."""
+        """End the bar, draw the curve and close TensorBoard: training ended or was stopped."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -147,7 +147,7 @@ class Progress(Hook):  # type: ignore[misc]
 
 
 def spoken(name: str) -> str:
-    """Return the words for a number of ``scalars.jsonl``.
+    """Return the readable name of a number in ``scalars.jsonl``.
 
     Example:
         >>> [spoken(name) for name in ("pixel_error", "undivided_perceptual", "val_direct")]
@@ -161,13 +161,13 @@ def spoken(name: str) -> str:
 
 
 def leading(means: dict[str, float]) -> str:
-    """Return the error that tells how training goes: of the pixels, else the sum of the losses."""
+    """Return the error that shows progress: the pixel error, else the sum of the losses."""
     name = "pixel_error" if "pixel_error" in means else "loss"
     return f"{spoken(name)} {means[name]:.4g}"
 
 
 def others(means: dict[str, float]) -> str:
-    """Return the losses, those divided by their running mean with the error before that."""
+    """Return the losses; those divided by their running mean come with the undivided error."""
     parts = []
     for name, value in means.items():
         if name.startswith("loss_"):

@@ -1,4 +1,4 @@
-"""What a run says of itself: what it works on before it starts, what it reached at the end."""
+"""What a run reports about itself: its setup before the start, its results at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FITS = {"stretch": "stretched", "pad": "padded", "crop": "cropped"}
 
 @HOOKS.register_module("hooks/summary")
 class Summary(Hook):  # type: ignore[misc]
-    """Say before training what is trained on what; draw and say afterwards what was reached."""
+    """Report model and data before training; draw and report the results afterwards."""
 
     def before_train(self, runner: Any) -> None:
         """Print data, size of the model, machine, plan, files, and what is left out."""
@@ -32,10 +32,10 @@ class Summary(Hook):  # type: ignore[misc]
                 runner.job.progress.say(line)
 
     def conclude(self, job: Any) -> str:
-        """Write the moving picture and return the summary: scores, errors, files, next commands.
+        """Write the GIF and return the summary: scores, errors, files, next commands.
 
         Args:
-            job: finished, with ``rows``.
+            job: a finished job, with ``rows``.
         """
         pictures = self._pictures(job)
         lines = [f"{job.work_dir}: {job.settings.iterations} iterations done, {memory()} at most"]
@@ -68,7 +68,7 @@ class Summary(Hook):  # type: ignore[misc]
 
 
 def banner(job: Any, start: int) -> Iterator[str]:
-    """Yield the lines that a run starts with."""
+    """Yield the lines printed at the start of a run."""
     pipeline, settings, work = job.trainee.pipeline, job.settings, job.work_dir
     parameters = sum(p.numel() for p in pipeline.parameters() if p.requires_grad)
     device = next(pipeline.parameters()).device
@@ -100,7 +100,7 @@ def banner(job: Any, start: int) -> Iterator[str]:
 
 
 def left_out(job: Any) -> list[str]:
-    """Return the lines on what there is no data for."""
+    """Return lines about what lacks data."""
     notes = job.left_out or (
         [] if job.scored else ["no scores: the config has no evaluate section"]
     )
@@ -108,7 +108,7 @@ def left_out(job: Any) -> list[str]:
 
 
 def contents(node: Any, dataset: Any) -> str:
-    """Say how much a data set holds, and how its pictures are fitted into those of the model."""
+    """Return the size of a data set, and how its images are fitted to those of the model."""
     while hasattr(dataset, "frame_dataset"):
         dataset, node = dataset.frame_dataset, node.get("frame_dataset", {})
     if not hasattr(dataset, "clip_ranges"):
@@ -128,7 +128,7 @@ def contents(node: Any, dataset: Any) -> str:
 
 
 def rates(settings: Any) -> str:
-    """Say how the learning rate goes."""
+    """Return the schedule of the learning rate in words."""
     points = settings.lr_factors
     if not points:
         return f"learning rate {settings.lr:g}"
@@ -141,7 +141,7 @@ def rates(settings: Any) -> str:
 
 
 def memory() -> str:
-    """Return the memory that this process needed so far, or of the GPU, in words."""
+    """Return the peak memory of this process, or of the GPU, in words."""
     if torch.cuda.is_available():
         return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GB of GPU memory"
     try:
@@ -170,7 +170,7 @@ def panel_of(job: Any) -> dict[str, str]:
 
 
 def next_steps(job: Any) -> list[str]:
-    """Return the commands that one may want next, ready to be pasted."""
+    """Return likely next commands, ready to be pasted."""
     pipeline, work = job.trainee.pipeline, shlex.quote(str(job.work_dir))
     lines = ["next:"]
     if pipeline.infers:

@@ -13,13 +13,13 @@ from registry.runner import Hook
 
 @HOOKS.register_module("hooks/validation")
 class Validation(Hook):  # type: ignore[misc]
-    """Compute the metrics on ``data.val`` at intervals; keep ``best.pth`` by the first of them.
+    """Compute the metrics on ``data.val`` at intervals; the first of them selects ``best.pth``.
 
     The lowest score is the best, or the highest if the metric says ``higher_is_better``. The test
-    split is never looked at here.
+    split is never used here.
 
     Args:
-        every: iterations between two evaluations; 0 for never.
+        every: iterations between evaluations; 0 for never.
     """
 
     def __init__(self, *, every: int) -> None:
@@ -65,5 +65,5 @@ class Validation(Hook):  # type: ignore[misc]
         job.progress.say(f"validation at {done}: {text}")
         if first < self.best:
             self.best = first
-            # one process writes its own state only: best.pth is to evaluate, last.pth to resume
+            # each process has only its own state: best.pth is for evaluation, last.pth for resuming
             self.job.save_weights(done, "best.pth")

@@ -1,4 +1,4 @@
-"""The LPIPS network on AlexNet, and where its weights come from."""
+"""The LPIPS network on AlexNet, and loading its weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONVS = {0: 1, 3: 2, 6: 3, 8: 4, 10: 5}
 
 @cache
 def lpips_network(trunk: str) -> nn.Module:
-    """Return the frozen network of LPIPS v0.1 on AlexNet: one for all who ask, it holds no state.
+    """Return the frozen network of LPIPS v0.1 on AlexNet, shared by all callers: it has no state.
 
     The linear layers come with the ``lpips`` package.
 
@@ -54,7 +54,7 @@ def _trunk(source: str) -> dict[str, Tensor]:
         }
     except KeyError as error:
         raise ConfigError(
-            f"{source}: not AlexNet weights as torchvision names them: no {error}."
+            f"{source}: not AlexNet weights with torchvision's names: no {error}."
         ) from error
 
 
@@ -74,7 +74,7 @@ def _download() -> dict[str, Tensor]:
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ConfigError(
-            f"no AlexNet weights at '{path}'. Give trunk='torchvision', or the path of a "
+            f"no AlexNet weights at '{path}'. Set trunk= to 'torchvision' or the path of a "
             "downloaded alexnet .pth or .safetensors."
         )
     if path.suffix == ".safetensors":

@@ -71,14 +71,14 @@ class AvgpoolHourglass(nn.Module):
     """Levels of Down, then of Up, each joined with the features of its size on the way down.
 
     Args:
-        inputs: channels of the input, which is itself the last to be joined.
+        inputs: channels of the input, which is also the last to be joined.
         width: block expansion; level i has width * 2^(i + 1) channels, at most ``max_width``.
-        max_width: most channels of a level.
+        max_width: maximum channels of a level.
         depth: number of levels; the sides of the input must be multiples of 2^depth.
-        extra: channels that something else adds to every skip between the way down and up.
+        extra: channels that the caller adds to every skip between ``down`` and ``up``.
 
     Attributes:
-        channels: of the output.
+        channels: channels of the output.
 
     Shapes:
         (B, inputs, H, W) -> (B, width + inputs, H, W)
@@ -90,7 +90,7 @@ class AvgpoolHourglass(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs, *(min(max_width, width * 2 ** (i + 1)) for i in range(depth))]
-        below = [min(max_width, width * 2**i) for i in range(depth)]  # of the ways up
+        below = [min(max_width, width * 2**i) for i in range(depth)]  # outputs of each Up
         self.downs = nn.ModuleList(Down(a, b) for a, b in pairwise(widths))
         self.ups = nn.ModuleList(
             Up(widths[i + 1] * (1 if i == depth - 1 else 2) + extra, below[i])
@@ -103,10 +103,10 @@ class AvgpoolHourglass(nn.Module):
         return self.up(self.down(x))
 
     def down(self, x: Tensor) -> list[Tensor]:
-        """Return the input and the features of every level, ever smaller.
+        """Return the input and the features of every level, largest first.
 
         Raises:
-            ValueError: the sides are no multiples of 2^depth.
+            ValueError: the sides are not multiples of 2^depth.
         """
         step = 2 ** len(self.downs)
         if any(side % step for side in x.shape[-2:]):
@@ -120,7 +120,7 @@ class AvgpoolHourglass(nn.Module):
         return skips
 
     def up(self, skips: Sequence[Tensor]) -> Tensor:
-        """Return the joined features, given what :meth:`down` returned and maybe more channels."""
+        """Return the joined features, given the result of :meth:`down` plus any extra channels."""
         *skips, x = skips
         for up, skip in zip(self.ups, reversed(skips)):
             x = torch.cat((up(x), skip), dim=1)

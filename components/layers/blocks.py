@@ -1,4 +1,4 @@
-"""Convolution blocks that several networks are made of."""
+"""Convolution blocks shared by several networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def norm_layer(norm: Norm, channels: int) -> list[nn.Module]:
 def conv_norm_relu(
     inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, norm: Norm = "batch"
 ) -> list[nn.Module]:
-    """Return convolution, normalisation, ReLU; a bias only where no batch norm follows.
+    """Return convolution, normalisation, ReLU; with a bias unless batch norm follows.
 
     Shapes:
         (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)
@@ -59,7 +59,7 @@ def init_xavier(module: nn.Module, bias: float = 0.1) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             with torch.no_grad():
-                # a spectrally normalised weight is set through its parametrisation
+                # a spectrally normalised weight must be set through its parametrisation
                 original = getattr(layer, "parametrizations", None)
                 weight = original.weight.original if original else layer.weight
                 nn.init.xavier_uniform_(weight)

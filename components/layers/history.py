@@ -1,4 +1,4 @@
-"""What a critic is shown again: earlier fakes."""
+"""A pool of earlier fakes, shown to a critic again."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 
 class History(nn.Module):
-    """A pool of earlier fakes; half of what the critic sees comes from it once it is full.
+    """A pool of earlier fakes; once it is full, half of the critic's fakes come from it.
 
     The pool is part of the state dict, so a resumed run continues with it.
 
     Args:
-        size: images kept; 50 in CycleGAN and KeypointGAN. Must be at least the batch size.
+        size: number of images kept, at least the batch size; 50 in CycleGAN and KeypointGAN.
         shape: (C, H, W) of one image.
 
     Shapes:
         (B, C, H, W) -> (B, C, H, W)
     Source: keypointgan sec F.1
-    Differs: the images of one batch are exchanged together, with distinct slots, instead of one
-        after another
+    Differs: the images of a batch are exchanged together, with distinct slots, not one after
+        another
     """
 
     pool: Tensor

@@ -10,7 +10,7 @@ class ResidualBlock(nn.Module):
     """Three times (batch norm, ReLU, convolution): 1x1 to half the width, 3x3, 1x1; plus its input.
 
     Args:
-        inputs, outputs: channels; where they differ the input passes a 1x1 convolution.
+        inputs, outputs: channels; if they differ, the input passes through a 1x1 convolution.
 
     Shapes:
         (B, inputs, H, W) -> (B, outputs, H, W)
@@ -37,14 +37,14 @@ class Hourglass(nn.Module):
     """Residual blocks on maps halved ``depth`` + 1 times, each level added to the one above.
 
     Args:
-        channels: of every block.
-        depth: n of the paper's code: 4 of the part hourglass, 1 of the feature hourglass.
+        channels: channels of every block.
+        depth: n in the paper's code: 4 for the part hourglass, 1 for the feature hourglass.
 
     Shapes:
         (B, channels, H, W) -> (B, channels, H, W)
     Source: lorenz sec 3
-    Differs: sides that are not even are rounded up before they are halved; the official code takes
-        multiples of 2^(depth + 1) only
+    Differs: odd sides are rounded up before halving; the official code accepts only multiples of
+        2^(depth + 1)
     """
 
     def __init__(self, *, channels: int, depth: int) -> None:

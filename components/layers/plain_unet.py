@@ -1,4 +1,4 @@
-"""The U-Net that the factorized paper writes down: modules of one convolution, skips joined."""
+"""The U-Net as the factorized paper describes it: modules of one convolution, skips joined."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class PlainUNet(nn.Module):
     Args:
         inputs: input channels.
         downs: channels of the modules that halve the map.
-        widths: channels of the modules that double it; each is joined to what the module of its
-            size held before pooling.
+        widths: channels of the modules that double it; each is joined to the features of the same
+            size before pooling.
         outputs: channels of the last 1x1 convolution.
 
     Shapes:
         (B, inputs, H, W) -> (B, outputs, H / 2^(len(downs) - len(widths)), ...)
     Source: factorized sec A
-    Differs: none; the text leaves open 3x3 kernels, the kind of pooling and of upsampling (max,
-        bilinear) and the last layer
+    Differs: none; the text does not specify the kernels (here 3x3), the pooling and upsampling
+        (max, bilinear) or the last layer
     """
 
     def __init__(

@@ -15,21 +15,21 @@ from components.ops.flow import to_contract
 from components.ops.grid import at_least_float32
 from registry.errors import ConfigError
 
-SMALLEST = 128  # pixels: its coarsest map of correlations must be 2 x 2
-MULTIPLE = 8  # it works on maps of an eighth
+SMALLEST = 128  # pixels: RAFT's coarsest correlation map must be at least 2 x 2
+MULTIPLE = 8  # RAFT works on maps of 1/8 of the size
 
 
 class Raft(nn.Module):
-    """torchvision's RAFT: how far each pixel of the first image is in the second.
+    """torchvision's RAFT: the displacement of each pixel from the first image to the second.
 
-    Images are resized to at least 128 pixels and multiples of 8. Its weights are in no state dict,
-    its numbers float32 whatever the images are.
+    Images are resized to at least 128 pixels and multiples of 8. The weights are kept out of state
+    dicts and in float32, whatever the precision of the images.
 
     Args:
         network: ``raft_small`` or ``raft_large``.
         weights: ``torchvision`` (downloads once), a file (``.pth`` or ``.safetensors``) or
             ``random``.
-        updates: steps from no flow to the final one.
+        updates: refinement steps, starting from zero flow.
 
     Shapes:
         two (B, 3, H, W) in [0, 1] -> (B, 2, H, W), differences (x, y) of contract coordinates
@@ -45,7 +45,7 @@ class Raft(nn.Module):
         self.net = _build(network, weights)
         for part in list(self.net.modules()):
             for name, child in part.named_children():
-                if isinstance(child, nn.BatchNorm2d):  # its statistics are weights, too
+                if isinstance(child, nn.BatchNorm2d):  # its statistics are weights too
                     fixed = FrozenBatchNorm2d(child.num_features, child.eps)
                     fixed.load_state_dict(child.state_dict())
                     setattr(part, name, fixed)
@@ -56,7 +56,7 @@ class Raft(nn.Module):
                 part.register_buffer(name, value.detach(), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Raft:
-        # its coordinates are float32 inside: a change of precision would break it
+        # RAFT's internal coordinates are float32: changing the precision would break it
         return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)
 
     def forward(self, image: Tensor, other: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def _build(network: str, weights: str) -> nn.Module:
 
     known = list_models(optical_flow)
     if network not in known:
-        raise ConfigError(f"no flow network '{network}'; known are {', '.join(known)}.")
+        raise ConfigError(f"no flow network '{network}'; use one of {', '.join(known)}.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(19)  # the same random filters in every run and process
         net: nn.Module = get_model(network, weights=None)
@@ -99,7 +99,7 @@ def _build(network: str, weights: str) -> nn.Module:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ConfigError(
-            f"{weights}: not {network} weights as torchvision names them: {reason}"
+            f"{weights}: not {network} weights with torchvision's names: {reason}"
         ) from error
     return net
 
@@ -107,8 +107,8 @@ def _build(network: str, weights: str) -> nn.Module:
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
-            f"no RAFT weights at '{path}'. Give weights='torchvision', or the path of a downloaded "
-            ".pth or .safetensors file."
+            f"no RAFT weights at '{path}'. Set weights= to 'torchvision' or the path of a "
+            "downloaded .pth or .safetensors file."
         )
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file

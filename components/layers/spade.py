@@ -12,9 +12,9 @@ class Spade(nn.Module):
     """Instance norm whose scale and shift are convolved from a stack of maps.
 
     Args:
-        channels: of the input.
+        channels: channels of the input.
         maps: channels of the stack.
-        hidden: channels between; 128 in the paper.
+        hidden: channels of the hidden layer; 128 in the paper.
 
     Shapes:
         (B, channels, H, W), maps (B, maps, h, w) -> (B, channels, H, W)
@@ -45,7 +45,7 @@ class SpadeBlock(nn.Module):
     Shapes:
         (B, inputs, H, W), maps (B, maps, h, w) -> (B, outputs, H, W)
     Source: factorized sec 3
-    Differs: as the official code, SPADE's convolutions, the first and the last layer of the decoder
+    Differs: as in the official code, SPADE's convolutions and the decoder's first and last layer
         have no spectral norm (the paper puts it on every convolution)
     """
 

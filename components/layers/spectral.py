@@ -9,11 +9,11 @@ from torch.nn.utils import parametrize
 
 
 class Spectral(nn.Module):
-    """A weight divided by its largest singular value, as a power iteration's u and v see it.
+    """A weight divided by its largest singular value, estimated by power iteration.
 
-    In training, each call makes one step, v first; in evaluation the stored vectors decide.
-    ``torch.nn.utils.parametrizations.spectral_norm`` takes u first, half a step away from what the
-    official codes trained with.
+    In training, each call makes one step, updating v first; in evaluation the stored vectors are
+    used. ``torch.nn.utils.parametrizations.spectral_norm`` updates u first, half a step away from
+    what the official codes trained with.
 
     Shapes:
         (C, ...) -> (C, ...)

@@ -1,4 +1,4 @@
-"""Layers as TensorFlow 1 computes them, for the parity with IMM's code and checkpoints."""
+"""Layers as TensorFlow 1 computes them, for parity with IMM's code and checkpoints."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ def tf_conv_norm_relu(
 ) -> list[nn.Module]:
     """Return convolution with bias, batch norm, ReLU.
 
-    ``SAME`` padding of an even side puts the odd pixel of a strided convolution at the end, where
-    ``padding=1`` has it at the start; the norm is that of ``tf.layers``: decay 0.99, epsilon 1e-3.
+    For a strided convolution on an even side, ``SAME`` padding puts the odd pixel at the end, while
+    ``padding=1`` puts it at the start; the norm is that of ``tf.layers``: decay 0.99, epsilon 1e-3.
 
     Shapes:
         (B, inputs, H, W) -> (B, outputs, H / stride, W / stride); H and W even
@@ -25,7 +25,7 @@ def tf_conv_norm_relu(
 
 
 class TfUpsample2(nn.Module):
-    """Bilinear x2 of ``tf.image.resize_images``: output pixel i lies at input pixel i / 2.
+    """Bilinear x2 of ``tf.image.resize_images``: output pixel i is at input pixel i / 2.
 
     Shapes:
         (B, C, H, W) -> (B, C, 2 H, 2 W)

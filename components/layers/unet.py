@@ -23,7 +23,7 @@ class AdditiveUNet(nn.Module):
     Shapes:
         (B, inputs, H, W) -> (B, outputs, H / 2^(downs - len(widths)), ...)
     Source: factorized sec 3
-    Differs: as the official code, it downsamples by stride, joins skips by addition, also at the
+    Differs: as in the official code, it downsamples by stride, joins skips by addition, also at the
         deepest level, and upsamples with corner-aligned bilinear interpolation
     """
 

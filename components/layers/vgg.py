@@ -1,4 +1,4 @@
-"""The convolutions of VGG16 and VGG19 and where their weights come from."""
+"""The convolutions of VGG16 and VGG19, and loading their weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Weights = dict[str, tuple[Tensor, Tensor]]
 
 
 def _numbered(*depths: int) -> dict[str, tuple[int, int]]:
-    """Number the layers of blocks of this many convolutions, each block ending in a pooling."""
+    """Number the layers of blocks with these numbers of convolutions, each ending in a pooling."""
     found, index = {}, 0
     for block, depth in enumerate(depths, start=1):
         for i in range(1, depth + 1):
@@ -46,9 +46,9 @@ def load_weights(
     Args:
         source: ``torchvision``, ``random``, or a file.
         convs: names, from conv1_1 on without gaps.
-        width: channels of conv1_1; other than 64 only for random filters.
-        backbone: which of the two.
-        channels: of the image it is fed.
+        width: channels of conv1_1; must be 64 unless filters are random.
+        backbone: ``vgg16`` or ``vgg19``.
+        channels: channels of the input image.
 
     Raises:
         ConfigError: the weights are unavailable or do not fit.
@@ -57,15 +57,15 @@ def load_weights(
         return _random(convs, width, backbone, channels)
     if width != 64:
         raise ConfigError(
-            f"{backbone.upper()} weights have width 64, not {width}; only weights='random' may "
-            "differ."
+            f"{backbone.upper()} weights have width 64, not {width}; another width needs "
+            "weights='random'."
         )
     found = _read(source, convs, backbone)
     given = found[convs[0]][0].shape[1] if convs else channels
     if given != channels:
         raise ConfigError(
-            f"{source}: the first convolution takes {given} channels, but input_range feeds it "
-            f"{channels}. Use input_range='grey' with the colourisation network and only with it."
+            f"{source}: the first convolution takes {given} channels, but input_range gives it "
+            f"{channels}. Use input_range='grey' for the colourisation network and only for it."
         )
     return found
 
@@ -76,8 +76,8 @@ def _read(source: Path | str, convs: Sequence[str], backbone: Backbone) -> Weigh
     assert isinstance(source, Path)
     if not source.is_file():
         raise ConfigError(
-            f"no {backbone.upper()} weights at '{source}'. Give weights='torchvision', or the path "
-            f"of a downloaded {backbone} .pth, .safetensors or "
+            f"no {backbone.upper()} weights at '{source}'. Set weights= to 'torchvision' or the "
+            f"path of a downloaded {backbone} .pth, .safetensors or "
             f"imagenet-vgg-verydeep-{backbone[3:]}.mat."
         )
     if source.suffix == ".mat":
@@ -113,7 +113,7 @@ def _by_index(
             found[name] = (state[f"features.{index}.weight"], state[f"features.{index}.bias"])
         except KeyError as error:
             raise ConfigError(
-                f"{where}: not {backbone.upper()} weights as torchvision names them: no {error}."
+                f"{where}: not {backbone.upper()} weights with torchvision's names: no {error}."
             ) from error
     return found
 

@@ -1,4 +1,4 @@
-"""A factor that rises while training begins."""
+"""A factor that rises at the start of training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Warmup(nn.Module):
-    """Count the training steps: 1 / steps in the first, 1 from number ``steps`` on.
+    """Count the training steps: 1 / steps in the first, 1 from step ``steps`` on.
 
-    The count is saved, so that a resumed run goes on as an uninterrupted one.
+    The count is saved, so that a resumed run continues like an uninterrupted one.
 
     Args:
         steps: 0 for a factor of 1 from the start.

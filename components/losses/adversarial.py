@@ -16,13 +16,13 @@ class Adversarial(nn.Module):
     """weight * mean over scales of mean (score of the generated sample - 1)^2.
 
     Args:
-        scores: which critic's scores of the outputs.
+        scores: field of the outputs that holds the critic's scores.
         weight: factor; 10 in KeypointGAN, 1 in the factorized model.
         reduction: over scales; the factorized model takes their sum.
 
     Source: keypointgan eq 6; factorized sec D
-    Differs: as the official code, adversarial and perceptual terms have the same weight (the paper
-        writes 10 to 1)
+    Differs: as in the official code, adversarial and perceptual terms have the same weight (the
+        paper writes 10 to 1)
     """
 
     def __init__(

@@ -16,12 +16,12 @@ class Critic(nn.Module):
     """weight * mean over scales of (mean (real - 1)^2 + mean fake^2) / 2.
 
     Args:
-        scores: which critic's scores of the outputs.
+        scores: field of the outputs that holds the critic's scores.
         weight: factor; 2 in FOMM and Monkey-Net, which do not halve.
         reduction: over scales; the factorized model takes their sum.
 
     Source: keypointgan eq 5; factorized sec D
-    Differs: labels are the other way round (real 1), as in the official code
+    Differs: labels are reversed (real 1), as in the official code
     """
 
     def __init__(

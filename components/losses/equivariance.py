@@ -1,4 +1,4 @@
-"""Lorenz et al.'s equivariance: parts of a warped view, carried back, are where they were."""
+"""Lorenz et al.'s equivariance: parts of a warped view, mapped back, match the original's."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from registry.roles import LOSSES
 class Equivariance(nn.Module):
     """weight * mean (mu - mu')^2 + covariance_weight * mean Frobenius norm of (cov - cov').
 
-    mu and cov are those of the driving image's part maps; mu' and cov' those of the warped view's,
-    as densities over the driving image: each pixel counts with the area it covers there.
+    mu and cov belong to the driving image's part maps; mu' and cov' to the warped view's, taken as
+    densities over the driving image: each pixel is weighted by the area it covers there.
 
     Args:
         weight: factor of the means; 5 in the official code.
         covariance_weight: factor of the covariances; 0.1 in the official code.
 
     Source: lorenz sec 3
-    Differs: compared in the driving image, which the official code warps too, comparing in the
-        image from which both views come
+    Differs: compared in the driving image; the official code warps both views and compares in the
+        image they come from
     """
 
     reads = ("landmarks.prob", "warped_landmarks", "batch.warp")
@@ -41,14 +41,14 @@ class Equivariance(nn.Module):
         mean, cov = moments(need(outputs.landmarks, "prob", maps))
         prob = need(view, "prob", maps)
         carried_mean, carried_cov = carried_moments(prob, warp.grid(*prob.shape[-2:]))
-        # 1e-6 keeps the root's slope finite where both covariances are the same
+        # 1e-6 keeps the root's slope finite where both covariances are equal
         frobenius = ((cov - carried_cov).square().sum(dim=(-2, -1)) + 1e-6).sqrt()
         values = (mean - carried_mean).square().mean()
         return self.weight * values + self.covariance_weight * frobenius.mean()
 
 
 def carried_moments(prob: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and covariance of maps of a warped view, in the image that ``grid`` points into.
+    """Return mean and covariance of a warped view's maps, in the image that ``grid`` points into.
 
     Shapes:
         prob (B, K, h, w), grid (B, h, w, 2) -> (B, K, 2), (B, K, 2, 2)
@@ -67,9 +67,9 @@ def carried_moments(prob: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def areas(places: Tensor) -> Tensor:
-    """Return the area that each pixel covers where it comes from, up to one factor for all.
+    """Return the area that each pixel covers in the image it comes from, up to a common factor.
 
-    The Jacobian is Sobel's; border pixels take that of their neighbours.
+    The Jacobian uses Sobel filters; border pixels take their neighbours' value.
 
     Shapes:
         (B, 2, h, w) -> (B, 1, h, w)

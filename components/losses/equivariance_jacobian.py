@@ -15,8 +15,8 @@ from registry.roles import LOSSES
 class EquivarianceJacobian(nn.Module):
     """weight * mean |1 - J^-1 (dT/dp at p') J'|.
 
-    J are the local affine maps of the driving image's landmarks, J' and p' maps and places of those
-    of its warped view, T the map from the view to the image.
+    J are the local affine maps of the driving image's landmarks; J' and p' the maps and positions
+    of the landmarks of its warped view; T maps the view to the image.
 
     Args:
         weight: factor.

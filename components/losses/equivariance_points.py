@@ -1,4 +1,4 @@
-"""FOMM's equivariance of points: those of a warped view, carried back, are where they were."""
+"""FOMM's equivariance of points: those of a warped view, mapped back, match the original's."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from registry.roles import LOSSES
 class EquivariancePoints(nn.Module):
     """weight * mean |p - T(p')|.
 
-    p are the landmarks of the driving image, p' those of its warped view, T the map from the view
-    to the image.
+    p are the landmarks of the driving image, p' those of its warped view; T maps the view to the
+    image.
 
     Args:
         weight: factor.

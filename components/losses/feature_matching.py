@@ -20,7 +20,7 @@ class FeatureMatching(nn.Module):
         weights: one per layer of the image critic.
 
     Raises:
-        ValueError: the critic has another number of layers.
+        ValueError: the critic has a different number of layers.
     Source: monkeynet sec 3.4; fomm sec B
     """
 
@@ -35,8 +35,8 @@ class FeatureMatching(nn.Module):
         pairs = list(zip(scores.real_features, scores.generator_features))
         if len(pairs) != len(self.weights):
             raise ValueError(
-                f"losses/feature_matching: {len(self.weights)} weights, but the critic gives the "
-                f"features of {len(pairs)} layers; give one weight per layer."
+                f"losses/feature_matching: {len(self.weights)} weights, but the critic returns the "
+                f"features of {len(pairs)} layers; set one weight per layer."
             )
         means = [(at_least_float32(a) - at_least_float32(b)).abs().mean() for a, b in pairs]
         return cast(Tensor, sum(weight * mean for weight, mean in zip(self.weights, means)))

@@ -20,25 +20,25 @@ class FlowAgreement(nn.Module):
     """weight * sum over landmarks of |W_k (flow of the render - flow of the driving image)|_1.
 
     Both flows lead to the source image; W_k is a Gaussian window around driving landmark k with sum
-    1, and passes no gradient to it. The flow of the driving image is given (``batch.flow``); that
-    of the render is what an estimator sees in it, or the motion by which it was made: this is the
-    paper's phi(u_t+1, u_t), and needs neither weights nor time.
+    1, and passes no gradient to it. The driving image's flow is ``batch.flow``; the render's is
+    estimated by a network, or is the motion field that produced it. The latter is the paper's
+    phi(u_t+1, u_t), and needs neither weights nor extra time.
 
     Args:
-        weights: of the estimator: ``torchvision`` (downloads once), a file (``.pth`` or
+        weights: weights of the estimator: ``torchvision`` (downloads once), a file (``.pth`` or
             ``.safetensors``) or ``random``, for runs and tests without a download; None reads the
             motion field instead.
         network: ``raft_small`` or ``raft_large``.
-        updates: steps of the estimator.
+        updates: refinement steps of the estimator.
         weight: factor.
-        variance: of the window; FOMM's of drawn landmarks.
-        warmup: training steps in which the factor rises to ``weight``.
+        variance: variance of the window; that of FOMM's drawn landmarks.
+        warmup: training steps over which the factor rises to ``weight``.
 
     Raises:
         ConfigError: weights are unavailable; random ones are never a fallback.
     Source: lee eq 6
-    Differs: the equation's brackets do not match and its H_k(u_t+1) has no flow; read as in the
-        first line, with the flow of real frames computed beforehand
+    Differs: the equation's brackets do not match and its H_k(u_t+1) has no flow; interpreted as in
+        the first line, with the flow of real frames computed beforehand
     """
 
     def __init__(
@@ -79,6 +79,6 @@ class FlowAgreement(nn.Module):
         motion = need(outputs, "motion", "pipelines/motion_transfer")
         places = at_least_float32(motion.grid)
         height, width = places.shape[1:3]
-        # where the sampler takes a pixel from itself, whatever grid the landmarks are in
+        # the identity of the sampler, whatever grid the landmarks use
         still = plane(height, width, "half_pixel", places)
         return (places - still).movedim(-1, 1)

@@ -1,4 +1,4 @@
-"""Landmarks that go where optical flow says their surroundings go: Lee et al.'s idea on points."""
+"""Landmarks must move like the optical flow around them: Lee et al.'s idea applied to points."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class FlowPoints(nn.Module):
 
     p are the landmarks of the driving image, p' those of the source, F(p) the mean of the true flow
     from driving to source image in a Gaussian window around p. F(p) passes no gradient to p: it
-    says how far the points must be apart, and p must not look for a place where the flow suits p'.
+    fixes the distance of the points, and p must not seek a place where the flow suits p'.
 
     Args:
         weight: factor.
-        variance: of the window, that of FOMM's drawn landmarks; a standard deviation of 0.1 is 3
-            pixels of 64: most of a limb's width, so that it averages noise but not other limbs.
-        warmup: training steps in which the factor rises to ``weight``: at first landmarks mean
-            nothing, and standing still together is the easy way to follow small flow.
+        variance: variance of the window, as for FOMM's drawn landmarks; a standard deviation of 0.1
+            is 3 of 64 pixels: most of a limb's width, enough to average noise but not other limbs.
+        warmup: training steps over which the factor rises to ``weight``: landmarks are meaningless
+            at first, and collapsing to still points is the easy way to follow small flow.
 
     Source: lee eq 6; lee sec 1.1
-    Differs: the paper compares images inside windows; this form, of Zhang et al. 2018's official
-        code, limits the motion of the landmarks themselves, which is the paper's stated aim
+    Differs: the paper compares images inside windows; this form, from the official code of Zhang et
+        al. 2018, constrains the motion of the landmarks themselves, the paper's stated aim
     """
 
     reads = ("landmarks", "source_landmarks", "batch.flow")

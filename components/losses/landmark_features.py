@@ -1,4 +1,4 @@
-"""Lee et al.'s perceptual loss: near each landmark the render has the features of the target."""
+"""Lee et al.'s perceptual loss: near landmarks the render must have the target's features."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from registry.roles import LOSSES
 class LandmarkFeatures(nn.Module):
     """weight * sum over landmarks and taps of W_k * mean over channels |VGG(render) - VGG(target)|.
 
-    W_k is a Gaussian window around driving landmark k with sum 1 on each tap's map; it passes no
-    gradient to the landmark, which would otherwise look for a place where errors are small.
+    W_k is a Gaussian window around driving landmark k with sum 1 on each tap's map; it
+    passes no gradient to the landmark, which would otherwise move to where errors are small.
 
     Args:
         weights: of VGG19: ``torchvision`` (downloads once), a file, or ``random`` for runs and
             tests without a download, as in ``losses/perceptual``.
-        taps: convolutions to compare, after their ReLU; FOMM's here.
-        variance: of the window; FOMM's of drawn landmarks.
+        taps: convolutions to compare, after their ReLU; by default FOMM's.
+        variance: variance of the window; that of FOMM's drawn landmarks.
         weight: factor.
-        width: channels of the first convolution, 64 in VGG; smaller only with random filters.
+        width: channels of the first convolution, 64 in VGG; others only with random filters.
 
     Shapes:
         outputs.render and batch.target (B, 3, H, W) in [0, 1], landmarks (B, K, 2) -> scalar
     Raises:
         ConfigError: weights are unavailable; random ones are never a fallback.
     Source: lee eq 7
-    Differs: the paper leaves open the layers, whether H_k weights the image or its features (here
-        the features, which one pass finds for all landmarks) and the mean over channels. Its H_k is
-        the difference of two Gaussians, which sums to zero; here the one at the driving landmark.
-        It compares with u_t, the source; here with u_t+1, which the render shall show. The second
-        argument of its first term has no counterpart in the second and is left out
+    Differs: the paper does not specify the layers, whether H_k weights the image or its features
+        (here the features, computed in one pass for all landmarks) or the mean over channels. Its
+        H_k is the difference of two Gaussians, which sums to zero; here only the one at the driving
+        landmark. It compares with u_t, the source; here with u_t+1, which the render should show.
+        The second argument of its first term has no counterpart in the second and is left out
     """
 
     reads = ("landmarks", "render", "batch.target")

@@ -1,4 +1,4 @@
-"""Pushes foreground masks towards 0 and 1, what the factorized paper leaves to future work."""
+"""Push foreground masks towards 0 and 1, which the factorized paper leaves to future work."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class MaskEntropy(nn.Module):
     Shapes:
         outputs.layers.mask (B, 1, H, W) -> scalar
     Range:
-        0 for a binary mask to weight for a mask of 1/2
+        from 0 for a binary mask to ``weight`` for a mask of 1/2
     Source: factorized sec 4.3; factorized sec 5
-    Differs: the paper names no method and no configuration of it has this term
+    Differs: ours; the paper names no method, and none of its configurations has this term
     """
 
     reads = ("layers.mask",)

@@ -1,4 +1,4 @@
-"""Lorenz et al.'s reconstruction: only pixels near a part count."""
+"""Lorenz et al.'s reconstruction loss: only pixels near a part count."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from registry.roles import LOSSES
 class PartWindow(nn.Module):
     """Mean over colours of the sum over pixels of W (render - target)^2.
 
-    W is sum_k 1 / (1 + (d_k / radius)^2), d_k the distance to part k of the driving image, at most
-    1, zero where it is not above the threshold, and then scaled to sum 1 per image.
+    W is sum_k 1 / (1 + (d_k / radius)^2), with d_k the distance to part k of the driving image;
+    clipped to 1, set to zero where it does not exceed the threshold, and scaled to sum 1 per image.
 
     Args:
-        radius: of half the weight around one part.
-        threshold: below which a pixel does not count: background far from parts is not
+        radius: distance from a part at which its weight is 1/2.
+        threshold: pixels at or below it do not count: background far from parts is not
             reconstructed.
 
     Source: lorenz sec 3
-    Differs: squared error only; the official code can also take the absolute one
+    Differs: squared error only; the official code can also use the absolute error
     """
 
     reads = ("render", "landmarks", "batch.target")

@@ -1,4 +1,4 @@
-"""Perceptual reconstruction: compare images by the features of a VGG that is never trained."""
+"""Perceptual reconstruction: compare images by the features of a frozen VGG."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ _INPUT = {
 class Perceptual(nn.Module):
     """weight * sum or mean over taps of w_tap * mean squared or absolute feature difference.
 
-    Each is summed over a pyramid of reduced images, and multiplied by ``batch.weight`` where there
-    is one.
+    Each is summed over a pyramid of reduced images, and multiplied by ``batch.weight``, if any.
 
     Args:
         weights: ``torchvision`` (downloads once), a file (torchvision's ``.pth`` or
@@ -38,26 +37,26 @@ class Perceptual(nn.Module):
             fixed random filters for runs and tests without a download.
         backbone: ``vgg19`` or ``vgg16``.
         taps: ``input`` and convolutions (``conv1_2``) to compare.
-        relu: apply ReLU after each convolution, also before a tap is read; the official KeypointGAN
-            has none.
-        tap_weights: one per tap; None divides each tap by its running mean instead, and averages:
-            then ``undivided`` is the mean of the errors of all taps as they are.
+        relu: apply ReLU after each convolution, also before reading a tap; the official KeypointGAN
+            has no ReLU.
+        tap_weights: one per tap; None divides each tap by its running mean instead, and averages;
+            ``undivided`` is then the mean of all taps' errors before the division.
         running_start: first running means, one per tap; None starts with the first errors.
         input_range: what VGG is fed: ``imagenet`` mean and std, ``caffe`` 0..255 minus the mean,
             ``signed`` [-1, 1]; ``grey`` the mean of the channels minus 114.451 / 255 (the
             colourisation network of IMM), with ``input`` the colours 0..255.
-        distance: ``l2`` squares the differences, ``l1`` (FOMM) takes them as they are.
-        scales: of the pyramid; 1 is the image itself, 0.5 half its size.
+        distance: ``l2`` squares the differences, ``l1`` (FOMM) takes absolute values.
+        scales: scales of the pyramid; 1 is the image itself, 0.5 half its size.
         weight: factor; 10 in KeypointGAN, 6000 in IMM (its sum of six taps times 1000).
-        width: channels of the first convolution, 64 in VGG; smaller only with random filters.
+        width: channels of the first convolution, 64 in VGG; others only with random filters.
 
     Shapes:
         outputs.render and batch.target (B, 3, H, W) in [0, 1] -> scalar
     Raises:
         ConfigError: weights are unavailable; random ones are never a fallback.
     Source: keypointgan eq 4; factorized sec 3; imm sec 3; fomm sec 3.3
-    Differs: the running mean has decay 0.99 and takes no gradient (as the official KeypointGAN; the
-        gradient it has in IMM's takes about 1 % off each tap's); the official factorized code also
+    Differs: the running mean has decay 0.99 and no gradient (as in the official KeypointGAN; IMM's
+        gradient through it reduces each tap's by about 1 %); the official factorized code also
         zeroes the render where the target is exactly 0 in [-1, 1], which no 8-bit value is
     """
 
@@ -90,11 +89,11 @@ class Perceptual(nn.Module):
         convs = list(CONVS[backbone])
         for name, given in (("tap_weights", tap_weights), ("running_start", running_start)):
             if given is not None and len(given) != len(taps):
-                raise ValueError(f"{len(taps)} taps but {len(given)} {name}.")
+                raise ValueError(f"{len(taps)} taps but {len(given)} {name}; set one per tap.")
         unknown = set(taps) - {"input", *convs}
         if unknown:
             raise ValueError(
-                f"no tap {sorted(unknown)[0]!r} in {backbone.upper()}; taps are input, "
+                f"no tap {sorted(unknown)[0]!r} in {backbone.upper()}; use input, "
                 f"{', '.join(convs)}."
             )
         self.factors = [round(1 / scale) for scale in scales]
@@ -194,7 +193,7 @@ def mean_error(
     """
     if weight is None:
         return F.mse_loss(a, b) if distance == "l2" else F.l1_loss(a, b)
-    # nearest: every s-th pixel, which is what TensorFlow 1 makes of bilinear by a whole factor s
+    # nearest: every s-th pixel, as TensorFlow 1's bilinear resize does for an integer factor s
     weight = F.interpolate(at_least_float32(weight), a.shape[-2:], mode="nearest")
     error = (a - b).square() if distance == "l2" else (a - b).abs()
     return (weight * error).mean()

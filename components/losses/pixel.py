@@ -16,7 +16,7 @@ class Pixel(nn.Module):
     """weight * mean |image - target|.
 
     Args:
-        of: which image: the render, or the moved source before anything is painted.
+        of: which image: the render, or the moved source before any repainting.
         weight: factor.
 
     Source: monkeynet sec 3.4

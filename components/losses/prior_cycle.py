@@ -17,7 +17,7 @@ class PriorCycle(nn.Module):
         weight: factor; 10 is CycleGAN's.
 
     Source: keypointgan sec F.3
-    Differs: the paper names no norm; L1 is CycleGAN's
+    Differs: the paper does not name the norm; L1 is CycleGAN's
     """
 
     reads = ("prior_cycle", "prior_drawn")

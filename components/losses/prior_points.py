@@ -1,4 +1,4 @@
-"""The regressor's point term: a drawn prior pose must be read back."""
+"""The regressor's point term: it must read back the points of a drawn prior pose."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class PriorPoints(nn.Module):
         weight: factor; 1 in pre-training, 0.9 while fine-tuning.
 
     Raises:
-        ValueError: the poses have another number of points than the model.
+        ValueError: the poses and the model have different numbers of points.
 
     Source: keypointgan eq 7
-    Differs: as the official code, 0.9 while fine-tuning, where the paper has 1
+    Differs: as in the official code, 0.9 while fine-tuning, where the paper has 1
     """
 
     reads = ("prior_landmarks", "batch.poses")
@@ -33,7 +33,7 @@ class PriorPoints(nn.Module):
         poses = need(batch, "poses")
         if read.xy.shape != poses.shape:
             raise ValueError(
-                f"the poses of data.prior have {poses.shape[1]} points, the model has "
+                f"the poses of data.prior have {poses.shape[1]} points, but the model has "
                 f"{read.xy.shape[1]}. Set num_landmarks={poses.shape[1]} and the edges between "
                 "them."
             )

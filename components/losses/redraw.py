@@ -1,4 +1,4 @@
-"""KeypointGAN's image term of the regressor: what it reads must redraw what it saw."""
+"""KeypointGAN's image term of the regressor: drawing its points must restore its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far predicted landmark states are from the true ones."""
+"""Distance of predicted landmark states from the true ones."""
 
 from __future__ import annotations
 

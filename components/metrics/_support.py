@@ -1,4 +1,4 @@
-"""What several metrics share: units, frames and their names, scores of images and of keypoints."""
+"""Shared by metrics: units, frames and their names, scores of images and of keypoints."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from registry.contract import Batch, Landmarks, Outputs, need
 Array = NDArray[Any]
 Normaliser = Literal["image", "eyes", "pixels"]
 UNITS = {"image": "% of image", "eyes": "% of eye distance", "pixels": "px"}
-_CLOSE = 1 / 64  # eyes nearer to each other than one pixel of 128 measure nothing
+_CLOSE = 1 / 64  # eyes closer to each other than one pixel of 128 are not a usable unit
 
 
 def names_of(batch: Batch, count: int) -> Sequence[str]:
-    """Return the names of the items, or their numbers."""
+    """Return the names of the items, or their numbers if they have no names."""
     return batch.name or [str(i) for i in range(count)]
 
 
@@ -37,30 +37,30 @@ def numpy_of(tensor: Tensor) -> Array:
 
 
 def scaled(offsets: Any, sides: Any) -> Any:
-    """Return offsets of contract coordinates, in which an image is 2 wide and high, in other units.
+    """Convert offsets from contract coordinates (an image is 2 wide and high) to other units.
 
     Args:
         offsets: (..., 2).
-        sides: what the width and the height of the image measure: a number, or (..., 2).
+        sides: width and height of the image in the new unit: a number, or (..., 2).
     """
     return offsets * sides / 2
 
 
 def lengths(offsets: Array, sides: Any) -> Array:
-    """Return the lengths (...) of the same."""
+    """Return the lengths (...) of converted offsets."""
     found: Array = np.linalg.norm(scaled(offsets, sides), axis=-1)
     return found
 
 
 class ImageScore:
-    """Mean over frames of what `compare` gives, of renders or of predicted frames one by one.
+    """Mean over frames of what `compare` returns, for renders or for each predicted frame.
 
     Renders are compared with their targets, and the baseline copies the source. Predicted frames
-    are compared with the last ones of their clip, with one more figure per time step; their
-    baselines are those of the pipeline. Overshoot is cut off.
+    are compared with the last ones of their clip, with an additional figure per time step; their
+    baselines are those of the pipeline. Images are clipped to [0, 1].
 
-    Subclasses say ``metric`` and ``unit``, and `compare` images with true ones (B, 3, H, W) in
-    [0, 1]: (B,), or (B, n) where they sum up for themselves.
+    Subclasses set ``metric`` and ``unit``, and `compare` images with true ones, (B, 3, H, W) in
+    [0, 1], returning (B,), or (B, n) if they override `compute`.
     """
 
     reads: tuple[str, ...] = ("render|frames",)
@@ -74,7 +74,7 @@ class ImageScore:
         self.seen: int | None = None
 
     def compare(self, image: Tensor, target: Tensor) -> Tensor:
-        """Return a score, or several, of each image."""
+        """Return one or more scores for each image."""
         raise NotImplementedError
 
     def update(self, outputs: Outputs, batch: Batch) -> None:
@@ -102,10 +102,10 @@ class ImageScore:
 
 
 def frames_seen(batch: Batch, predicted: int) -> int:
-    """Return how many frames of a clip come before the predicted ones.
+    """Return the number of frames of a clip before the predicted ones.
 
     Raises:
-        ValueError: the clip is shorter than what was predicted.
+        ValueError: the clip is shorter than the prediction.
     """
     total = need(batch, "frames", "a data set of clips (data.test)").shape[1]
     if total < predicted:
@@ -119,14 +119,14 @@ class KeypointScore:
     Args:
         normaliser: ``image``: percent of the image side; ``eyes``: percent of the distance between
             two keypoints, without frames where it is below 1/64 (a pixel of 128); ``pixels``:
-            original pixels of the crop, whose size the data set tells.
+            original pixels of the crop, whose size the data set provides.
         eyes: the two keypoints.
-        activities: name starts that group clips; the value is then the mean of their means, which
-            are reported beside it, as is the mean over frames.
-        landmarks, keypoints: which landmarks stand for which keypoints; None for all.
+        activities: name prefixes that group clips; the value is then the mean of the groups' means,
+            which are also reported, as is the mean over frames.
+        landmarks, keypoints: which landmarks correspond to which keypoints; None for all.
         radius_px: score the percentage of keypoints within this distance, in original pixels times
             ``accuracy_scale``, instead of the distance.
-        accuracy_scale: see there.
+        accuracy_scale: see ``radius_px``.
     """
 
     reads: tuple[str, ...] = ("landmarks",)
@@ -161,7 +161,7 @@ class KeypointScore:
         self.names += names_of(batch, len(truth))
 
     def _sides(self, batch: Batch, truth: Array) -> Array:
-        """Return what width and height of each image measure (B, 2); NaN: nothing."""
+        """Return width and height of each image in the unit (B, 2); NaN if not measurable."""
         if self.normaliser == "image":
             return np.full((len(truth), 2), 100.0)
         if self.normaliser == "eyes":
@@ -171,9 +171,9 @@ class KeypointScore:
         return numpy_of(need(batch, "size", "every data set here (data.test)"))
 
     def of_frames(self, points: Array) -> Array:
-        """Return the score (N,) of each frame; NaN: nothing is annotated there, or measurable.
+        """Return the score (N,) of each frame; NaN if it has no annotation or is not measurable.
 
-        Shapes: points (N, J, 2) of the keypoints that are scored.
+        Shapes: points (N, J, 2), the predicted keypoints.
         """
         truth = choose(np.concatenate(self.truth), self.keypoints)
         sides = np.concatenate(self.sides)[:, None]
@@ -190,14 +190,14 @@ class KeypointScore:
         return over_frames(self.of_frames(points), self.names, self.activities)
 
     def score(self, points: Array, of_landmarks: bool = False) -> float:
-        """Return the value that other predictions have for the frames seen by `update`.
+        """Return the value of other predictions for the frames seen by `update`.
 
         Args:
             points: (N, J, 2), or (J, 2) for all frames: all keypoints of the annotation.
-            of_landmarks: they are numbered as the model's landmarks are.
+            of_landmarks: points are numbered like the model's landmarks.
 
         Returns:
-            NaN if a keypoint is scored that `points` lacks.
+            NaN if `points` lacks a scored keypoint.
         """
         points = choose(points, self.landmarks if of_landmarks else self.keypoints)
         truth = choose(np.concatenate(self.truth), self.keypoints)

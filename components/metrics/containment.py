@@ -17,13 +17,13 @@ from registry.roles import METRICS
 
 @METRICS.register_module("metrics/containment")
 class Containment:
-    """Share of each landmark's softmax mass in the foreground, mean over images and landmarks.
+    """Fraction of each landmark's softmax mass in the foreground, mean over images and landmarks.
 
-    Every landmark is reported beside the value, the least contained first. The baseline is a
-    uniform map: the share of the image that is foreground.
+    Every landmark is also reported, the least contained first. The baseline is a uniform map: the
+    fraction of the image that is foreground.
 
     Source: factorized sec 4.2; factorized fig 2
-    Differs: the mask is averaged down to the size of the maps; the mean over landmarks is ours,
+    Differs: the mask is averaged down to the size of the maps; the mean over landmarks is ours:
         the paper plots the landmarks and names the least contained
     """
 
@@ -45,7 +45,7 @@ class Containment:
         self.names += names_of(batch, len(mask))
 
     def guess(self, batch: Batch) -> Outputs:
-        """Spread one landmark over the whole image."""
+        """Return one landmark spread over the whole image."""
         prob = torch.ones_like(_mask(batch))
         prob /= prob[0].numel()
         return Outputs(landmarks=Landmarks(xy=prob.new_zeros(len(prob), 1, 2), prob=prob))

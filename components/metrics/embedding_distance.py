@@ -1,4 +1,4 @@
-"""Distance of what an identity network makes of renders and of their targets (AED)."""
+"""Distance between an identity network's embeddings of renders and of their targets (AED)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from registry.roles import METRICS
 
 @METRICS.register_module("metrics/embedding_distance")
 class EmbeddingDistance(ImageScore):
-    """Squared distance of embeddings, as the official script has it, mean over frames.
+    """Squared distance of embeddings, as in the official script, mean over frames.
 
-    The Euclidean distance that the name promises is reported beside it. The judge must be given,
-    and figures of different judges cannot be compared.
+    The Euclidean distance that the name promises is also reported. The judge must be provided, and
+    results of different judges are not comparable.
 
     Args:
         encoder: the judge, any encoder: its features, else its codes, else its maps; maps are
-            averaged over the image, codes of parts stand one after the other. A network trained on
-            another range or size converts inside.
-        weights: checkpoint of a run here whose encoder it is; ``own``: it comes with its weights.
-        part: what of that run it is.
+            averaged over the image, codes of parts are concatenated. A network trained on another
+            range or size must convert its input itself.
+        weights: checkpoint of a run whose encoder is the judge; ``own`` if it has its own weights.
+        part: the judge's name in that run.
 
     Raises:
         ConfigError: the checkpoint does not fit.

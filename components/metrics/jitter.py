@@ -17,15 +17,15 @@ from registry.roles import METRICS
 class Jitter:
     """Mean length of the second differences p(t + 1) - 2 p(t) + p(t - 1) of landmarks.
 
-    Steady motion has none, whatever its speed. Scored are the frames whose neighbours by number
-    (of the name, ``<clip>/<frame>``) are also there. How far landmarks move from one frame to the
-    next, and both figures of the annotated keypoints, which is what real motion has, are reported
-    beside the value: landmarks that stand still have no jitter either, which is the baseline.
+    Uniform motion has no jitter, whatever its speed. A frame is scored if both frames next to it by
+    number (in the name, ``<clip>/<frame>``) are present. Also reported are how far landmarks move
+    per frame, since still landmarks (the baseline) have no jitter either, and both figures for the
+    annotated keypoints, which show the jitter of real motion.
 
     Raises:
         ValueError: no frame has both neighbours.
     Source: lee sec 3
-    Differs: ours; the paper shows pictures only
+    Differs: ours; the paper only shows pictures
     """
 
     baseline = "still_landmarks"
@@ -44,7 +44,7 @@ class Jitter:
         self.names += names_of(batch, len(xy))
 
     def guess(self, batch: Batch) -> Outputs:
-        """Keep a landmark in the middle."""
+        """Return one still landmark in the middle."""
         images = need(batch, "driving", "the data set (data.test)")
         return Outputs(landmarks=Landmarks(xy=images.new_zeros(len(images), 1, 2)))
 
@@ -53,9 +53,9 @@ class Jitter:
         triples = _triples(self.names)
         if not len(triples):
             raise ValueError(
-                "metrics/jitter: no three consecutive frames of a clip are among those evaluated. "
-                "Set evaluate.max_items to None, which keeps every frame; to evaluate fewer, give "
-                "data.test fewer clips. Names must end in frame numbers."
+                "metrics/jitter: no three consecutive frames of a clip are evaluated. "
+                "Set evaluate.max_items to None to keep every frame (to evaluate less, give "
+                "data.test fewer clips). Names must end in frame numbers."
             )
         names = [self.names[i] for i in triples[:, 1]]
         jitter, movement = _differences(self.found, triples)
@@ -69,7 +69,7 @@ class Jitter:
 
 
 def _triples(names: list[str]) -> Array:
-    """Return the positions (N, 3) of frames and of the ones before and after them."""
+    """Return the indices (N, 3) of the frames before, at and after each scored frame."""
     places: dict[tuple[str, int], int] = {}
     for place, name in enumerate(names):
         if found := numbered(name):

@@ -1,4 +1,4 @@
-"""Distance of the keypoints that a detector finds in renders and in their targets (AKD, MKR)."""
+"""Distance between the keypoints a detector finds in renders and in targets (AKD, MKR)."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from registry.roles import METRICS
 
 @METRICS.register_module("metrics/keypoint_distance")
 class KeypointDistance(ImageScore):
-    """Average keypoint distance in pixels, as the official script has it, and the missing rate.
+    """Average keypoint distance in pixels, as in the official script, and the missing rate.
 
     The mean absolute difference of coordinates, over the points found in both images, then over
-    frames. Beside it: the Euclidean distance that the name promises; the missing rate, the share of
-    the points found in the target but not in the render, mean over frames; and how many frames are
-    left out, with no point in the render, or in the target. The judge must be given, and figures of
-    different judges cannot be compared.
+    frames. Also reported: the Euclidean distance that the name promises; the missing rate, the
+    fraction of points found in the target but not in the render, mean over frames; and the number
+    of frames left out because no point was found in the render or in the target. The judge must be
+    provided, and results of different judges are not comparable.
 
     Args:
-        detector: the judge, a bottleneck of images (B, 3, H, W) in [0, 1]; a ``score`` of 0 says
-            that a point was not found. A part of a plugin.
-        encoder, bottleneck: instead of it, those of a pipeline trained here.
-        weights: the checkpoint of that pipeline, which finds all its points in every image.
+        detector: the judge, a bottleneck (from a plugin) that takes images (B, 3, H, W) in [0, 1];
+            a ``score`` of 0 means that a point was not found.
+        encoder, bottleneck: alternatively, those of a pipeline trained here.
+        weights: checkpoint of that pipeline, which finds all its points in every image.
 
     Raises:
-        ConfigError: neither or both are given, or the checkpoint does not fit.
+        ConfigError: neither or both judges are given, or the checkpoint does not fit.
     Source: fomm sec 4; monkeynet sec 4; lee table 1
     Differs: a target without points is left out (the official script stops there)
     """
@@ -53,7 +53,7 @@ class KeypointDistance(ImageScore):
         parts = {"encoder": encoder, "bottleneck": bottleneck}
         given = [value is not None for value in (*parts.values(), weights)]
         if any(given) is (detector is not None) or any(given) is not all(given):
-            raise ConfigError("give a detector, or encoder, bottleneck and weights of a run.")
+            raise ConfigError("set either detector, or encoder, bottleneck and weights of a run.")
         super().__init__()
         self.detector = detector or _Trained(parts, str(weights))
 
@@ -86,7 +86,7 @@ class KeypointDistance(ImageScore):
         if not there.any():
             raise ValueError(
                 "metrics/keypoint_distance: the detector finds no point in any true frame; "
-                "evaluate on images of what it knows, or give another detector."
+                "evaluate on images it was trained for, or use another detector."
             )
         row: dict[str, Any] = {"value": math.nan, "interval": [math.nan] * 2, "n": 0, "extra": {}}
         if compared.any():

@@ -1,4 +1,4 @@
-"""Distance between predicted landmarks and annotated keypoints, nothing fitted in between."""
+"""Distance between predicted landmarks and annotated keypoints, with nothing fitted."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class KeypointError(KeypointScore):
             ``pixels``: original pixels of the crop.
         landmarks, keypoints: which landmarks are scored against which keypoints; None for all.
         eyes: keypoint numbers of the two eye points (36, 45 are the outer corners of 300-W).
-        flip_pairs: left/right landmark numbers; also reports the oracle minimum over exchanging
-            them and how often the oracle exchanges.
-        activities: name starts that group clips; the value is then the mean of their means, as the
-            paper's, and these and the mean over frames are reported beside it.
+        flip_pairs: left/right landmark numbers; also reports the error if an oracle exchanges them
+            when that is better, and how often it does.
+        activities: name prefixes that group clips; the value is then the mean of the groups' means,
+            as in the paper; these and the mean over frames are also reported.
 
     Source: keypointgan sec 5; keypointgan table 1
     Differs: the interval is a 95 % bootstrap over clips (over frames, if there is one clip)
@@ -52,7 +52,7 @@ class KeypointError(KeypointScore):
         wanted = choose(self.truth[-1], self.keypoints).shape[1]
         if found != wanted:
             raise ValueError(
-                f"{found} landmarks against {wanted} keypoints; choose with the metric's "
+                f"{found} landmarks but {wanted} keypoints; choose some with the metric's "
                 "landmarks= and keypoints=."
             )
 

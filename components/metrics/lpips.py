@@ -15,8 +15,8 @@ class Lpips(ImageScore):
 
     Args:
         trunk: AlexNet's ImageNet weights: ``torchvision`` (downloads once), torchvision's file
-            (``.pth`` or ``.safetensors``), or ``random``: fixed random filters for tests, which
-            the metric's name then says.
+            (``.pth`` or ``.safetensors``), or ``random``: fixed random filters for tests, then
+            part of the metric's name.
 
     Raises:
         ConfigError: the weights are unavailable; random ones are never a fallback.

@@ -1,4 +1,4 @@
-"""How well the predicted foreground mask fits the true one."""
+"""How well the predicted foreground mask matches the true one."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from registry.roles import METRICS
 
 @METRICS.register_module("metrics/mask_iou")
 class MaskIou:
-    """Intersection over union of predicted and true foreground, both cut at 0.5, mean over frames.
+    """Intersection over union of predicted and true foreground (threshold 0.5), mean over frames.
 
-    The baseline predicts the mean mask of ``data.fit``. Reported beside the value are the mean of
-    the predicted mask and its binarisation, the mean of ``|2 m - 1|``: 1 is black and white.
+    The baseline predicts the mean mask of ``data.fit``. Also reported are the mean of the predicted
+    mask and its binarisation, the mean of ``|2 m - 1|``: 1 for a binary mask.
 
     Source: factorized sec 4.2; factorized fig 3
-    Differs: the paper shows its masks and discusses how binary they are, without a number
+    Differs: ours; the paper shows masks and discusses how binary they are, without a number
     """
 
     reads = ("layers.mask",)
@@ -47,13 +47,13 @@ class MaskIou:
         mask = need(layers, "mask", "a compositor with a mask (compositors/mask_blend)").double()
         found = mask > 0.5
         both, either = (part.sum(dim=(1, 2, 3)) for part in (found & truth, found | truth))
-        iou = (both / either).nan_to_num(1.0)  # nothing there, and nothing found
+        iou = (both / either).nan_to_num(1.0)  # both masks are empty
         means = (mask.mean(dim=(1, 2, 3)), (2 * mask - 1).abs().mean(dim=(1, 2, 3)))
         self.figures.append(np.stack([numpy_of(figure) for figure in (100 * iou, *means)]))
         self.names += names_of(batch, len(truth))
 
     def guess(self, batch: Batch) -> Outputs:
-        """Predict the mean mask of ``data.fit``; the image does not matter."""
+        """Predict the mean mask of ``data.fit`` for any image."""
         image = need(batch, "driving", "the data set (data.test)")
         mask = (self.sum / self.count).to(image.device).expand(len(image), -1, -1, -1)
         return Outputs(layers=Layers(foreground=image, background=image, mask=mask))

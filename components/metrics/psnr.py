@@ -14,10 +14,10 @@ from registry.roles import METRICS
 
 @METRICS.register_module("metrics/psnr")
 class Psnr(ImageScore):
-    """PSNR in dB for a range of 1: the mean of the values of the frames, not of the pooled error.
+    """PSNR in dB for a range of 1: the mean over frames, not the PSNR of the pooled error.
 
-    Frames without any error have an infinite PSNR: they are counted, not averaged; the value is
-    100 if all frames are such.
+    Frames without any error have an infinite PSNR: they are counted, not averaged. If all frames
+    are exact, the value is 100.
 
     Source: factorized sec 4.3; factorized fig 5
     """

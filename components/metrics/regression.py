@@ -1,5 +1,5 @@
-"""Annotated keypoints predicted from the landmarks by a linear map: how the landmarks are judged
-that were learned without names.
+"""Annotated keypoints predicted from landmarks by a linear map, the usual score of unsupervised
+landmarks.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from registry.roles import METRICS
 class Regression(KeypointScore):
     """Error of keypoints regressed from landmark positions, by least squares on ``data.fit``.
 
-    Each keypoint has the frames of ``data.fit`` where it is annotated. The same with (or without)
-    an intercept, and the number of frames fitted on, are reported beside the value. So is ``with
-    ridge``: the same with an intercept and a penalty on the weights, which is the one that predicts
-    clips best that are left out of the fit (frames, if there is one clip). It is not the protocol
-    of the papers; where few frames are annotated it says more about the landmarks.
+    Each keypoint is fitted on the frames of ``data.fit`` where it is annotated. Also reported are
+    the error with (or without) an intercept, the number of frames fitted on, and ``with ridge``:
+    the error with an intercept and a penalty on the weights, chosen to best predict clips left out
+    of the fit (frames, if there is one clip). This is not the papers' protocol, but says more about
+    the landmarks if few frames are annotated.
 
     Args:
         normaliser: ``image``: percent of the image side; ``eyes``: percent of the distance between
             the two points of ``eyes``, without frames where it is below 1/64 (a pixel of 128);
             ``pixels``: original pixels of the crop.
-        origin: where (0, 0) is for landmarks and keypoints: the ``center`` of the image (BBC Pose,
-            H3.6M) or its top left ``corner`` (MAFL); it matters without an intercept.
+        origin: position of (0, 0) for landmarks and keypoints: the ``center`` of the image (BBC
+            Pose, H3.6M) or its top left ``corner`` (MAFL); matters only without an intercept.
         intercept: also fit a constant; the papers do not.
         eyes: keypoint numbers of the two eyes.
-        radius_px: score the share of keypoints within this distance instead of the error; in
+        radius_px: score the fraction of keypoints within this distance instead of the error; in
             original pixels, times ``accuracy_scale``.
         accuracy_scale: 1: the text's 6 pixels of the image; 0.5: the released BBC Pose code, which
             maps every coordinate to 0.5 (p - 1) + 1, so that its 6 pixels are 12 of the frame.
-        activities: name starts that group clips; the value is then the mean of their means, and
-            these and the mean over frames are reported beside it.
+        activities: name prefixes that group clips; the value is then the mean of the groups' means;
+            these and the mean over frames are also reported.
 
     Source: factorized sec 4.2; factorized sec A; factorized table 3; imm sec 4
     Differs: landmarks are kept in float32 (the official code dumps float16); directions below 1e-6
         of the largest singular value, float32 noise, are not fitted; the interval is a 95 %
-        bootstrap over clips of the test set, for one and the same fit
+        bootstrap over clips of the test set, with the fit unchanged
     """
 
     fits = True
@@ -68,7 +68,7 @@ class Regression(KeypointScore):
         activities: Sequence[str] = (),
     ) -> None:
         if origin not in ("center", "corner"):
-            raise ValueError(f"unknown origin '{origin}'; use 'center' or 'corner'.")
+            raise ValueError(f"origin={origin!r} must be 'center' or 'corner'.")
         super().__init__(
             normaliser, eyes, activities, radius_px=radius_px, accuracy_scale=accuracy_scale
         )
@@ -101,13 +101,13 @@ class Regression(KeypointScore):
         return {"metric": "regression_accuracy", "unit": unit, **row}
 
     def _predict(self, predict: Callable[[Array, Array], Array]) -> Array:
-        """Return the keypoints (N, J, 2) of the test frames; `predict` as of `by_annotation`."""
+        """Return the keypoints (N, J, 2) of the test frames; for `predict` see `by_annotation`."""
         truth = np.concatenate(self.fit_truth)
         known = np.isfinite(truth).all(axis=-1).any(axis=0)
         if not known.all():
             raise ValueError(
-                f"keypoint {int(np.argmin(known))} is annotated in no frame of data.fit, so "
-                "nothing can be fitted to it; give data.fit more frames."
+                f"keypoint {int(np.argmin(known))} is not annotated in any frame of data.fit, so "
+                "it cannot be fitted; give data.fit more frames."
             )
         return by_annotation(truth, sum(map(len, self.found)), predict)
 
@@ -115,7 +115,7 @@ class Regression(KeypointScore):
         x, tested = (self._features(part, intercept) for part in (self.fit_found, self.found))
 
         def predict(rows: Array, wanted: Array) -> Array:
-            # not a solve: landmarks that nothing draws on may all stand on one spot
+            # not a solve: unused landmarks may all collapse to one point
             weights = np.linalg.lstsq(x[rows], wanted + self.shift, rcond=1e-6)[0]
             found: Array = tested @ weights - self.shift
             return found

@@ -13,7 +13,7 @@ from registry.roles import METRICS
 class Ssim(ImageScore):
     """SSIM with the settings of Wang et al. 2004, per channel, mean over frames.
 
-    A Gaussian window of 11 x 11 and sigma 1.5, K1 = 0.01, K2 = 0.03, range 1; scikit-image gives
+    A Gaussian window of 11 x 11 and sigma 1.5, K1 = 0.01, K2 = 0.03, range 1; scikit-image returns
     the same with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False``.
 
     Source: factorized sec 4.3; factorized fig 5

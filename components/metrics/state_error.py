@@ -1,4 +1,4 @@
-"""How far forecast landmarks are from those of the true frames."""
+"""Distance of forecast landmarks from those of the true frames."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from registry.roles import METRICS
 
 @METRICS.register_module("metrics/state_error")
 class StateError:
-    """Mean Euclidean distance of forecast landmarks to those the model reads off the true frames.
+    """Mean Euclidean distance of forecast landmarks from those detected in the true frames.
 
-    One figure per time step is reported beside the mean; the baseline keeps the landmarks of the
-    last seen frame.
+    A figure per time step is also reported; the baseline keeps the landmarks of the last seen
+    frame.
 
     Source: factorized sec D
-    Differs: ours; the papers score the rendered frames only
+    Differs: ours; the papers score only the rendered frames
     """
 
     reads = ("states", "true_states")

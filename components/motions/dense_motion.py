@@ -1,4 +1,4 @@
-"""The first order motion model's dense motion: local affine motions and who follows which."""
+"""The first order motion model's dense motion: local affine motions and their pixel weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from registry.roles import MOTIONS
 
 @MOTIONS.register_module("motions/dense_motion")
 class DenseMotion(nn.Module):
-    """Weigh the motions of all landmarks and of a still background, as an hourglass sees fit.
+    """Combine the motions of all landmarks and of a still background with an hourglass's weights.
 
     Args:
         num_landmarks: K.
-        stride: of the reduction; the sides of the image must be multiples of stride * 2^depth.
+        stride: image reduction factor; the sides of the image must be multiples of stride *
+            2^depth.
         width: block expansion of the hourglass; 64 in the official code.
-        max_width: most channels of a level.
-        depth: levels of the hourglass.
-        variance: of the drawn landmarks.
-        occlusion: also say what the source does not show.
-        grid: convention of the coordinates; ``corners`` in the official code.
-        align_corners: of the sampler.
+        max_width: maximum channels of a level.
+        depth: number of levels of the hourglass.
+        variance: variance of the drawn landmarks.
+        occlusion: also predict which pixels are occluded in the source.
+        grid: coordinate convention; ``corners`` in the official code.
+        align_corners: convention of the sampler.
 
     Shapes:
         source (B, 3, H, W), Landmarks of driving, Landmarks of source
@@ -92,14 +93,14 @@ class DenseMotion(nn.Module):
 def local_motions(
     landmarks: Landmarks, source_landmarks: Landmarks, height: int, width: int, grid: Grid
 ) -> Tensor:
-    """Return where each pixel comes from by the motion of nothing, then of each landmark.
+    """Return where each pixel comes from: without motion, then with each landmark's motion.
 
     T_k(z) = p_k^S + J_k^S (J_k^D)^-1 (z - p_k^D), D driving, S source; without affine maps a shift.
 
     Shapes:
         -> (B, K + 1, height, width, 2)
     Source: fomm eq 4; lee eq 1; lee eq 2; lee eq 3
-    Differs: Lee et al. print the inverse of equation 1 as an index, and the whole product of
+    Differs: Lee et al. print the inverse in equation 1 as an index, and the whole product of
         equation 2 in place of J_k in equation 3
     """
     xy, source_xy = at_least_float32(landmarks.xy), at_least_float32(source_landmarks.xy)

@@ -1,4 +1,4 @@
-"""Monkey-Net's dense motion: every pixel shares the shifts of the landmarks, and corrects them."""
+"""Monkey-Net's dense motion: each pixel combines the landmarks' shifts and corrects them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from registry.roles import MOTIONS
 
 @MOTIONS.register_module("motions/monkeynet")
 class MonkeyNet(nn.Module):
-    """Weigh the shifts of all landmarks and of a still background, and add a free correction.
+    """Combine the weighted shifts of all landmarks and a still background; add a free correction.
 
-    At first the background has most weight and nothing else depends on the place.
+    Initially the background has most of the weight, and nothing depends on the position.
 
     Args:
         num_landmarks: K.
         stride: subsampling stride of the source; the sides of the image must be
             multiples of stride * 2^depth.
         width: block expansion of the hourglass; 32 in the official code.
-        max_width: most channels of a level.
-        depth: levels of the hourglass.
-        group_blocks: convolutions before it that see each landmark's channels alone.
-        normaliser: drawn landmarks are divided by it, or each by its ``sum``.
-        grid: convention of the coordinates; ``corners`` in the official code.
-        align_corners: of the sampler.
+        max_width: maximum channels of a level.
+        depth: number of levels of the hourglass.
+        group_blocks: grouped convolutions before it, one group per landmark.
+        normaliser: number that drawn landmarks are divided by, or ``sum``: each by its sum.
+        grid: coordinate convention; ``corners`` in the official code.
+        align_corners: convention of the sampler.
 
     Shapes:
         source (B, 3, H, W), Landmarks of driving, Landmarks of source, both with cov
@@ -61,7 +61,7 @@ class MonkeyNet(nn.Module):
         self.stride, self.normaliser = stride, normaliser
         self.grid, self.align_corners = grid, align_corners
         count = num_landmarks + 1
-        inputs = 4 * count  # of each its map and the source moved by it
+        inputs = 4 * count  # for each, its map and the source moved by it
         blocks = [
             (nn.Conv2d(inputs, inputs, 1, groups=count), nn.BatchNorm2d(inputs), nn.ReLU())
             for _ in range(group_blocks)
@@ -80,7 +80,7 @@ class MonkeyNet(nn.Module):
         small = source[..., :: self.stride, :: self.stride]
         height, width = small.shape[-2:]
         drawn = self._draw(landmarks, small) - self._draw(source_landmarks, small)
-        shifts = F.pad(source_landmarks.xy - landmarks.xy, (0, 0, 1, 0))  # none of the background
+        shifts = F.pad(source_landmarks.xy - landmarks.xy, (0, 0, 1, 0))  # 0 for the background
         shifts = at_least_float32(shifts)[:, :, None, None]  # (B, K + 1, 1, 1, 2)
         still = plane(height, width, self.grid, shifts)
         # all moved copies in one tall image: the source itself is not copied

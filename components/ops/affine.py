@@ -1,4 +1,4 @@
-"""2x2 matrices, the local affine maps of landmarks, without matrix products: autocast rounds."""
+"""2x2 matrices, the local affine maps of landmarks, computed without autocast's rounding."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from components.ops.grid import at_least_float32, axis
 
 
 def reduce(image: Tensor, factor: int) -> Tensor:
-    """Blur with a Gaussian, zeros outside, and keep every ``factor``-th pixel, the first included.
+    """Blur with a Gaussian (zero padding) and keep every ``factor``-th pixel from the first on.
 
     The Gaussian's sigma is (factor - 1) / 2; factor 1 returns the image itself.
 
@@ -26,8 +26,8 @@ def reduce(image: Tensor, factor: int) -> Tensor:
     offsets = reach * axis(2 * reach + 1, "corners", image)
     kernel = torch.exp(-offsets.square() / (2 * sigma**2))
     kernel = kernel / kernel.sum()
-    # both axes one after the other, and only where a pixel is kept; not in bfloat16: eight bits
-    # would not do for a target
+    # one axis after the other, only at kept pixels; not in bfloat16, whose eight bits are too few
+    # for a target
     with torch.autocast(image.device.type, enabled=False):
         single = image.flatten(0, 1)[:, None]
         rows = F.conv2d(single, kernel[None, None, :, None], stride=(factor, 1), padding=(reach, 0))

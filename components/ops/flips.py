@@ -1,4 +1,4 @@
-"""Left and right: exchanging them, and choosing the nearer of the two readings."""
+"""Left and right: exchanging them, and choosing the closer of two poses."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ def flip_order(count: int, pairs: Sequence[Sequence[int]]) -> list[int]:
     """Return the landmark order in which left and right are exchanged.
 
     Raises:
-        ValueError: a landmark is in two pairs: exchanging twice would not restore the order.
+        ValueError: a landmark is in two pairs, so exchanging twice would not restore the order.
     """
     order = list(range(count))
     seen: set[int] = set()
     for left, right in pairs:
         if {left, right} & seen or left == right:
-            raise ValueError(f"flip pair ({left}, {right}): a landmark may be in one pair only.")
+            raise ValueError(f"flip pair ({left}, {right}): a landmark may be in only one pair.")
         seen |= {left, right}
         order[left], order[right] = right, left
     return order
 
 
 def nearer_flip(xy: Tensor, reference: Tensor, pairs: Sequence[Sequence[int]]) -> Tensor:
-    """Exchange left and right of a pose where that brings it nearer to a second reading of it.
+    """Exchange left and right of a pose if that brings it closer to a reference.
 
-    Distances are means over the landmarks that have a partner.
+    The distance is the mean over the landmarks that have a partner.
 
     Shapes:
         (B, K, 2), (B, K, 2) -> (B, K, 2)

@@ -13,7 +13,7 @@ from components.ops.grid import at_least_float32
 
 
 def to_contract(flow: Tensor) -> Tensor:
-    """Turn displacements in pixels of the field itself into contract units: the image is 2 wide.
+    """Convert displacements from pixels of the field to contract units (the image is 2 wide).
 
     Shapes:
         (B, 2, h, w) -> (B, 2, h, w)
@@ -23,9 +23,9 @@ def to_contract(flow: Tensor) -> Tensor:
 
 
 def windows(xy: Tensor, variance: float, height: int, width: int) -> Tensor:
-    """Return exp(-0.5 |z - xy|^2 / variance) of every pixel z, divided by its sum.
+    """Return exp(-0.5 |z - xy|^2 / variance) at every pixel z, divided by its sum.
 
-    Finite for any point, also far outside of the map.
+    Finite for any point, even far outside the map.
 
     Shapes:
         (B, K, 2) -> (B, K, height, width)

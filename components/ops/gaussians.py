@@ -34,7 +34,7 @@ def moments(prob: Tensor, grid: Grid = "half_pixel") -> tuple[Tensor, Tensor]:
     prob = at_least_float32(prob)
     height, width = prob.shape[-2:]
     x, y = axis(width, grid, prob), axis(height, grid, prob)
-    # per axis: sums over the other axis, then the first two moments; xy needs the whole map.
+    # per axis: sum over the other axis, then the first two moments; only xy needs the whole map.
     # No matrix products: autocast would run them in bfloat16
     over_y, over_x = prob.sum(dim=-2), prob.sum(dim=-1)
     mean_x, mean_y = (over_y * x).sum(dim=-1), (over_x * y).sum(dim=-1)
@@ -57,7 +57,7 @@ def smaller_eigenvalue(cov: Tensor) -> Tensor:
 
 
 def positive_definite(cov: Tensor, floor: float = 1e-6) -> Tensor:
-    """Raise the smaller eigenvalue to ``floor`` where it is below; others are returned as they are.
+    """Raise the smaller eigenvalue to ``floor`` where it is below; leave other matrices unchanged.
 
     Shapes:
         (..., 2, 2) -> (..., 2, 2)
@@ -67,7 +67,7 @@ def positive_definite(cov: Tensor, floor: float = 1e-6) -> Tensor:
 
 
 def circular(xy: Tensor, variance: float) -> Tensor:
-    """Return the same variance in every direction, for every landmark.
+    """Return covariances with the same variance in every direction, for every landmark.
 
     Shapes:
         (B, K, 2) -> (B, K, 2, 2)

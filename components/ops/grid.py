@@ -1,4 +1,4 @@
-"""Coordinate grids: the only file that makes them."""
+"""Coordinate grids; the only file that creates them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Te
     Args:
         size: number of pixels.
         grid: convention.
-        like: device and dtype are taken from this tensor (half precision becomes float32).
+        like: tensor whose device and dtype are used (half precision becomes float32).
 
     Shapes:
         (size,)
@@ -34,15 +34,15 @@ def axis(size: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Te
     dtype = torch.float32 if like is None else at_least_float32(like).dtype
     device = None if like is None else like.device
     if grid == "corners":
-        # float32 whatever the dtype: so are the grids of the official code, and its networks are
-        # sensitive enough to the 3e-8 between the two that gradients would differ by 1e-4
+        # float32 for any dtype, as in the official code: its networks are so sensitive that the
+        # 3e-8 between the two would change gradients by 1e-4
         return torch.linspace(-1, 1, size, device=device).to(dtype)
     i = torch.arange(size, device=device, dtype=dtype)
     if grid == "half_pixel":
         return from_pixel(i, size)
     if grid == "left_edge":
         return 2 * i / size - 1
-    raise ValueError(f"unknown grid '{grid}'; use 'half_pixel', 'corners' or 'left_edge'.")
+    raise ValueError(f"grid={grid!r} must be 'half_pixel', 'corners' or 'left_edge'.")
 
 
 def plane(height: int, width: int, grid: Grid = "half_pixel", like: Tensor | None = None) -> Tensor:
@@ -56,7 +56,7 @@ def plane(height: int, width: int, grid: Grid = "half_pixel", like: Tensor | Non
 
 
 def to_pixels(xy: Tensor, height: int, width: int) -> Tensor:
-    """Turn contract coordinates into pixel coordinates, pixel centres at integers.
+    """Convert contract coordinates to pixel coordinates, pixel centres at integers.
 
     Shapes:
         (..., 2) -> (..., 2)
@@ -69,7 +69,7 @@ def to_pixels(xy: Tensor, height: int, width: int) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return ``x`` in float32 if it is in half precision, else unchanged.
+    """Return ``x`` as float32 if it has half precision, else unchanged.
 
     Moments, renderers and losses start with this: under autocast they must not run in bfloat16.
     """

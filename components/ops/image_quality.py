@@ -1,4 +1,4 @@
-"""How near one image is to another, in [0, 1]."""
+"""How close one image is to another; images in [0, 1]."""
 
 from __future__ import annotations
 

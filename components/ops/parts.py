@@ -16,7 +16,7 @@ def pool_parts(
     Shapes:
         prob (B, K, h, w), features (B, D, h, w) -> (B, K, D)
     Source: factorized eq 1; lorenz sec 3
-    Differs: ``mean`` is the official code's, 1 / (h w) of the paper's ``sum``
+    Differs: ``mean`` follows the official code, 1 / (h w) of the paper's ``sum``
     """
     codes = torch.einsum("bkhw,bdhw->bkd", prob, features.to(prob.dtype))
     return codes if reduction == "sum" else codes / prob[0, 0].numel()

@@ -1,4 +1,4 @@
-"""Pixels and contract coordinates: plain arithmetic, for numbers, arrays and tensors alike."""
+"""Pixel and contract coordinates: plain arithmetic for numbers, arrays and tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def from_pixel(pixel: Any, size: Any) -> Any:
-    """Turn a pixel coordinate, pixel centres at integers, into a contract coordinate.
+    """Convert a pixel coordinate, pixel centres at integers, to a contract coordinate.
 
     Args:
         pixel: number, array or tensor.
@@ -20,5 +20,5 @@ def from_pixel(pixel: Any, size: Any) -> Any:
 
 
 def to_pixel(coordinate: Any, size: Any) -> Any:
-    """Turn a contract coordinate into a pixel coordinate: the inverse of :func:`from_pixel`."""
+    """Convert a contract coordinate to a pixel coordinate: the inverse of :func:`from_pixel`."""
     return ((coordinate + 1) * size - 1) / 2

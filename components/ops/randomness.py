@@ -1,4 +1,4 @@
-"""Random numbers per item: what a sample draws depends on its own seed, not on its batch."""
+"""Random numbers per item: an item's draws depend on its own seed, not on its batch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 
 class ItemRandom:
-    """Draws for every item of a batch from that item's own generator.
+    """Draw numbers for every item of a batch from that item's own generator.
 
     Args:
         seeds: (B,) integer seeds, from the data loader.
-        stream: separates several users of the same seeds.
-        device: where the numbers go.
+        stream: gives different users of the same seeds independent draws.
+        device: device of the returned numbers.
     """
 
     def __init__(self, seeds: Tensor, stream: int, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""Least squares with a penalty that the fitted frames choose themselves; gaps in annotation."""
+"""Ridge regression with the penalty chosen by cross-validation, and gaps in annotation."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from components.ops.statistics import clip_of
 
 Array = NDArray[Any]
 
-PENALTIES = 10.0 ** np.arange(-6, 4.01, 1 / 3)  # times the sum of squares of a mean row
-TOGETHER = 100  # frames of a clip that are left out at once where a penalty is chosen, at most
+PENALTIES = 10.0 ** np.arange(-6, 4.01, 1 / 3)  # times the mean row's sum of squares
+TOGETHER = 100  # maximum frames of a clip left out at once when choosing a penalty
 
 
 def by_annotation(truth: Array, count: int, predict: Callable[[Array, Array], Array]) -> Array:
-    """Predict keypoints together that are annotated in the same frames.
+    """Predict keypoints, fitting together those that are annotated in the same frames.
 
     Args:
         truth: (F, J, 2) of the fitted frames, NaN where a keypoint is missing.
-        count: N, frames to predict.
+        count: N, the number of frames to predict.
         predict: called with the fitted frames to use (F,) bool, and the coordinates of some
-            keypoints in them (f, 2 j); returns those of the other frames (N, 2 j).
+            keypoints in them (f, 2 j); returns those of the frames to predict (N, 2 j).
 
     Returns:
-        (N, J, 2); NaN for keypoints that are annotated in no frame.
+        (N, J, 2); NaN for keypoints that are never annotated.
     """
     known = np.isfinite(truth).all(axis=-1)
     found = np.full((count, *truth.shape[1:]), np.nan)
@@ -41,12 +41,12 @@ def by_annotation(truth: Array, count: int, predict: Callable[[Array, Array], Ar
 
 
 def left_out_together(names: Sequence[str]) -> Array:
-    """Number the frames (F,) that `ridge` leaves out together: those of a clip, in parts of 100.
+    """Return group numbers (F,): `ridge` leaves out clips, in parts of at most 100 frames.
 
-    If all are of one clip, each frame has a number of its own.
+    If there is only one clip, each frame has its own number.
 
     Args:
-        names: ``<clip>/<frame>`` of each.
+        names: ``<clip>/<frame>`` of each frame.
     """
     clips = [clip_of(name) for name in names]
     if len(set(clips)) == 1:
@@ -62,11 +62,11 @@ def left_out_together(names: Sequence[str]) -> Array:
 
 
 def ridge(x: Array, y: Array, tested: Array, groups: Array) -> Array:
-    """Return what ridge regression with a free intercept predicts for other rows.
+    """Predict other rows by ridge regression with an unpenalised intercept.
 
-    Of `PENALTIES` that one is taken which predicts groups of rows best when each is left out of the
-    fit in turn; this needs no second fit: (I - H)^-1 (y - H y) is what the others miss it by. With
-    one group there is nothing to choose by, and the mean is predicted.
+    The one of `PENALTIES` is used that best predicts each group of rows when it is left out of the
+    fit. This needs no second fit: (I - H)^-1 (y - H y) is the error on the group left out. With one
+    group no penalty can be chosen, and the mean is predicted.
 
     Shapes: x (F, P), y (F, Q), tested (N, P), groups (F,) numbers; returns (N, Q).
     """
@@ -76,7 +76,7 @@ def ridge(x: Array, y: Array, tested: Array, groups: Array) -> Array:
     squares, vectors = np.linalg.eigh(x @ x.T if wide else x.T @ x)  # the smaller one
     keep = squares > 1e-10 * squares.max()
     numbers, sizes = np.unique(groups, return_counts=True)
-    if not keep.any() or len(numbers) == 1:  # nothing to go by, or to choose the penalty by
+    if not keep.any() or len(numbers) == 1:  # no predictors, or no way to choose the penalty
         return np.broadcast_to(mean, (len(tested), y.shape[1]))
     squares, vectors = squares[keep], vectors[:, keep]
     singular = np.sqrt(squares)
@@ -84,13 +84,13 @@ def ridge(x: Array, y: Array, tested: Array, groups: Array) -> Array:
     right = x.T @ left / singular if wide else vectors
     projected = left.T @ y
 
-    members = [  # groups of one size together
+    members = [  # groups of equal size together
         np.stack([np.flatnonzero(groups == number) for number in numbers[sizes == size]])
         for size in np.unique(sizes)
     ]
 
     def left_out(shrinkage: Array) -> float:
-        """Return the squared error of groups that the fit does not see: (I - H)^-1 residual."""
+        """Return the squared error of groups left out of the fit: (I - H)^-1 residual."""
         residual, total = y - left * shrinkage @ projected, 0.0
         for rows in members:
             own = left[rows]

@@ -1,7 +1,7 @@
-"""How sure landmarks are: scores in (0, 1], to compare images and points of one model with.
+"""Confidence of landmarks: scores in (0, 1], for comparing images and points of one model.
 
-None is a probability of being right; a threshold of one model says nothing about another. 0 is left
-to points that were not found, as tables of keypoints have it.
+Scores are not probabilities of being right, and a threshold for one model does not carry over to
+another. 0 is reserved for points that were not found, as usual in keypoint tables.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from torch import Tensor
 from components.ops.grid import at_least_float32, axis
 
 LEAST = 1e-4
-EVEN = 2 / 3  # variance, both axes together, of a map that is the same everywhere
+EVEN = 2 / 3  # variance, both axes together, of a uniform map
 WINDOW = 0.07  # standard deviation of the window around a landmark; the image is 2 wide
 
 
 def concentration(variance: Tensor) -> Tensor:
-    """Return how much of a map lies in one place: 1 - its spread / that of an even map.
+    """Return how concentrated a map is: 1 - its spread / that of a uniform map.
 
     Args:
-        variance: of the map's probability along x plus along y.
+        variance: variance of the map's probability along x plus along y.
 
     Shapes:
         (B, K) -> (B, K)
     Range:
-        1 for a single pixel, 0.0001 for an even map and for one in two far corners; no gradient
+        1 for a single pixel, 0.0001 for a uniform map and for one in two far corners; no gradient
     """
     spread = (at_least_float32(variance.detach()).clamp_min(0) / EVEN).sqrt()
     return (1 - spread).clamp_min(LEAST)

@@ -1,4 +1,4 @@
-"""Line segments: distances to them, and drawings made of those distances.
+"""Line segments: distances to them, and drawings made from these distances.
 
 Legend: B batch, K points, E edges, H W map size.
 """
@@ -36,9 +36,9 @@ def nearest_squared_distance(
 ) -> Tensor:
     """Return the squared distance of every pixel to its nearest segment, exact gradients included.
 
-    The nearest segment is found one edge at a time without recording, then its distance alone is
-    recomputed with gradients: memory does not grow with the number of edges, and since the minimum
-    has the (sub)gradient of its argument, nothing is lost.
+    The nearest segment is found one edge at a time without gradients, then only its distance is
+    recomputed with gradients: memory does not grow with the number of edges, and the result is
+    exact, since the minimum has the (sub)gradient of its argument.
 
     Shapes:
         xy (B, K, 2) -> (B, H, W)
@@ -68,7 +68,7 @@ def _ends(xy: Tensor, edges: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _to_segment(ax: Tensor, ay: Tensor, bx: Tensor, by: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return squared distances of points (x, y) to segments a-b; x and y stay separate planes."""
+    """Return squared distances of points (x, y) to segments a-b; x and y are separate planes."""
     dx, dy = bx - ax, by - ay
     scale = 1 / (dx * dx + dy * dy).clamp_min(_SHORTEST)
     t = (((x - ax) * dx + (y - ay) * dy) * scale).clamp(0, 1)

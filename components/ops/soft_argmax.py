@@ -1,4 +1,4 @@
-"""Reading points out of maps."""
+"""Reading points from maps."""
 
 from __future__ import annotations
 

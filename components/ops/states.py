@@ -18,8 +18,8 @@ from components.ops.grid import at_least_float32
 
 Kind = Literal["cholesky", "covariance", "affine"]
 NUMBERS: dict[Kind, int] = {"cholesky": 5, "covariance": 6, "affine": 6}
-FLOOR = 1e-6  # least eigenvalue of a covariance, as in ops/gaussians.positive_definite
-LEAST_AREA = 1e-2  # least determinant of a predicted affine map
+FLOOR = 1e-6  # minimum eigenvalue of a covariance, as in ops/gaussians.positive_definite
+LEAST_AREA = 1e-2  # minimum determinant of a predicted affine map
 
 
 def to_states(xy: Tensor, matrix: Tensor, kind: Kind = "cholesky") -> Tensor:
@@ -28,7 +28,7 @@ def to_states(xy: Tensor, matrix: Tensor, kind: Kind = "cholesky") -> Tensor:
     Shapes:
         xy (..., 2), matrix (..., 2, 2) -> (..., S)
     Source: factorized sec D; monkeynet sec 3.5
-    Differs: of a Cholesky factor the closed form, which a nearly singular matrix does not stop
+    Differs: Cholesky factors use the closed form, which also works for nearly singular matrices
     """
     xy, matrix = at_least_float32(xy), at_least_float32(matrix)
     if kind != "cholesky":
@@ -42,8 +42,8 @@ def to_states(xy: Tensor, matrix: Tensor, kind: Kind = "cholesky") -> Tensor:
 def from_states(states: Tensor, kind: Kind = "cholesky") -> tuple[Tensor, Tensor]:
     """Return points and matrices; covariances are positive definite, whatever was predicted.
 
-    Of a Cholesky factor L it is L L^T + FLOOR I. An affine map that has hardly an inverse, which
-    motion transfer needs, becomes the identity.
+    For a Cholesky factor L the covariance is L L^T + FLOOR I. An affine map that is nearly singular
+    becomes the identity, since motion transfer needs its inverse.
 
     Shapes:
         (..., S) -> (..., 2), (..., 2, 2)
@@ -64,7 +64,7 @@ def from_states(states: Tensor, kind: Kind = "cholesky") -> tuple[Tensor, Tensor
 
 
 def constant_velocity(states: Tensor, steps: int) -> Tensor:
-    """Repeat the last change: of each seen state, and ``steps`` times after the last one.
+    """Predict each next state by repeating the last change, then ``steps`` more after the last one.
 
     Shapes:
         (B, T, K, S) -> (B, T - 1 + steps, K, S), the predictions of states 2 ... T + steps

@@ -1,4 +1,4 @@
-"""Means of scores over frames, activities and time, and how sure they are."""
+"""Means of scores over frames, activities and time, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def clip_of(name: str) -> str:
 
 
 def numbered(name: str) -> tuple[str, int] | None:
-    """Split a name into what comes before the frame number at its end, and that; None: no number.
+    """Split a name into the part before its final frame number, and the number; None without one.
 
-    Frames whose names have the same beginning follow each other in time.
+    Frames with the same first part follow each other in time.
     """
     number = re.search(r"\d+$", name)
     return (name[: number.start()], int(number[0])) if number else None
@@ -32,10 +32,10 @@ def over_frames(
     """Return ``value``, ``interval``, ``n`` and ``extra`` of annotated frames.
 
     Args:
-        scores: (N,) of the frames; NaN: nothing to score there.
-        names: ``<clip>/<frame>`` of each.
-        activities: name starts that group clips; the value is then the mean of their means, which
-            are reported, too.
+        scores: (N,) of the frames; NaN if there is nothing to score.
+        names: ``<clip>/<frame>`` of each frame.
+        activities: name prefixes that group clips; the value is then the mean of the groups' means,
+            which are also reported.
 
     Raises:
         ValueError: no frame has a score, or clips and activities do not match.
@@ -43,7 +43,7 @@ def over_frames(
     known = np.isfinite(scores)
     if not known.any():
         raise ValueError(
-            "no frame has an annotated keypoint and a distance to measure its error by; annotate "
+            "no frame has an annotated keypoint and a distance to normalise its error by; annotate "
             "some, or correct the data."
         )
     row = summary(scores[known], [name for name, keep in zip(names, known) if keep], activities)
@@ -55,16 +55,16 @@ def over_frames(
 def over_time(
     scores: Sequence[NDArray[Any]], names: Sequence[str], seen: int | None
 ) -> dict[str, Any]:
-    """Return the same of images, or of predicted frames with one more figure per time step.
+    """Return the same for images, or for predicted frames, with a figure per time step.
 
     Args:
-        scores: (B, T) of each batch; infinite ones are left out, some must be finite.
-        names: ``<clip>/<frame>`` of each of the items.
-        seen: frames before the predicted ones, which are numbered from ``seen`` + 1; None for
-            images.
+        scores: (B, T) of each batch; infinite ones are left out, and some must be finite.
+        names: ``<clip>/<frame>`` of each item.
+        seen: number of frames before the predicted ones, which are numbered from ``seen`` + 1;
+            None for images.
     """
     table = np.concatenate(scores).astype(np.float64)
-    keep = ~np.isinf(table)  # a NaN must show
+    keep = ~np.isinf(table)  # NaN is kept, so that it shows in the result
     row = summary(table[keep], np.repeat(names, table.shape[1])[keep.ravel()].tolist())
     if seen is not None:
         for time, column in enumerate(table.T):
@@ -77,7 +77,7 @@ def over_time(
 def summary(scores: Array, names: Sequence[str], activities: Sequence[str] = ()) -> dict[str, Any]:
     """Return ``value``, ``interval``, ``n`` and ``extra`` of scores (N,) of named frames.
 
-    With activities also ``activities``, the mean of each; the value is then the mean of these.
+    With activities, also ``activities``, the mean of each; the value is then the mean of these.
     """
     clips = np.array([clip_of(name) for name in names])
     groups = _activity_of(clips, activities)
@@ -101,21 +101,20 @@ def _activity_of(clips: NDArray[np.str_], activities: Sequence[str]) -> NDArray[
         chosen = np.char.startswith(starts, activity)
         if not chosen.any():
             raise ValueError(
-                f"no clip is named '{activity}...', so the mean over activities would not be that "
-                f"of the paper; clips are named like '{clips[0]}'. Correct activities=, or add "
-                "the data."
+                f"no clip is named '{activity}...', so the mean over activities would not match "
+                f"the paper's; clips are named like '{clips[0]}'. Correct activities= or add data."
             )
         groups[chosen] = number
     if (groups < 0).any():
         other = clips[int(np.argmax(groups < 0))]
-        raise ValueError(f"clip '{other}' is of none of the activities; correct activities=.")
+        raise ValueError(f"clip '{other}' belongs to none of the activities; correct activities=.")
     return groups
 
 
 def _bootstrap(
     scores: Array, clips: NDArray[np.str_], groups: NDArray[np.int64], rounds: int = 1000
 ) -> list[float]:
-    """Resample whole clips, within their activity: frames of one clip are not independent."""
+    """Resample whole clips within their activity: frames of a clip are not independent."""
     clip = np.unique(clips, return_inverse=True)[1]
     if not clip.any():  # one clip
         clip = np.arange(len(scores))

@@ -1,6 +1,6 @@
-"""Thin-plate splines: one form for every parameterisation, evaluated for a whole batch at once.
+"""Thin-plate splines: one form for all parameterisations, evaluated for a whole batch at once.
 
-A spline maps a point z of the *warped* image to the point of the original it shows,
+A spline maps a point z of the *warped* image to the corresponding point of the original,
 T(z) = A (z, 1) + sum_n w_n U(|z - c_n|).
 """
 
@@ -59,7 +59,7 @@ class Spline:
         return self(xy).unflatten(1, (height, width))
 
     def slope(self, xy: Tensor) -> Tensor:
-        """Return the derivative dT/dp; row i holds those of coordinate i.
+        """Return the derivative dT/dp; row i holds the derivatives of coordinate i.
 
         Shapes:
             (B, P, 2) -> (B, P, 2, 2)
@@ -69,10 +69,10 @@ class Spline:
         return self.affine[..., None, :, :2] + torch.einsum("bpnj,bni->bpij", bent, self.weight)
 
     def invert(self, xy: Tensor, steps: int = 8) -> Tensor:
-        """Return the points that T maps onto ``xy``: where keypoints of the original end up.
+        """Return the points that T maps to ``xy``: where keypoints of the original end up.
 
-        Newton's method from the inverse of the affine part; it finds the point wherever T is
-        one-to-one, as the splines of every sampler of this package are inside the image.
+        Newton's method from the inverse of the affine part; it converges wherever T is one-to-one,
+        as the splines of all samplers of this package are inside the image.
 
         Shapes:
             (B, P, 2) -> (B, P, 2)
@@ -143,7 +143,7 @@ def control_grid(side: int, extent: float = 1.0) -> Tensor:
 
 
 def affine_matrix(angle: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """Return rotation times scale, and a shift.
+    """Return matrices of rotation times scale, with a shift.
 
     Shapes:
         angle (B,), scale (B, 2) of x and y, shift (B, 2) -> (B, 2, 3)

@@ -1,4 +1,4 @@
-"""Sampling images at coordinates: the only file that calls ``grid_sample``."""
+"""Sampling images at coordinates; the only file that calls ``grid_sample``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def warp(
     Args:
         image: (B, C, H, W).
         grid: (B, h, w, 2), (x, y) in [-1, 1]: where each output pixel comes from.
-        padding: what lies outside the image.
+        padding: how to fill positions outside the image.
         align_corners: False is the contract; True is for parity with code made before torch 1.3.
 
     Shapes:
         -> (B, C, h, w)
     """
-    # in bfloat16 a grid would have eight bits: steps of a whole pixel in an image of 256
+    # in bfloat16 a grid has eight bits: steps of a whole pixel in an image of 256
     wide = at_least_float32(image)
     moved = F.grid_sample(
         wide,

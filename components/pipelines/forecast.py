@@ -1,4 +1,4 @@
-"""Video prediction: landmarks go on through time, and a trained pipeline draws them."""
+"""Video prediction: a predictor continues the landmarks, and a trained pipeline draws them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from registry.roles import PIPELINES
 if TYPE_CHECKING:
     from registry.protocols import Player
 
-# of each kind of state: what landmarks must have, and the bottlenecks that give it
+# for each kind of state: what landmarks must have, and the bottlenecks that provide it
 SHAPES = {
     "cholesky": ("cov", "covariances", "bottlenecks/gaussian or bottlenecks/monkeynet"),
     "covariance": ("cov", "covariances", "bottlenecks/gaussian or bottlenecks/monkeynet"),
@@ -29,16 +29,16 @@ SHAPES = {
 
 @PIPELINES.register_module("pipelines/forecast")
 class Forecast(nn.Module):
-    """States of the seen frames -> predictor -> states to come -> images with the last look.
+    """States of the seen frames -> predictor -> future states -> images that look like the last.
 
     Args:
-        image_pipeline: trained; reads landmarks off images and redraws an image with other
-            landmarks; frozen.
-        predictor: states and number of steps to the predictions; its ``state`` says what of the
-            landmarks a state holds (components/ops/states.py).
-        seen: true states that the predictor follows in training.
-        steps: states after them that it predicts from its own predictions in training.
-        given: frames that it sees when it predicts; None for as many as in training.
+        image_pipeline: trained and frozen; detects landmarks in images and redraws an image with
+            other landmarks.
+        predictor: maps states and a number of steps to predictions; its ``state`` is the kind of
+            state (components/ops/states.py).
+        seen: number of true states that the predictor sees in training.
+        steps: number of further states that it predicts from its own predictions in training.
+        given: number of frames that it sees at inference; None for as many as in training.
 
     Source: factorized sec D; factorized fig 8; monkeynet sec 3.5
     """
@@ -63,13 +63,13 @@ class Forecast(nn.Module):
         self.given = self.frames = given or seen
 
     def train(self, mode: bool = True) -> Forecast:
-        """Set the mode of the predictor; what draws images stays as it was trained."""
+        """Set the mode of the predictor; the image pipeline stays in evaluation mode."""
         super().train(mode)
         self.image_pipeline.eval()
         return self
 
     def forward(self, batch: Batch) -> Outputs:
-        """Predict every next state of a clip, first from true states, then from its own."""
+        """Predict every next state of a clip, first from true states, then from predicted ones."""
         states = batch.states
         if states is None:
             states = self.read(need(batch, "frames", "a data set of clips (data.train)"))
@@ -77,7 +77,7 @@ class Forecast(nn.Module):
         if states.shape[1] < wanted:
             raise ValueError(
                 f"pipelines/forecast: clips of {states.shape[1]} frames are too short for seen="
-                f"{self.seen} and steps={self.steps}. Give data.train length={wanted}."
+                f"{self.seen} and steps={self.steps}. Set data.train.length={wanted}."
             )
         predicted = self.predictor(states[:, : self.seen], self.steps)
         return Outputs(states=predicted, true_states=states[:, 1:wanted])
@@ -111,7 +111,7 @@ class Forecast(nn.Module):
 
     @torch.no_grad()
     def render(self, last: Tensor, states: Tensor) -> Tensor:
-        """Redraw the last seen frame in each predicted state; its looks and background stay.
+        """Redraw the last seen frame in each predicted state, with its appearance and background.
 
         Shapes:
             (B, 3, H, W), (B, T, K, S) -> (B, T, 3, H, W) in [0, 1]
@@ -136,7 +136,7 @@ class Forecast(nn.Module):
         return self.render(frames[:, -1], self.predictor(self.read(frames), steps)[:, -steps:])
 
     def limbs(self) -> list[tuple[int, int]]:
-        """Return those of the image pipeline."""
+        """Return the limbs of the image pipeline."""
         return self.image_pipeline.limbs()
 
     def predict(self, images: Tensor) -> Outputs:
@@ -148,7 +148,7 @@ class Forecast(nn.Module):
         return self.image_pipeline.predict(images)
 
     def infer(self, batch: Batch) -> Outputs:
-        """Return what metrics read: predictions of all frames after the ``given`` ones.
+        """Return what metrics read: predictions for all frames after the ``given`` ones.
 
         Shapes:
             Batch with frames (B, T, 3, H, W) -> Outputs with states, true_states, frames, each of
@@ -157,11 +157,11 @@ class Forecast(nn.Module):
         return self._played(batch, self.predictor)
 
     def baselines(self, untrained: Forecast) -> dict[str, Player]:
-        """Return what a forecast is compared with.
+        """Return the baselines that a forecast is compared with.
 
         Args:
-            untrained: built from the same config; it gets the trained image pipeline, so that
-                only its predictor is untrained.
+            untrained: pipeline built from the same config; it receives the trained image pipeline,
+                so that only its predictor is untrained.
         """
         untrained.image_pipeline = self.image_pipeline
         return {
@@ -171,7 +171,7 @@ class Forecast(nn.Module):
         }
 
     def copy_last(self, batch: Batch) -> Outputs:
-        """Predict that nothing moves any more: the last given frame and its state."""
+        """Predict that nothing moves: repeat the last given frame and its state."""
         last, states, steps = self._split(batch)
         still = states[:, self.given - 1 : self.given].expand(-1, steps, -1, -1)
         frames = last[:, None].expand(-1, steps, -1, -1, -1)
@@ -194,16 +194,16 @@ class Forecast(nn.Module):
         if steps < 1:
             raise ValueError(
                 f"pipelines/forecast: nothing is left to predict in clips of {frames.shape[1]} "
-                f"frames of which {self.given} are given. Give data.test a greater length=."
+                f"frames, of which {self.given} are given. Increase data.test.length."
             )
         return frames[:, self.given - 1], self.read(frames), steps
 
     def prepare(self, dataset: Any, cache: Cache) -> StateClips:
-        """Return the states of all frames of a data set; training needs no image after that.
+        """Return the states of all frames of a data set, so that training no longer needs images.
 
         Args:
             dataset: a datasets/clips.
-            cache: keeps the states, so that a resumed or repeated run need not read them again.
+            cache: stores the states, so that a resumed or repeated run need not compute them again.
         """
         mark = fingerprint(self.image_pipeline.state_dict(), f"{self.predictor.state}")
         device = next(self.parameters()).device

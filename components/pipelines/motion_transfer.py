@@ -1,4 +1,4 @@
-"""Motion transfer: the source image is moved the way its landmarks move, then repaired."""
+"""Motion transfer: warp the source image as its landmarks move, then repair it."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class MotionTransfer(nn.Module):
     """Landmarks of both images -> dense motion -> the source's features moved and decoded.
 
     Args:
-        encoder: an image to the maps of its landmarks.
-        bottleneck: maps to landmarks.
-        motion: source image and both landmarks to the motion between the images.
+        encoder: maps an image to the maps of its landmarks.
+        bottleneck: maps these to landmarks.
+        motion: source image and both images' landmarks to the motion between the images.
         decoder: source image and motion to the driving image; ``encode`` reads the source,
             ``decode`` draws it moved, ``deform`` only moves it.
         rasterizer: draws the driving landmarks for the critic.
         image_critic: judges renders against their targets, given drawn landmarks if there is a
             rasterizer.
-        through_critic: the landmarks also learn from the critic that sees them (Monkey-Net).
-        joint: in training, both images are one batch to the encoder, which then share its batch
+        through_critic: landmarks also learn through the critic that sees them (Monkey-Net).
+        joint: in training, both images pass through the encoder as one batch, sharing its batch
             statistics (Monkey-Net).
 
     Source: fomm fig 2; monkeynet fig 2; lee fig 1
@@ -62,7 +62,7 @@ class MotionTransfer(nn.Module):
         super().__init__()
         if image_critic is not None and image_critic.conditional != (rasterizer is not None):
             raise ValueError(
-                "a conditional image_critic sees what the rasterizer draws: give both or neither "
+                "a conditional image_critic needs a rasterizer's drawing: set both or neither "
                 "(critics/feature_patch is conditional if num_landmarks is not 0)."
             )
         self.encoder = encoder
@@ -81,7 +81,7 @@ class MotionTransfer(nn.Module):
         self.fills = self.infers | {"warped_landmarks", *critic}
 
     def forward(self, batch: Batch) -> Outputs:
-        """Everything the losses read."""
+        """Return everything the losses read."""
         data = "the training dataset (data.train)"
         driving, source = need(batch, "driving", data), need(batch, "source", data)
 
@@ -113,14 +113,14 @@ class MotionTransfer(nn.Module):
         return self.bottleneck(need(self.encoder(image), "maps"))
 
     def _drawn(self, landmarks: Landmarks) -> tuple[Tensor, ...]:
-        """Return what the critic sees beside the image."""
+        """Return what the critic sees in addition to the image."""
         if self.rasterizer is None:
             return ()
         drawn = self.rasterizer(landmarks)
         return (drawn if self.through_critic else drawn.detach(),)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained parameters: one group per network, as the official optimizers."""
+        """Return the trained parameters, one group per network, like the official optimizers."""
         groups = {
             "detector": (self.encoder, self.bottleneck),
             "generator": (self.motion, self.decoder),
@@ -143,7 +143,7 @@ class MotionTransfer(nn.Module):
 
     @torch.no_grad()
     def infer(self, batch: Batch) -> Outputs:
-        """Return what metrics read: landmarks of driving, and its redrawing if there is a source.
+        """Return what metrics read: driving's landmarks and, given a source, its reconstruction.
 
         Shapes:
             Batch with driving (B, 3, H, W) -> Outputs with landmarks
@@ -164,7 +164,7 @@ class MotionTransfer(nn.Module):
 
     @torch.no_grad()
     def animate(self, image: Tensor, path: Sequence[Landmarks]) -> list[Tensor]:
-        """Redraw ``image`` once per step of a path of landmarks; its look is read once.
+        """Redraw ``image`` once per step of a path of landmarks; its appearance is encoded once.
 
         Shapes:
             image (B, 3, H, W), T Landmarks -> T of (B, 3, H, W)
@@ -194,13 +194,13 @@ class MotionTransfer(nn.Module):
     def animator(
         self, source: Tensor, initial: Tensor | None = None, adapt_scale: bool = False
     ) -> Callable[[Tensor], Tensor]:
-        """Return what moves one source image, read once, as the driving frames given to it move.
+        """Return a function that animates one source image, encoded once, by driving frames.
 
         Args:
             source: (3, H, W).
-            initial: (3, H, W) driving frame whose pose is the source's: the source then moves as
-                the driving frames do relative to it; None copies the driving poses themselves.
-            adapt_scale: relative movements grow with the source, where it is larger.
+            initial: (3, H, W) driving frame in the source's pose: the source then moves as the
+                driving frames do relative to this frame; None copies the driving poses.
+            adapt_scale: scale movements by the source's size relative to ``initial``.
 
         Shapes:
             -> function of (T, 3, H, W) to (T, 3, H, W)

@@ -12,11 +12,11 @@ from registry.roles import PIPELINES
 
 @PIPELINES.register_module("pipelines/pose_autoencoder")
 class PoseAutoencoder(nn.Module):
-    """rasterizer -> bottleneck, on prior poses alone; no image is ever seen.
+    """rasterizer -> bottleneck, on prior poses alone, without images.
 
     Args:
-        rasterizer: landmarks to the drawn pose (beta).
-        bottleneck: drawn pose to landmarks (eta).
+        rasterizer: maps landmarks to the drawn pose (beta).
+        bottleneck: maps the drawn pose to landmarks (eta).
 
     Source: keypointgan eq 7; keypointgan sec F.2
     """

@@ -1,4 +1,4 @@
-"""The reconstruction family: read the pose here, the appearance there, and redraw the image.
+"""The reconstruction family: pose from one image, appearance from another, redraw the first.
 
 KeypointGAN, the factorized model and every row of their ablations are configs of this file.
 """
@@ -32,7 +32,7 @@ from registry.protocols import (
 )
 from registry.roles import PIPELINES
 
-# what ``infer`` fills; parts of landmarks and layers go with them
+# fields that ``infer`` fills; those of landmarks and layers are included
 INFERRED = {
     *("landmarks", "landmarks.cov", "landmarks.affine", "landmarks.score", "landmarks.prob"),
     *("pose_image", "drawn", "render", "layers", "layers.mask"),
@@ -41,29 +41,30 @@ INFERRED = {
 
 @PIPELINES.register_module("pipelines/reconstruction")
 class Reconstruction(nn.Module):
-    """encoder -> bottleneck -> rasterizer -> decoder, with an appearance from another image.
+    """encoder -> bottleneck -> rasterizer -> decoder, with the appearance from another image.
 
     Args:
-        encoder: driving image to the pose representation (KeypointGAN's Phi).
-        bottleneck: pose representation to landmarks (eta).
-        rasterizer: landmarks to the drawn pose (beta).
-        decoder: drawn pose and appearance to the image (Psi).
-        appearance_encoder: source image (and its pose, if it says ``needs_pose``) to the
+        encoder: maps the driving image to the pose representation (KeypointGAN's Phi).
+        bottleneck: maps the pose representation to landmarks (eta).
+        rasterizer: maps landmarks to the drawn pose (beta).
+        decoder: maps drawn pose and appearance to the image (Psi).
+        appearance_encoder: maps the source image (and its pose, if ``needs_pose``) to the
             appearance; None for an unconditional decoder.
         compositor: joins the decoded foreground with a background taken from the source.
         prior: scores predicted pose images against drawn prior poses (D_Y).
         prior_image_critic: judges images rendered from prior poses, given the source (D_X).
-        prior_image_history: earlier ones kept to train it on, each with its source; 0 for none.
+        prior_image_history: number of earlier ones, each with its source, kept to train that
+            critic; 0 for none.
         prior_image_side: side in pixels of the images in that pool.
         image_critic: judges renders against their targets (the factorized model's on KTH).
-        through_bottleneck: the decoder sees the drawn landmarks; if False it sees the encoder's
-            pose image itself and the bottleneck only reads points off (the CycleGAN rows).
-        bottleneck_apart: the bottleneck's weights learn from their own losses only (the regressor
-            of KeypointGAN); reconstruction and prior pass through it without touching it.
+        through_bottleneck: the decoder sees the drawn landmarks; if False, it sees the encoder's
+            pose image itself and the bottleneck only reads points (the CycleGAN rows).
+        bottleneck_apart: the bottleneck's weights learn only from its own losses (the regressor
+            of KeypointGAN); gradients of reconstruction and prior pass through without changing it.
         prior_cycle: also encode the image rendered from a prior pose (CycleGAN's second cycle).
-        reference_bottleneck: a frozen copy of the pre-trained bottleneck that resolves front and
-            back at test time.
-        flip_pairs: left and right landmarks, exchanged by that correction.
+        reference_bottleneck: frozen copy of the pre-trained bottleneck that tells front from back
+            at test time.
+        flip_pairs: left and right landmarks that this correction exchanges.
 
     Source: keypointgan eq 1; keypointgan eq 3; keypointgan eq 6; keypointgan fig 2
     Source: factorized fig 1
@@ -92,10 +93,10 @@ class Reconstruction(nn.Module):
         super().__init__()
         if image_critic is not None and prior_image_critic is not None:
             raise ValueError(
-                "image_critic and prior_image_critic both fill Outputs.image_critic; give one."
+                "image_critic and prior_image_critic both fill Outputs.image_critic; set only one."
             )
         if image_critic is not None and image_critic.conditional:
-            raise ValueError("image_critic sees images alone; give one that is not conditional.")
+            raise ValueError("image_critic sees only images; use one that is not conditional.")
         self.encoder = encoder
         self.bottleneck = bottleneck
         self.rasterizer = rasterizer
@@ -107,7 +108,7 @@ class Reconstruction(nn.Module):
         self.prior_image_history = None
         if prior_image_critic is not None and prior_image_history:
             if not prior_image_side:
-                raise ValueError("prior_image_history keeps images: give prior_image_side.")
+                raise ValueError("prior_image_history stores images: set prior_image_side.")
             shape = (6, prior_image_side, prior_image_side)
             self.prior_image_history = History(size=prior_image_history, shape=shape)
         self.image_critic = image_critic
@@ -122,7 +123,7 @@ class Reconstruction(nn.Module):
         self.reads_prior = (
             bottleneck_apart or prior_cycle or prior is not None or prior_image_critic is not None
         )
-        # the source's pose is read only where somebody looks at it
+        # the source's pose is computed only if a part needs it
         self.needs_pose = appearance_encoder is not None and appearance_encoder.needs_pose
         self.fills = frozenset(self._filled())
         self.infers = self.fills & INFERRED
@@ -153,7 +154,7 @@ class Reconstruction(nn.Module):
             yield from ("image_critic", *(f"image_critic.{name}" for name in critic.fills))
 
     def forward(self, batch: Batch) -> Outputs:
-        """Everything the losses read: one line per arrow of the paper's figure 2."""
+        """Return everything the losses read: one line per arrow of the paper's figure 2."""
         data = "the training dataset (data.train)"
         driving, source = need(batch, "driving", data), need(batch, "source", data)
 
@@ -238,7 +239,7 @@ class Reconstruction(nn.Module):
         return self.compositor(foreground, drawn, source, need(source_pose, "drawn"))
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained parameters, one group per player: clipping is per group."""
+        """Return the trained parameters, one group per player; clipping is per group."""
         names = ("prior", "prior_image_critic", "image_critic")
         apart = {name: getattr(self, name) for name in names}
         if self.bottleneck_apart:
@@ -249,18 +250,18 @@ class Reconstruction(nn.Module):
         return {"generator": rest, **groups}
 
     def limbs(self) -> list[tuple[int, int]]:
-        """Return the limbs that the rasterizer draws, learned ones too."""
+        """Return the limbs that the rasterizer draws, including learned ones."""
         return limbs_of(self.rasterizer.edges())
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Outputs:
         """Find the landmarks of images.
 
-        Their scores are the bottleneck's. Without, as with KeypointGAN's, they say how well the
-        skeleton drawn from the landmarks fits the pose image around each; not calibrated.
+        Their scores are the bottleneck's. If it has none, like KeypointGAN's, they measure how well
+        the skeleton drawn from the landmarks fits the pose image around each; not calibrated.
 
         Shapes:
-            (B, 3, H, W) in [0, 1] -> Outputs with landmarks, drawn and, if there is one, pose_image
+            (B, 3, H, W) in [0, 1] -> Outputs with landmarks, drawn and, if any, pose_image
         Source: keypointgan sec 5
         """
         pose = self._pose(images)
@@ -292,7 +293,7 @@ class Reconstruction(nn.Module):
 
     @torch.no_grad()
     def infer(self, batch: Batch) -> Outputs:
-        """Return what metrics read: landmarks of driving, and its redrawing if there is a source.
+        """Return what metrics read: driving's landmarks and, given a source, its reconstruction.
 
         Shapes:
             Batch with driving (B, 3, H, W) -> Outputs with landmarks, drawn
@@ -305,11 +306,11 @@ class Reconstruction(nn.Module):
         return replace(found, render=composed.render, layers=composed.layers)
 
     def _decoded(self, found: Outputs) -> Tensor:
-        """Return what the decoder sees of predicted landmarks."""
+        """Return the decoder's input for predicted landmarks."""
         return need(found, "drawn" if self.through_bottleneck else "pose_image")
 
     def edit(self, image: Tensor, landmarks: Landmarks) -> Tensor:
-        """Redraw ``image`` with its landmarks moved to ``landmarks``; they keep the image's shapes.
+        """Redraw ``image`` with its landmarks moved to ``landmarks``; their shapes are kept.
 
         Shapes:
             (B, 3, H, W), Landmarks -> (B, 3, H, W)
@@ -321,7 +322,7 @@ class Reconstruction(nn.Module):
 
     @torch.no_grad()
     def animate(self, image: Tensor, path: Sequence[Landmarks]) -> list[Tensor]:
-        """Redraw ``image`` once per step of a path of its landmarks; its look is read once.
+        """Redraw ``image`` once per step of a path of landmarks; its appearance is encoded once.
 
         Shapes:
             (B, 3, H, W), T Landmarks -> T of (B, 3, H, W)
@@ -344,13 +345,13 @@ class Reconstruction(nn.Module):
     def animator(
         self, source: Tensor, initial: Tensor | None = None, adapt_scale: bool = False
     ) -> Callable[[Tensor], Tensor]:
-        """Return what moves one source image, read once, as the driving frames given to it move.
+        """Return a function that animates one source image, encoded once, by driving frames.
 
         Args:
             source: (3, H, W).
-            initial: (3, H, W) driving frame whose pose is the source's: the source then moves as
-                the driving frames do relative to it; None copies the driving poses themselves.
-            adapt_scale: relative movements grow with the source, where it is larger.
+            initial: (3, H, W) driving frame in the source's pose: the source then moves as the
+                driving frames do relative to this frame; None copies the driving poses.
+            adapt_scale: scale movements by the source's size relative to ``initial``.
 
         Shapes:
             -> function of (T, 3, H, W) to (T, 3, H, W)
@@ -386,5 +387,5 @@ class Reconstruction(nn.Module):
 
 
 def _single(maps: Tensor) -> Tensor | None:
-    """Return the maps if they are one picture of the pose."""
+    """Return the maps if they are a single picture of the pose, else None."""
     return maps if maps.shape[1] == 1 else None

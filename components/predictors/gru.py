@@ -1,4 +1,4 @@
-"""Monkey-Net's predictor, the baseline of the LSTM: a GRU that is fed nothing after what it saw."""
+"""Monkey-Net's predictor, the LSTM's baseline: a GRU that receives zeros after the seen states."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from registry.roles import PREDICTORS
 
 @PREDICTORS.register_module("predictors/gru")
 class Gru(nn.Module):
-    """Seen states, then zeros in; whole states out, so its memory alone carries the motion on.
+    """Seen states, then zeros in; whole states out, so only its memory continues the motion.
 
     Args:
         num_landmarks: K.
         width: channels of the GRU.
-        state: what a state is: mean and ``cholesky`` factor, mean and ``covariance`` (predicted as
+        state: kind of state: mean and ``cholesky`` factor, mean and ``covariance`` (predicted as
             A^T A), or mean and ``affine`` map.
-        delay: zeros that it reads before its first prediction of what it has not seen; 1 in the
+        delay: number of zero inputs before its first prediction of an unseen state; 1 in the
             official code.
 
     Shapes:
@@ -28,8 +28,8 @@ class Gru(nn.Module):
     Range:
         means in (-1, 1)
     Source: monkeynet sec 3.5; lee sec 4.2
-    Differs: the official code of Monkey-Net sees one state, not T; it has no Cholesky factors and
-        no affine maps
+    Differs: Monkey-Net's official code sees one state, not T; it has neither Cholesky factors nor
+        affine maps
     """
 
     def __init__(

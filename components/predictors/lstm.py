@@ -11,7 +11,7 @@ from registry.roles import PREDICTORS
 
 @PREDICTORS.register_module("predictors/lstm")
 class Lstm(nn.Module):
-    """State and last change in, next change out; after the seen states it reads its own.
+    """State and last change in, next change out; after the seen states it reads its predictions.
 
     Args:
         num_landmarks: K.
@@ -20,9 +20,9 @@ class Lstm(nn.Module):
 
     Shapes:
         states (B, T, K, 5), steps -> (B, T - 1 + steps, K, 5), the predictions of states
-        2 ... T + steps; those up to T follow true states, the others predicted ones
+        2 ... T + steps; up to T + 1 from true states, the others from predicted ones
     Source: factorized sec D; factorized fig 8
-    Differs: the paper does not say what the first change is; here 0
+    Differs: the paper does not define the first change; here 0
     """
 
     def __init__(self, *, num_landmarks: int, width: int = 256, depth: int = 3) -> None:
@@ -37,7 +37,7 @@ class Lstm(nn.Module):
         for _ in range(max(steps, 1)):
             hidden, memory = self.lstm(torch.cat((state, change), dim=-1), memory)
             change = self.linear(hidden)
-            predicted.append(state + change)  # after the first pass one state at a time
+            predicted.append(state + change)  # after the first pass, one state at a time
             state, change = predicted[-1][:, -1:], change[:, -1:]
-        count = states.shape[1] - 1 + steps  # without free steps the last one is not asked for
+        count = states.shape[1] - 1 + steps  # without free steps, the last one is not needed
         return torch.cat(predicted, dim=1)[:, :count].unflatten(2, states.shape[2:])

@@ -13,17 +13,17 @@ from registry.roles import PRIORS
 
 @PRIORS.register_module("priors/unpaired_poses")
 class UnpairedPoses(nn.Module):
-    """A critic that tells predicted pose images from drawn poses of other objects.
+    """A critic that distinguishes predicted pose images from drawn poses of other objects.
 
     Args:
         critic: judges pose images.
         image_size: side of the pose images.
-        history: earlier predictions kept to train the critic on; 0 for none, official 50.
+        history: number of earlier predictions kept to train the critic; 0 for none, official 50.
 
     Shapes:
         pose_image (B, 1, H, W), prior_drawn (B, 1, H, W) -> CriticScores
     Source: keypointgan eq 5; keypointgan sec 3.2
-    Differs: labels are the other way round (real 1), as in the official code
+    Differs: labels are reversed (real 1), as in the official code
     """
 
     def __init__(self, *, critic: Critic, image_size: int, history: int = 50) -> None:

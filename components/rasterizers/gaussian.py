@@ -14,17 +14,18 @@ from registry.roles import RASTERIZERS
 
 @RASTERIZERS.register_module("rasterizers/gaussian")
 class Gaussian(nn.Module):
-    """Landmarks to maps, 1 at each mean.
+    """Draw landmarks as maps with value 1 at each mean.
 
     Args:
         image_size: height and width of the image.
-        stride: the maps are this many times smaller; 8 in IMM.
-        kernel: ``rational`` 1 / (1 + m) (factorized, Lorenz) or ``exponential`` exp(-m), m the
+        stride: reduction factor of the maps; 8 in IMM.
+        kernel: ``rational`` 1 / (1 + m) (factorized, Lorenz) or ``exponential`` exp(-m), with m the
             squared Mahalanobis distance.
-        variance: of landmarks without a covariance, in every direction.
-        scale: factor of the covariance; 1 / 0.64 in Lorenz et al., 2 in Monkey-Net.
-        grid: convention of the maps' coordinates; ``left_edge`` in the official code.
-        normaliser: the maps are divided by it: 100, or each by its ``sum``, in Monkey-Net.
+        variance: variance of landmarks without a covariance, in every direction.
+        scale: factor on the covariance; 1 / 0.64 in Lorenz et al., 2 in Monkey-Net.
+        grid: coordinate convention of the maps; ``left_edge`` in the official code.
+        normaliser: number that maps are divided by, or ``sum``: each by its sum; 100 or ``sum`` in
+            Monkey-Net.
 
     Shapes:
         Landmarks with xy (B, K, 2) and maybe cov (B, K, 2, 2) -> (B, K, h, w), h = H / stride

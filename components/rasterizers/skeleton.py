@@ -16,23 +16,23 @@ from registry.roles import RASTERIZERS
 
 @RASTERIZERS.register_module("rasterizers/skeleton")
 class Skeleton(nn.Module):
-    """Keypoints to one picture of their limbs, brightest on the limb.
+    """Draw keypoints as one picture of their limbs, brightest on the limb.
 
     Args:
         edges: limbs, pairs of landmark numbers; (k, k) draws point k alone.
         image_size: height and width of the picture.
         sigma: fall-off; a limb's value is exp(-d^2 / sigma^2), or exp(-d / sigma^2) if not squared.
         squared: use the squared distance (paper) or the distance (official code).
-        reduction: how limbs are joined; ``max`` is exact, its memory does not grow with the edges.
-        grid: convention of the picture's coordinates; ``corners`` in the official code.
+        reduction: how limbs are combined; ``max`` is exact, with memory independent of the edges.
+        grid: coordinate convention of the picture; ``corners`` in the official code.
 
     Shapes:
         Landmarks with xy (B, K, 2) -> (B, 1, H, W)
     Range:
         [-1, 1] for max, mean and softmax; ``sum`` may exceed 1
     Source: keypointgan eq 2
-    Differs: the official code's distance, not squared, is ``squared=False`` (the default, since
-        published numbers and regressors come from it)
+    Differs: ``squared=False`` is the official code's distance (the default, since published numbers
+        and regressors come from it)
     """
 
     blank = -1.0
@@ -49,7 +49,7 @@ class Skeleton(nn.Module):
     ) -> None:
         super().__init__()
         if not edges:
-            raise ValueError("edges is empty; name at least one limb, for example edges=((0, 1),).")
+            raise ValueError("edges is empty; set at least one limb, for example edges=((0, 1),).")
         self.limbs = [tuple(edge) for edge in edges]
         self.image_size = image_size
         self.sigma = sigma
@@ -61,8 +61,8 @@ class Skeleton(nn.Module):
         size, xy = self.image_size, landmarks.xy
         if max(map(max, self.limbs)) >= xy.shape[1]:
             raise ValueError(
-                f"edges name landmark {max(map(max, self.limbs))}, but there are {xy.shape[1]} "
-                "landmarks."
+                f"edges name landmark {max(map(max, self.limbs))}, but there are only "
+                f"{xy.shape[1]} landmarks."
             )
         if self.reduction == "max":
             near = nearest_squared_distance(xy, self.limbs, size, size, self.grid)
@@ -76,7 +76,7 @@ class Skeleton(nn.Module):
         return 2 * value - 1
 
     def edges(self) -> Tensor:
-        """Return 1 where it draws a limb (N, N), N the highest landmark in one plus 1."""
+        """Return 1 for each drawn limb (N, N), with N one more than the highest landmark."""
         count = 1 + max(map(max, self.limbs))
         strengths = torch.zeros(count, count)
         a, b = zip(*self.limbs)

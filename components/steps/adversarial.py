@@ -1,4 +1,4 @@
-"""What lets a critic and its generator train in one backward pass."""
+"""Training a critic and its generator in one backward pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def frozen_call(module: Callable[..., Any], *args: Any) -> Any:
     Buffers (batch statistics, spectral-norm vectors) are updated as in an ordinary call.
 
     Args:
-        module: an nn.Module, whatever the protocol of its slot shows of that.
+        module: an nn.Module, even if the protocol of its slot does not show it.
         args: its inputs.
     """
     if not torch.is_grad_enabled():  # nothing to hide; and torch.jit.trace needs a plain call
@@ -38,13 +38,13 @@ def critic_scores(
     """Score a generated and a real batch for both players at once.
 
     Args:
-        critic: image, then conditions, to a Judgement.
+        critic: maps an image and conditions to a Judgement.
         fake: generated batch, with its graph.
         real: real batch.
-        condition: further inputs of the critic, the same for both; the critic's own scores send
-            no gradient to them.
-        replay: a pool of earlier fakes, each with its conditions as further channels, that the
-            critic's own fake scores are drawn from.
+        condition: further inputs of the critic, the same for both; they receive no gradient from
+            the critic's own scores.
+        replay: pool of earlier fakes, each with its conditions as further channels, used for the
+            critic's own fake scores.
 
     Shapes:
         fake, real (B, C, H, W)

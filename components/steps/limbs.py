@@ -1,10 +1,10 @@
-"""From the strengths of limbs to the limbs that are drawn and written down."""
+"""Select the limbs to draw and export by their strengths."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-SHARE = 0.5  # of the strongest limb's; weaker ones are not shown
+SHARE = 0.5  # of the strongest limb's strength; weaker ones are not shown
 
 
 def limbs_of(strengths: Tensor | None) -> list[tuple[int, int]]:

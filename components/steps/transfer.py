@@ -15,7 +15,7 @@ from components.ops.grid import at_least_float32
 from components.ops.states import to_states
 from registry.contract import Landmarks, need
 
-LEAST_AREA = 1e-3  # of a hull, where the image has 4: a thinner one says nothing about size
+LEAST_AREA = 1e-3  # minimum area of a hull (the image has 4); a thinner one says nothing on size
 
 
 def follow(
@@ -28,11 +28,11 @@ def follow(
     factor): they stay symmetric and positive definite, and at the initial frame the source's own.
 
     Args:
-        source: of one image.
-        driving: of T frames.
-        initial: of one frame, whose pose is taken to be the source's.
-        adapt_scale: movements grow with the source: by the root of the ratio of the areas of the
-            convex hulls of the source's landmarks and the initial ones; not where one is thin.
+        source: landmarks of one image.
+        driving: landmarks of T frames.
+        initial: landmarks of one frame, assumed to have the source's pose.
+        adapt_scale: scale movements by the square root of the ratio of the convex hulls' areas,
+            the source's to the initial one's; not if either hull is too thin.
 
     Shapes:
         Landmarks of 1, T and 1 images -> of T
@@ -56,7 +56,7 @@ def follow(
 
 
 def _hull_area(xy: Tensor) -> float:
-    """Return the area; 0 of fewer than three landmarks, and of some on one line."""
+    """Return the area; 0 for fewer than three landmarks or collinear ones."""
     hull = cv2.convexHull(xy[0].detach().float().cpu().numpy())
     return float(cv2.contourArea(hull))
 
@@ -69,9 +69,10 @@ def _factor(landmarks: Landmarks) -> Tensor:
 
 
 def pose_distance(landmarks: Landmarks, other: Landmarks) -> Tensor:
-    """Return how much poses differ, wherever in the image and however large they are.
+    """Return how much poses differ, regardless of their position and size in the image.
 
-    It is the mean squared distance of landmarks, about their mean and in units of their spread.
+    It is the mean squared distance of landmarks, relative to their mean and in units of their
+    spread.
 
     Shapes:
         Landmarks of T images, and of 1 or T -> (T,)
@@ -85,7 +86,7 @@ def pose_distance(landmarks: Landmarks, other: Landmarks) -> Tensor:
 
 
 def repeated(one: Any, times: int) -> Any:
-    """Return what belongs to one image for a batch, without copying: tensors and all that has them.
+    """Repeat one image's tensors, or containers of them, for a batch without copying.
 
     Shapes:
         (1, ...) -> (times, ...)

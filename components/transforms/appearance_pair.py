@@ -1,4 +1,4 @@
-"""Colours that tell appearance from shape: one draw where pose is read, one where looks are."""
+"""Colour jitter that separates appearance from shape: one draw for pose, one for appearance."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class AppearancePair:
 
     Args:
         contrast, saturation: factors are drawn from [1 - x, 1 + x].
-        brightness: what is added is drawn from [-x, x].
+        brightness: the offset is drawn from [-x, x].
         hue: shift is drawn from [-hue, hue], in turns.
 
     Shapes:
         Batch, seeds (B,) -> Batch
     Source: lorenz sec 3
-    Differs: values are cut to [0, 1] after each step, not only at the end
+    Differs: values are clipped to [0, 1] after each step, not only at the end
     """
 
     def __init__(

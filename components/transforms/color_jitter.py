@@ -1,4 +1,4 @@
-"""Colour jitter: of the image the pose is read from, so that appearance cannot travel with it."""
+"""Colour jitter of the image the pose is read from, so that the pose cannot carry appearance."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ColorJitter:
     Args:
         brightness, contrast, saturation: factors are drawn from [1 - x, 1 + x].
         hue: shift is drawn from [-hue, hue], in turns.
-        pair: change source and target, too, by the same draw: more data, nothing to see through.
+        pair: also change source and target by the same draw, as plain data augmentation.
 
     Shapes:
         Batch, seeds (B,) -> Batch
     Source: factorized sec 3
-    Differs: always in this order, where torchvision and FOMM shuffle the four
+    Differs: always in this order; torchvision and FOMM shuffle the four
     """
 
     def __init__(
@@ -86,6 +86,6 @@ def shift_hue(image: Tensor, turns: Tensor) -> Tensor:
         torch.where(high == green, 2 + (blue - red) / span, 4 + (red - green) / span),
     )
     hue = (hue / 6 + turns) % 1
-    # position of each channel on the colour wheel: red 5, green 3, blue 1 sixths ahead
+    # position of each channel on the colour wheel: red 5/6, green 3/6, blue 1/6 ahead
     k = (torch.tensor([5.0, 3.0, 1.0], device=image.device).view(1, 3, 1, 1) + hue * 6) % 6
     return high - (high - low) * torch.minimum(k, 4 - k).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""IMM's loss mask: what happens near the border of an image does not count."""
+"""IMM's loss mask: pixels near the border of an image do not count."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class EdgeWeight:
 
     Put it before the warp: ``transforms/tps_pair`` warps the weight with its target.
 
-    Of 128 pixels, 10 have weight 0; then come 20 of the ramp 0.5 + 0.5 tanh(t / 0.4), t from -1 to
-    1.
+    Of 128 pixels, 10 on each side have weight 0; the next 20 form the ramp 0.5 + 0.5 tanh(t / 0.4),
+    t from -1 to 1.
 
     Shapes:
         Batch, seeds (B,) -> Batch with weight (B, 1, H, W)

@@ -18,17 +18,17 @@ OF_DRIVING = ("mask", "weight", "keypoints", "flow")
 class FlipPair:
     """Exchange source and driving with probability 1/2, else mirror both with probability 1/2.
 
-    What belongs to the driving image is mirrored with it; the names of left and right keypoints
-    stay. A second view is dropped: make it afterwards.
+    Everything that belongs to the driving image is mirrored with it; left and right keypoints keep
+    their names. A second view is dropped, so create it afterwards.
 
     Args:
-        time: exchange at all; without, half of the pairs are mirrored.
+        time: allow the exchange; if False, half of the pairs are mirrored.
 
     Shapes:
         Batch, seeds (B,) -> Batch
     Raises:
-        ValueError: there is something about the driving image that is not known of the source, such
-            as its optical flow, and ``time`` is on.
+        ValueError: ``time`` is on, and the driving image has a field that the source lacks, such as
+            optical flow.
     Differs: none from FOMM's official code; the paper does not mention it
     """
 
@@ -46,7 +46,7 @@ class FlipPair:
             raise ValueError(
                 f"transforms/flip_pair: {' and '.join(stuck)} of the driving image would be wrong "
                 "after a flip in time. Set time=False, or put this transform before the one that "
-                "makes it."
+                "creates it."
             )
         draws = ItemRandom(seeds, 8, driving.device).uniform(0, 1, 2, 1, 1, 1) < 0.5
         swap = draws[:, 0] & self.time

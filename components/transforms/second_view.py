@@ -1,4 +1,4 @@
-"""A second view of the driving image, for losses that ask landmarks to follow a known warp."""
+"""A second view of the driving image, for losses that make landmarks follow a known warp."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class SecondView:
 
     Args:
         driving_warp: sampler of the splines.
-        padding: what lies outside the image; FOMM reflects it.
-        grid: coordinates the spline lives in; FOMM's are ``corners``.
-        align_corners: of the sampling; True is FOMM under torch before 1.3.
+        padding: how to fill positions outside the image; FOMM reflects.
+        grid: coordinate convention of the spline; ``corners`` in FOMM.
+        align_corners: convention of the sampler; True is FOMM with torch before 1.3.
 
     Shapes:
         Batch, seeds (B,) -> Batch
     Source: lorenz sec 3; fomm sec 3.3
     Differs: Lorenz et al. warp one image twice and compare both views in it; here the driving image
-        is the first view, and the spline leads from the first to the second
+        is the first view, and the spline relates it to the second
     """
 
     fills = ("warped", "warp")

@@ -1,4 +1,4 @@
-"""The factorized model's "temp, tps": each target from a warp of itself and from another frame."""
+"""The factorized model's "temp, tps": sources are a warp of the target and another frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from registry.roles import TRANSFORMS
 
 @TRANSFORMS.register_module("transforms/tps_and_temporal")
 class TpsAndTemporal:
-    """Double the batch: sources are first the warped targets, then those of the data set.
+    """Double the batch: the first sources are the warped targets, the others the data set's.
 
     It must be the last transform, because the seeds are those of the original items.
 

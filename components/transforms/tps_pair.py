@@ -19,9 +19,9 @@ class TpsPair:
     """Warp driving (with its target, mask, weight, keypoints) and source, each with its own spline.
 
     Args:
-        source_warp: sampler of the source's splines; None warps it as the driving image, so
+        source_warp: sampler of the source's splines; None warps it like the driving image, so
             that a pair of video frames keeps its still background.
-        driving_warp: sampler of the driving image's splines; None leaves it as it is.
+        driving_warp: sampler of the driving image's splines; None leaves it unchanged.
         chained: warp the source from the warped driving image (IMM) instead of from the original.
 
     Shapes:
@@ -61,7 +61,7 @@ class TpsPair:
 def warp_driving(batch: Batch, spline: Spline) -> Batch:
     """Warp driving, target, mask, weight and keypoints of a batch by one spline per item.
 
-    Flow and a second view of the driving image, which no longer belong to it, are left out.
+    Flow and a second view, which no longer match the driving image, are dropped.
     """
     driving = need(batch, "driving", "the training dataset (data.train)")
     grid = spline.grid(*driving.shape[-2:])

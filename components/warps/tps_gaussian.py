@@ -21,15 +21,15 @@ class TpsGaussian:
         scale_sd: of the scale around 1.
         translation_sd: in the spline's coordinates.
         warp_sd: of all coefficients, and of the random half.
-        canvas: 2 samples from the image padded by half its size on every side (KeypointGAN).
+        canvas: 2 samples from the image padded by half its size on each side (KeypointGAN).
 
     Shapes:
         seeds (B,) -> Spline of B
     Source: keypointgan sec 3.2; imm sec 3
-    Differs: every sample is fresh; the official code reuses 1000 cached grids. It also puts the
-        outermost pixel centres at -1 and 1 where they are half a pixel inside here: on its own
-        numbers (48 pixels, padded) the two read at most 0.06 pixels apart along an axis, in the
-        corners, and 0.36 where it samples with torch's later default, align_corners=False
+    Differs: every sample is new; the official code reuses 1000 cached grids. It also puts the
+        outermost pixel centres at -1 and 1; here they are half a pixel inside. On its own numbers
+        (48 pixels, padded) the two differ by at most 0.06 pixels along an axis, in the corners, and
+        by 0.36 if it samples with torch's later default, align_corners=False
     """
 
     def __init__(

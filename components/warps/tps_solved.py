@@ -12,13 +12,13 @@ from registry.roles import WARPS
 
 @WARPS.register_module("warps/tps_solved")
 class TpsSolved:
-    """Four outer and four inner points; displaced, scaled about a point, turned about another.
+    """Four outer and four inner points: displaced, scaled about a point, rotated about another.
 
     Args:
-        displacement: largest extra shift of where it goes.
-        scale: centre of the scale, which varies by +- 5 %, each axis on its own.
-        rotation: largest angle, radians.
-        offset: largest coordinate of either point.
+        displacement: maximum extra shift of a point's destination.
+        scale: mean scale, varied by +- 5 % separately for each axis.
+        rotation: maximum angle, radians.
+        offset: maximum coordinate of the centre of scaling or rotation.
 
     Shapes:
         seeds (B,) -> Spline of B

@@ -1,4 +1,4 @@
-"""Thin-plate sampler of the factorized model: control points turned, stretched, then moved."""
+"""Thin-plate sampler of the factorized model: control points rotated, stretched, then shifted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from registry.roles import WARPS
 
 @WARPS.register_module("warps/tps_uniform")
 class TpsUniform:
-    """10 x 10 control points turned and stretched about a random pivot, then each moved uniformly.
+    """10 x 10 control points rotated and stretched about a random pivot, then shifted uniformly.
 
     Args:
-        point_range: largest shift of a point per axis; 2 of 128 pixels.
-        rotation: largest angle, radians.
-        scale: smallest and largest stretch, x and y on their own.
-        pivot_range: largest shift of the pivot per axis; 10 of 128 pixels.
+        point_range: maximum shift of a point per axis; 2 of 128 pixels.
+        rotation: maximum angle, radians.
+        scale: minimum and maximum stretch, separately for x and y.
+        pivot_range: maximum shift of the pivot per axis; 10 of 128 pixels.
 
     Shapes:
         seeds (B,) -> Spline of B
@@ -41,7 +41,7 @@ class TpsUniform:
 
     def __call__(self, seeds: Tensor, stream: int, device: torch.device) -> Spline:
         random = ItemRandom(seeds, stream, device)
-        # points at 10 ... 118 of 128 pixels; the official pivot is half of the last, pixel 59
+        # points at pixels 10 ... 118 of 128; the official pivot is half of the last, pixel 59
         control = control_grid(10, extent=54 / 64).to(device) + 0.5 / 64
         shift = random.uniform(-self.point_range, self.point_range, 100, 2)
         angle = random.uniform(-self.rotation, self.rotation)

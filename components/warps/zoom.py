@@ -1,4 +1,4 @@
-"""Sampler of a random zoom about a random place, within the limits of the image."""
+"""Sampler of a random zoom about a random point, within the limits of the image."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from registry.roles import WARPS
 
 @WARPS.register_module("warps/zoom")
 class Zoom:
-    """Resize by a random factor, then cut out a window of the old size, anywhere in the image.
+    """Resize by a random factor, then crop a window of the original size, anywhere in the image.
 
-    An image that became smaller stays in the middle. ``transforms/tps_pair`` with this as its only
-    sampler, ``driving_warp``, cuts the same window out of both frames.
+    A reduced image stays in the middle. ``transforms/tps_pair`` with this as its only sampler,
+    ``driving_warp``, crops the same window from both frames.
 
     Args:
         scale: smallest and largest factor.
 
     Shapes:
         seeds (B,) -> Spline of B
-    Differs: FOMM's official code takes the nearest pixel, here values are interpolated, and windows
-        do not lie on whole pixels
+    Differs: FOMM's official code takes the nearest pixel; here values are interpolated, and windows
+        need not start at whole pixels
     """
 
     def __init__(self, *, scale: tuple[float, float] = (0.9, 1.1)) -> None:
@@ -32,7 +32,7 @@ class Zoom:
     def __call__(self, seeds: Tensor, stream: int, device: torch.device) -> Spline:
         random = ItemRandom(seeds, stream, device)
         scale = random.uniform(*self.scale, 1, 1)
-        # the resized image spans [-scale, scale], of which the window leaves this much to each side
+        # the resized image spans [-scale, scale]; the window can shift by this much to each side
         shift = random.uniform(-1, 1, 2, 1) * (scale - 1).clamp_min(0)
         affine = torch.cat((torch.eye(2, device=device).expand(len(scale), -1, -1), shift), dim=-1)
         control = control_grid(1).to(device).expand(len(scale), -1, -1)

@@ -31,14 +31,14 @@ class Block(nn.Module):
 
 @ENCODERS.register_module("encoders/example/convnext")
 class ConvNext(nn.Module):
-    """Patches of an image, or of a pose image, and ConvNeXt blocks on them.
+    """ConvNeXt blocks on the patches of an image or of a pose image.
 
     Args:
         takes: ``image``, three channels in [0, 1], mapped to [-1, 1] inside; or ``pose_image``, one
             channel in [-1, 1].
         out_channels: channels of the map.
         width: channels of every block.
-        depth: number of blocks; each one sees three patches farther in every direction.
+        depth: number of blocks; each extends the view by three patches in every direction.
         patch: side of a patch in pixels.
 
     Shapes:

@@ -1,4 +1,4 @@
-"""What the author of a plugin checks: the component, the config that trains it, the entry."""
+"""What a plugin's author checks: the component, the config that trains it, the entry."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def unseen_poses():
 
 
 def reading_error(model):
-    """Return the mean distance of joints read off drawings of unseen poses, % of the image."""
+    """Return the mean distance of joints read from drawings of unseen poses, % of the image."""
     poses = unseen_poses()
     with torch.no_grad():
         found = model.bottleneck(model.rasterizer(Landmarks(xy=poses))).xy

@@ -1,4 +1,4 @@
-"""What the author of a plugin checks of a trained model that comes with it."""
+"""What a plugin's author checks about a trained model that ships with it."""
 
 import pytest
 from test_component import NAME, reading_error

@@ -1,4 +1,4 @@
-"""A ConvNeXt encoder reads 15 joints off a drawn skeleton; needs no data.
+"""A ConvNeXt encoder reads 15 joints from a drawn skeleton; needs no data.
 
 About one minute on one CPU core. It is the pre-training of keypointgan_puppets_regressor.py of
 keypoint-zoo (Jakab et al., CVPR 2020, supplement F.2) at half the size, with another encoder.
