@@ -198,6 +198,7 @@ def _trained(path: str, overrides: Mapping[str, Any] | None, strict: bool) -> An
     _check_fit(own, state, described, overrides, strict)
     fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fit, strict=strict)
+    model.keypoints["edges"] = [list(edge) for edge in model.limbs()]  # they may be learned
     model.usual = read_usual(run.checkpoint.parent / "usual.json")
     return model.eval().to(memory_format=torch.channels_last)
 
