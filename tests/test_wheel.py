@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -144,4 +145,61 @@ def test_the_installed_package_works_without_the_checkout(python, tmp_path, monk
     assert (tmp_path / "found/picture_landmarks.png").is_file()
     table = (tmp_path / row["table"]).read_text().splitlines()
     assert table[1].startswith("picture.png,60,40,")
-    assert len(table[1].split(",")) == 3 + 2 * row["landmarks"]
+    assert len(table[1].split(",")) == 3 + 3 * row["landmarks"]  # x, y, score
+
+
+# small: the figures of the shipped configs are not the subject here
+SMALL = (
+    *("train.iterations=2", "train.batch_size=2", "data.train.clips=2", "data.fit.clips=2"),
+    *("evaluate.max_items=8", "evaluate.fit_items=8"),
+)
+SCRIPT = """
+import registry, zoo
+from components.data.video import write_video
+from components.drawing import write_png
+
+cfg = registry.load_config("factorized_puppets", SMALL)
+job = registry.train(cfg, "runs/script")
+model = zoo.load("runs/script")
+frames = [registry.build(cfg["data"]["test"], "data.test", "datasets").image(i) for i in range(4)]
+write_video("clip.mp4", iter(frames), 5)
+write_png("face.png", frames[0])
+ready = model.preprocess(frames)
+xy = ready.to_original(model.predict(ready).landmarks.xy)
+print(job.rows[0]["protocol"], xy.shape, model.preprocess.image_size)
+"""
+
+
+def test_a_run_from_start_to_end_in_an_empty_folder(python, tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("PYTHON", "HF_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # no Hub answers there
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = repr(dict(option.split("=") for option in SMALL))
+    options = re.sub(r"'(\d+)'", r"\1", options)
+    said = run(python, "-c", SCRIPT.replace("SMALL", options), cwd=tmp_path)
+    assert said.splitlines()[-1] == "regression (4, 16, 2) 64"
+
+    def command(*words):
+        script = python.with_name("keypoint-zoo")
+        done = subprocess.run([script, *words], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = command("train", "factorized_puppets", "--cfg-options", *SMALL)
+    assert "keypoint-zoo predict work_dirs/factorized_puppets YOUR_VIDEO" in said
+    for file in ("last.pth", "metrics.json", "curve.png", "held_out.gif", "config.json"):
+        assert (tmp_path / "work_dirs/factorized_puppets" / file).is_file()
+    by_script, by_command = (
+        json.loads((tmp_path / folder / "metrics.json").read_text())
+        for folder in ("runs/script", "work_dirs/factorized_puppets")
+    )
+    assert by_script == by_command
+    assert json.loads(command("evaluate", "runs/script", "--json")) == by_command
+    command("predict", "runs/script/last.pth", "clip.mp4", "--out", "results")
+    assert len((tmp_path / "results/clip_landmarks.csv").read_text().splitlines()) == 5
+    assert (tmp_path / "results/clip_landmarks.mp4").is_file()
+    command("animate", "runs/script", "face.png", "clip.mp4", "--out", "moved.gif")
+    assert (tmp_path / "moved.gif").is_file()
+    words = ("runs/script", "me/mine", "--license", "apache-2.0", "--dry-run")
+    assert command("publish", *words).endswith("/me/mine: nothing was sent\n")
