@@ -141,9 +141,11 @@ def _problem(dest: Path, overwrite: bool) -> str | None:
         return "exists and is not a folder. Give another path."
     inside = any(dest.iterdir())
     if inside and not overwrite:
-        return "already exists. Give another folder, or overwrite=True."
+        return "already exists. Give another folder, or (in Python) overwrite=True."
     if inside and (foreign := _foreign(dest)):
-        return f"contains {foreign}, so it is not replaced. Give another folder, or remove the file."
+        return (
+            f"contains {foreign}, so it is not replaced. Give another folder, or remove the file."
+        )
     return None
 
 

@@ -27,7 +27,7 @@ SOURCES: dict[str, str] = {
     "keypointgan": "a folder with ITERATION_net_NAME.pth for G_A, G_B and regressor, and the "
     "pre-trained regressor as ITERATION_net_offline_regressor.pth; or the file of a regressor",
     "monkeynet": "a .pth.tar with the state dicts kp_detector and generator",
-    VGG: "vgg16.caffemodel.h5, the colourisation network of IMM's loss; makes a file, not a package",
+    VGG: "vgg16.caffemodel.h5, the colourisation network of IMM's loss; writes one file",
 }
 
 
