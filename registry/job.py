@@ -125,7 +125,7 @@ class Job:
         self.datasets = Datasets(self.data)
         image_size(cfg)  # raises if two of them differ
         metrics: dict[str, Any] = {}
-        self.left_out = ["no scores: the config has no evaluate section"]
+        self.left_out: list[str] = []
         tell("reading the data ...")
         if cfg.get("evaluate"):  # find mistakes there before training, not after it
             metrics, self.left_out = applicable(build_metrics(cfg), self.datasets)

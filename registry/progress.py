@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -126,6 +126,21 @@ def bar(
         ...     progress.update(16)
     """
     return Bar(over, what, unit, slow=slow, start=start)
+
+
+def counted(items: Iterable[T], total: int | None, what: str, unit: str = "frames") -> Iterator[T]:
+    """Pass items on and show how many there were.
+
+    Args:
+        items: what comes, and is used, one after the other.
+        total: how many there will be; None or 0 if that is not known.
+        what: as for :func:`bar`.
+        unit: as for :func:`bar`.
+    """
+    with bar(total or None, what, unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
 
 
 def say(text: str) -> None:

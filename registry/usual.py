@@ -28,7 +28,7 @@ QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 CHECKED = 16  # images of one call, or of one file, that are compared with the training images
 # Root mean square, over the statistics of an image, of the distance from the training median, in
 # units of the distance from the median to the 1 % or 99 % quantile. Chosen so that about 1 % of
-# generated puppets exceed it, with other seeds than in training.
+# generated puppets that no model has seen exceed it.
 LIMIT = 1.2
 NARROWEST = 0.1  # that unit is at least this share of the median: one room has one brightness
 FEW = 1 / 8  # this share may look unusual without a warning: 1 % of the usual images do

@@ -331,8 +331,8 @@ def test_export(ask, model, tmp_path):
     code, said, err = ask(*words)
     assert code == 0, err
     first, second = said.splitlines()
-    assert first == f"{out}: images -> xy"
-    assert re.fullmatch(r"largest difference from the model: xy \d\S*", second)
+    assert first == f"{out}: images -> xy, score"
+    assert re.fullmatch(r"largest difference from the model: xy \d\S*, score \d\S*", second)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = zoo.load(model).predict(pixels).landmarks.xy
     found = torch.jit.load(out)(pixels)
@@ -350,10 +350,13 @@ def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
         "coco": str(tmp_path / "one/a_landmarks.json"),
         "drawn": [str(tmp_path / "one/a_landmarks.png")],
         "frames": 1,
+        "checked": 0,
+        "unusual": 0,
         "landmarks": keypoints["count"],
     }
     head, line = (tmp_path / "one/a_landmarks.csv").read_text().splitlines()
-    names = [f"{name}_{axis}" for name in keypoints["names"] for axis in "xy"]
+    axes = ("x", "y", "score")
+    names = [f"{name}_{axis}" for name in keypoints["names"] for axis in axes]
     assert head.split(",") == ["file", "width", "height", *names]
     code, out, err = ask("predict", model, image, "--out", tmp_path / "two")
     assert (code, out) == (0, "")

@@ -86,6 +86,7 @@ def test_the_work_directory_holds_only_our_files(tmp_path):
     run(tmp_path, iterations=2)
     names = {path.name for path in (tmp_path / "work").iterdir()} - {"tensorboard"}
     files = {"config.json", "log.txt", "scalars.jsonl", "curve.png", "panels", "last.pth"}
+    files.add("usual.json")
     assert names == files
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 import registry
 from components.data.video import write_video
 from components.drawing import curve
+from components.hooks.summary import left_out
 from components.losses.perceptual import Perceptual
 from registry import ConfigError, checkpoint, load_config
 from registry.contract import Outputs
@@ -278,3 +279,15 @@ def test_a_rate_that_is_not_lowered_in_time_is_said(tmp_path):
         "learning rate 0.001 times 1 at iteration 4, 0.5 at iteration 32 (train.lr_factors): at "
         "the end of the run, which comes before, times 1\n"
     ) in (tmp_path / "work/log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("scored", "notes", "expected"),
+    [
+        (True, [], []),
+        (True, ["no regression: x"], ["left out: no regression: x"]),
+        (False, [], ["left out: no scores: the config has no evaluate section"]),
+    ],
+)
+def test_what_is_left_out_is_said(scored, notes, expected):
+    assert left_out(SimpleNamespace(scored=scored, left_out=notes)) == expected

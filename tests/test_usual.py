@@ -93,7 +93,8 @@ def test_numbers_that_are_not_finite_are_unusual():
 
 
 def test_one_warning_names_the_place():
-    with pytest.warns(UserWarning) as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         warn_of(["detail 0.3, training 0.1 to 0.2"], "a/photo.jpg")
         warn_of(["", "x", "y"])
     assert [str(one.message) for one in caught] == [
@@ -226,7 +227,7 @@ def test_predict_warns_once_per_file_and_writes_scores(tmp_path):
     write_video(tmp_path / "strange.avi", [natural(i, 64, 64) for i in range(40)], fps=10)
     cv2.imwrite(str(tmp_path / "photo.png"), natural(1)[..., ::-1])
     inputs = [tmp_path / name for name in ("known.avi", "strange.avi", "photo.png")]
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="look") as caught:
         known, strange, photo = predict("keypointgan-puppets", inputs, tmp_path / "out")
     told = [str(one.message) for one in caught]
     assert [text.split(": ")[0] for text in told] == [str(path) for path in inputs[1:]]

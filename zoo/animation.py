@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +26,9 @@ from components.data.video import (
 from components.steps.transfer import pose_distance
 from registry.atomic import replacing
 from registry.errors import ConfigError
-from registry.progress import bar
+from registry.progress import counted
 from zoo.model import best_device, load
 
-T = TypeVar("T")
 Frame = NDArray[np.uint8]  # (H, W, 3) RGB
 
 
@@ -121,14 +120,6 @@ def animate(
             if driving.is_file() and not is_image(driving) and driving.suffix.lower() != ".gif":
                 note = add_sound(silent, driving)
     return Animated(out, written, number, (note,) if note else ())
-
-
-def counted(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Pass frames on and show progress; ``total`` is the length that the file states."""
-    with bar(total or None, what) as progress:
-        for item in items:
-            yield item
-            progress.update()
 
 
 def check_paths(source: Path, driving: Path, out: Path) -> None:

@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.showwarning = lambda message, *_, **__: notice(f"warning: {message}")
             # a former name: by default Python shows this warning to developers only
             warnings.filterwarnings("default", "'.*' is now called", DeprecationWarning)
+            # of registry/usual.py: said of each input, not once
+            warnings.filterwarnings("always", ".* unlike those that the model was trained on")
             options = _parsed(words)
             run, json_file = options.pop("run"), options.pop("json")
             if json_file:  # progress is not part of the document
@@ -78,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(error, MissingFieldError):
             raise
         answer = _failed(error, str(error), USAGE)
+    notice("", passing=True)  # what stands there
     text = "\n".join(answer.lines)
     document = json.dumps(plain(answer.document), indent=2, allow_nan=False)
     if isinstance(json_file, str):

@@ -77,7 +77,7 @@ def load(
         The pipeline, with ``entry``, ``package`` (None for a run), ``keypoints`` (names, edges,
         flip_pairs, ...), ``preprocess`` and ``usual``, what the training images look like
         (:class:`registry.usual.Usual`; None if unknown). ``model.predict`` takes images of any
-        kind, and warns about those unlike the training images, see
+        kind, and warns about photographs unlike the training images, see
         :class:`zoo.preprocess.Predict`. For landmarks in pixels: ``ready =
         model.preprocess(images)``, ``found = model.predict(ready)``,
         ``ready.to_original(found.landmarks.xy)``. A model is returned only if every check passes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,11 +16,11 @@ from components.data.video import VideoReader, is_image, natural, read_image, wr
 from components.drawing import draw_landmarks, write_png
 from registry.errors import ConfigError
 from registry.loading import spread
+from registry.progress import counted
 from registry.usual import CHECKED, warn_of
 from zoo.model import best_device, load
 
 Frame = NDArray[np.uint8]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,6 @@ def predict(
     out: str | Path,
     *,
     batch_size: int = 16,
-    counted: Say | None = None,
 ) -> Iterator[Predicted]:
     """Find landmarks in images, folders and videos; yield each input when it is done.
 
@@ -53,7 +52,6 @@ def predict(
         out: folder for the results, ``NAME_landmarks.*``. An input, or the result of another one,
             is never overwritten.
         batch_size: frames in memory at a time.
-        counted: called with a line for each frame.
 
     Raises:
         ZooError, ConfigError: the model does not exist, or does not take images.
@@ -73,11 +71,11 @@ def predict(
         )
     taken = {Path(name).resolve() for name in inputs}
     for name in inputs:
-        yield _predict_input(model, Path(name), Path(out), max(batch_size, 1), taken, counted)
+        yield _predict_input(model, Path(name), Path(out), max(batch_size, 1), taken)
 
 
 def _predict_input(
-    model: Any, path: Path, out: Path, batch_size: int, taken: set[Path], counted: Say | None
+    model: Any, path: Path, out: Path, batch_size: int, taken: set[Path]
 ) -> Predicted:
     """Write drawing and table of one input; video frames are streamed, one batch at a time."""
     names, edges = model.keypoints["names"], model.keypoints["edges"]
@@ -110,8 +108,6 @@ def _predict_input(
                 files.append(next(labels))
                 points.append(pixels)
                 sizes.append((frame.shape[1], frame.shape[0]))
-                if counted is not None:
-                    counted(f"{path}: {len(files)} frames")
                 yield draw_landmarks(frame, pixels, edges)
 
     if path.is_dir() or is_image(path):
@@ -123,7 +119,10 @@ def _predict_input(
         looked_at |= set(spread(len(images), CHECKED))
         taken |= {image.resolve() for image in images}
         folder = out / f"{path.name}_landmarks" if path.is_dir() else out
-        pictures = drawn(map(read_image, images), (image.name for image in images))
+        pictures = drawn(
+            counted(map(read_image, images), len(images), str(path)),
+            (image.name for image in images),
+        )
         written = []
         for image, picture in zip(images, pictures):
             written.append(claim(folder / f"{image.stem}_landmarks.png"))
@@ -134,7 +133,11 @@ def _predict_input(
         out.mkdir(parents=True, exist_ok=True)
         written = [claim(out / f"{path.stem}_landmarks.mp4")]
         numbered = (f"{path.stem}/{i:06d}" for i in range(10**9))
-        write_video(written[0], drawn(iter(reader), numbered), reader.fps)
+        write_video(
+            written[0],
+            drawn(counted(reader, reader.stated_length, str(path)), numbered),
+            reader.fps,
+        )
     visible = np.full((len(files), len(names)), VISIBLE)
     score = np.stack(scores).round(4) if scores else None
     found = make_annotations(names, files, np.stack(points), visible, sizes, edges, score)

@@ -28,8 +28,8 @@ class Gaussian(nn.Module):
     Shapes:
         maps (B, K, h, w) of logits -> Landmarks with xy, cov, score and prob (B, K, h, w)
     Range:
-        covariances are positive definite for any input: eigenvalues are at least 1e-6; scores in (0, 1]:
-        how much of a map, not of its fitted or fixed Gaussian, lies in one place; not calibrated
+        covariances are positive definite for any input: eigenvalues are at least 1e-6;
+        scores in (0, 1]: how much of a map, not of its Gaussian, lies in one place; not calibrated
     Source: factorized sec 3; factorized sec 4.1
     Differs: a stable softmax, and the floor on eigenvalues; the official code overflows and can
         return singular matrices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from components.data.fit import (
     to_contract,
 )
 from components.data.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, VideoReader
+from registry.progress import counted
 from registry.roles import DATASETS
 
 Array = NDArray[Any]
@@ -156,7 +158,11 @@ class Frames:
         for clip in clips:
             length = 0
             fitted: list[Array | None] = []
-            for frame in clip.frames() if clip.one_file else [None] * len(clip.paths):
+            frames: Iterable[Array | None] = [None] * len(clip.paths)
+            if clip.one_file:
+                stated = clip.reader.stated_length if clip.reader else None
+                frames = counted(clip.frames(), stated, f"reading {clip.paths[0].name}")
+            for frame in frames:
                 length += 1
                 if self._cache is None or len(self._cache) + length > limit:
                     self._cache = None

@@ -41,7 +41,7 @@ class Summary(Hook):  # type: ignore[misc]
         lines = [f"{job.work_dir}: {job.settings.iterations} iterations done, {memory()} at most"]
         if job.rows:
             lines += ["", table(job.rows), ""]
-        lines += [f"left out: {note}" for note in job.left_out]
+        lines += left_out(job)
         lines += list(reached(job.progress.records))
         found = {
             "curve.png": "the errors and losses above, over the iterations",
@@ -96,7 +96,15 @@ def banner(job: Any, start: int) -> Iterator[str]:
             f"{', '.join(divided)}: divided by its own running mean, so it need not fall; the "
             "pixel error (mean |render - target|, colours in [0, 1]) and the undivided error should"
         )
-    yield from (f"left out: {note}" for note in job.left_out)
+    yield from left_out(job)
+
+
+def left_out(job: Any) -> list[str]:
+    """Return the lines on what there is no data for."""
+    notes = job.left_out or (
+        [] if job.scored else ["no scores: the config has no evaluate section"]
+    )
+    return [f"left out: {note}" for note in notes]
 
 
 def contents(node: Any, dataset: Any) -> str:

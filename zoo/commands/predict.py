@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from typing import Any
 
 from zoo.answer import REF, Answer, notice
@@ -27,7 +26,7 @@ def run(**options: Any) -> Answer:
     from zoo.prediction import predict
 
     done = []
-    for one in predict(**options, counted=partial(notice, passing=True)):
+    for one in predict(**options):
         notice(f"{one.table}: {one.frames} frames, {one.landmarks} landmarks")
         done.append(one)
     return Answer(done, ())
