@@ -281,7 +281,7 @@ def train(
 
 
 def prepare(job: Job, rank: int, ranks: int) -> None:
-    """Let the pipeline compute its training data from ``data.train``; the run's folder caches it."""
+    """Let the pipeline derive its training data from ``data.train``, cached in the run's folder."""
     pipeline = job.trainee.pipeline
     if job.state is not None:  # the loop restores everything later; the weights are needed now
         checkpoint.load_part(pipeline, job.state, "pipeline", str(job.resume))

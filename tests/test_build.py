@@ -52,7 +52,7 @@ def test_a_registry_builds_as_users_of_mmengine_expect():
     with pytest.raises(ConfigError) as caught:
         BOTTLENECKS.build(STEM)
     assert str(caught.value) == (
-        "bottleneck: needs one of bottlenecks, but 'encoders/stem' is of encoders."
+        "bottleneck: must be one of bottlenecks, but 'encoders/stem' is one of encoders."
     )
 
 
@@ -84,7 +84,7 @@ def test_unknown_role():
 
 def test_misspelt_argument():
     assert error_of({"type": "encoders/stem", "widht": 2}, "model.encoder") == (
-        "model.encoder: encoders/stem takes no argument 'widht'. Did you mean 'width'?"
+        "model.encoder: encoders/stem has no argument 'widht'. Did you mean 'width'?"
     )
 
 
@@ -92,7 +92,7 @@ def test_misspelt_argument_is_found_before_anything_is_built():
     # the encoder inside would fail too, but later
     cfg = {"type": "bottlenecks/skeleton_regressor", "encoder": {"type": "no/such"}, "gird": 1}
     assert error_of(cfg) == (
-        "model: bottlenecks/skeleton_regressor takes no argument 'gird'. Did you mean 'grid'?"
+        "model: bottlenecks/skeleton_regressor has no argument 'gird'. Did you mean 'grid'?"
     )
 
 
@@ -108,13 +108,13 @@ def test_wrong_role_in_a_slot():
         "encoder": {"type": "rasterizers/skeleton", "edges": [[0, 1]], "image_size": 8},
     }
     assert error_of(cfg) == (
-        "model.encoder: needs one of encoders, but 'rasterizers/skeleton' is of rasterizers."
+        "model.encoder: must be one of encoders, but 'rasterizers/skeleton' is one of rasterizers."
     )
     assert error_of(STEM, "model", "pipelines") == (
-        "model: needs one of pipelines, but 'encoders/stem' is of encoders."
+        "model: must be one of pipelines, but 'encoders/stem' is one of encoders."
     )
     assert error_of([STEM], "data.transforms", "transforms") == (
-        "data.transforms[0]: needs one of transforms, but 'encoders/stem' is of encoders."
+        "data.transforms[0]: must be one of transforms, but 'encoders/stem' is one of encoders."
     )
 
 
@@ -130,7 +130,7 @@ def test_wrong_role_of_a_registry():
 def test_import_paths_are_never_called(name):
     assert error_of({"type": name}, "model.encoder", "encoders") == (
         f"model.encoder: type {name!r} is not a registered name. Names look like 'encoders/...'; "
-        "import paths are never called."
+        "import paths are not accepted."
     )
 
 

@@ -260,7 +260,7 @@ def test_mistakes_are_named(tmp_path):
     assert message(toy, part="render") == "no part 'render'. Did you mean 'renderer'?"
     assert message(toy, part="renderer") == "Toy has no renderer: no method reconstruct()."
     assert message(nn.Identity()) == "Identity has no detector: no method predict()."
-    assert message(toy) == "the model does not say how large its images are; give images."
+    assert message(toy) == "the model does not state the size of its images. Give images=."
     wide = message(toy, images=torch.rand(1, 3, 16, 20))
     assert wide.startswith("images must be (N, 3, 20, 20) in [0, 1], not (1, 3, 16, 20)")
     assert "torch.uint8" in message(toy, images=(255 * images).byte())

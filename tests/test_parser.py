@@ -60,7 +60,7 @@ def command_line():
         ("train c --cfg a=1", "no option --cfg. Did you mean '--cfg-options'?"),
         ("train c --work", "no option --work. Did you mean '--work-dir'?"),
         ("train c -work-dir x", "no option -work-dir. Did you mean '--work-dir'?"),
-        ("train c --launcher torch", "--launcher: 'torch' is not a choice. Did you mean"),
+        ("train c --launcher torch", "--launcher cannot be 'torch'. Did you mean"),
         ("trian c", "no command 'trian'. Did you mean 'train'?"),
         ("eval", "no command 'eval'. Did you mean 'evaluate'?"),
         ("--versoin", "no option --versoin. Did you mean '--version'?"),
