@@ -63,7 +63,7 @@ def test_components_work_without_the_registry():
 def test_unknown_name():
     assert error_of({"type": "pipelines/pose_autoencoder", "rasterizer": 0, "bottleneck": {
         "type": "bottlenecks/skeleton_regressor", "encoder": {"type": "encoders/stemm"}}}) == (
-        "model.bottleneck.encoder: no encoder named 'encoders/stemm'. "
+        "model.bottleneck.encoder: there is no encoder 'encoders/stemm'. "
         "Did you mean 'encoders/stem'?"
     )  # fmt: skip
 
@@ -72,7 +72,7 @@ def test_unknown_name_without_a_near_one_lists_what_is_there():
     known = ROLES["rasterizers"].names()
     more = ", ..." if len(known) > 12 else ""
     assert error_of({"type": "rasterizers/zzz"}) == (
-        f"model: no rasterizer named 'rasterizers/zzz'. Known: {', '.join(known[:12])}{more}."
+        f"model: there is no rasterizer 'rasterizers/zzz'. Known: {', '.join(known[:12])}{more}."
     )
 
 
@@ -136,7 +136,7 @@ def test_import_paths_are_never_called(name):
 
 @pytest.mark.parametrize("name", ["encoders/os.getcwd", "encoders/../losses/redraw", "encoders/"])
 def test_a_role_before_an_import_path_does_not_help(name):
-    assert error_of({"type": name}).startswith(f"model: no encoder named '{name}'.")
+    assert error_of({"type": name}).startswith(f"model: there is no encoder '{name}'.")
 
 
 def test_failing_constructor_names_its_place():
@@ -186,6 +186,6 @@ def test_an_argument_of_few_words_takes_only_those():
     with pytest.raises(ConfigError) as caught:
         build(cfg, "model.encoder")
     assert str(caught.value) == (
-        "model.encoder.norm: encoders/stem takes 'batch', 'instance', 'none', not 'bacth'. "
+        "model.encoder.norm of encoders/stem must be one of 'batch', 'instance', 'none', not 'bacth'. "
         "Did you mean 'batch'?"
     )

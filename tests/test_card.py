@@ -185,7 +185,7 @@ def test_another_licence_needs_its_name_and_text():
         ({"value": "3.4"}, "value must be int or float"),
         ({"value": True}, "value must be int or float"),
         ({"origin": "rumour"}, "must be one of ('ours'"),
-        ({"dataset": {"id": "puppets"}}, "dataset: no 'name'"),
+        ({"dataset": {"id": "puppets"}}, "dataset: 'name' is missing"),
         ({"metric": " "}, "must not be empty"),
     ],
 )
@@ -341,7 +341,7 @@ def test_what_the_card_tells():
     assert "- time: 9 min" in text
     assert "- centre of pixel i of S: `(2i+1)/S-1`" in text
     assert "| `model.safetensors` | inference | 1,234 | `float32` | 5,678 |" in text
-    assert "Trained on puppets alone" in text
+    assert "Trained on puppets only" in text
     assert 'zoo.verify("dir:.", deep=True)' in text
     annotated = config()
     annotated["keypoints"]["semantics"] = "annotated"

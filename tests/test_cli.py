@@ -152,7 +152,7 @@ def test_info_of_a_package(ask, answer, demo):
     assert (code, err) == (0, "")
     facts = dict(re.findall(r"^ ?([\w ]+?)  +(\S.*)$", out.split("\n\n")[1], re.MULTILINE))
     assert facts["parameters"] == "8 (float32)"
-    assert facts["FLOPs"] == "5,678 of one prediction at 32 x 32 pixels"
+    assert facts["FLOPs"] == "5,678 per prediction at 32 x 32 pixels"
     assert facts["landmarks"] == "3 discovered"
     assert facts["licence"] == "apache-2.0, of the weights"
     assert facts["where"] == str(demo)
@@ -481,7 +481,7 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
         (("card", tmp_path / "none"), 3, "UnknownEntryError", "no folder"),
         (("predict", "x.py", demo, "--out", "z"), 2, "AmbiguousReferenceError", "is a config"),
         (("info",), 2, "UsageError", "required: REF. See `keypoint-zoo info --help`."),
-        (("lst",), 2, "UsageError", "no command 'lst'. Did you mean 'list'?"),
+        (("lst",), 2, "UsageError", "there is no command 'lst'. Did you mean 'list'?"),
         ((), 2, "UsageError", "required: COMMAND"),
     ):
         found, out, err = ask(*words)

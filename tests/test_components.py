@@ -552,7 +552,7 @@ def test_check_refuses_what_cannot_be_built():
     with pytest.raises(ConfigError) as caught:
         registry.check("encoders/stemm")
     assert str(caught.value) == (
-        "check: no encoder named 'encoders/stemm'. Did you mean 'encoders/stem'?"
+        "check: there is no encoder 'encoders/stemm'. Did you mean 'encoders/stem'?"
     )
     with pytest.raises(ConfigError) as caught:
         registry.check("encoders/stem", widht=3)

@@ -121,20 +121,29 @@ def test_a_resolved_config_has_no_plain_numbers(config, tmp_path):
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("imagesize", "no key 'imagesize' in {path}. Did you mean 'image_size'?"),
-        ("train.iteratons", "no key 'train.iteratons'. Did you mean 'iterations'?"),
-        ("trian.lr", "no key 'trian'. Did you mean 'train'?"),
-        ("model.rasteriser.sigma", "no key 'model.rasteriser'. Did you mean 'rasterizer'?"),
-        ("model.rasterizer.sgima", "no key 'model.rasterizer.sgima'. Did you mean 'sigma'?"),
-        ("losses.pionts.weight", "no key 'losses.pionts'. Did you mean 'points'?"),
-        ("losses.pionts", "no key 'losses.pionts'. Did you mean 'points'?"),
-        ("data.prior.edgse", "no key 'data.prior.edgse'. Did you mean 'edges'?"),
-        ("data.transforms.1", "no entry 'data.transforms.1'; 'data.transforms' has 1."),
-        ("data.transforms.1.hue", "no key 'data.transforms.1'. Known: 0."),
-        ("train.lr.x", "no key 'train.lr'. Did you mean 'lr'?"),
+        ("imagesize", "there is no key 'imagesize' in {path}. Did you mean 'image_size'?"),
+        ("train.iteratons", "there is no key 'train.iteratons'. Did you mean 'iterations'?"),
+        ("trian.lr", "there is no key 'trian'. Did you mean 'train'?"),
+        (
+            "model.rasteriser.sigma",
+            "there is no key 'model.rasteriser'. Did you mean 'rasterizer'?",
+        ),
+        (
+            "model.rasterizer.sgima",
+            "there is no key 'model.rasterizer.sgima'. Did you mean 'sigma'?",
+        ),
+        ("losses.pionts.weight", "there is no key 'losses.pionts'. Did you mean 'points'?"),
+        ("losses.pionts", "there is no key 'losses.pionts'. Did you mean 'points'?"),
+        ("data.prior.edgse", "there is no key 'data.prior.edgse'. Did you mean 'edges'?"),
+        (
+            "data.transforms.1",
+            "there is no entry 'data.transforms.1'; 'data.transforms' has 1 entries.",
+        ),
+        ("data.transforms.1.hue", "there is no key 'data.transforms.1'. Known: 0."),
+        ("train.lr.x", "there is no key 'train.lr'. Did you mean 'lr'?"),
         (
             "evaluate.crop",
-            "no key 'evaluate'. Known: data, edges, image_size, losses, model, train.",
+            "there is no key 'evaluate'. Known: data, edges, image_size, losses, model, train.",
         ),
     ],
 )
@@ -157,7 +166,7 @@ def test_another_type_that_takes_the_same_keys(config):
 
 def test_another_type_that_does_not_exist(config):
     assert error_of(config, {"losses.points.type": "losses/redrawn"}) == (
-        "losses.points: no loss named 'losses/redrawn'. Did you mean 'losses/redraw'?"
+        "losses.points: there is no loss 'losses/redrawn'. Did you mean 'losses/redraw'?"
     )
 
 

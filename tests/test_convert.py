@@ -239,7 +239,7 @@ class Code:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (None, "no file '{file}'. Give the official checkpoint."),
+        (None, "there is no file '{file}'. Give the official checkpoint."),
         (lambda f: {**f, "epoch": Code()}, "code in a file is not run: "),
         (lambda f: {"state_dict": {}}, "has no 'kp_detector'; it holds state_dict. An official"),
         (lambda f: [1], "has no 'kp_detector'; it holds no networks. An official checkpoint holds"),

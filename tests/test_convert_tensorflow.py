@@ -310,7 +310,9 @@ def test_compressed_blocks_and_other_files(tmp_path):
     assert f"m.ckpt.index is larger than {MAX_INDEX} bytes" in refused(path)
     (tmp_path / "m.ckpt.data-00000-of-00001").unlink()
     assert "has no .data-00000-of-00001 beside it" in refused(path)
-    assert refused(tmp_path / "missing").startswith(f"no file '{tmp_path}/missing.index'. Give a")
+    assert refused(tmp_path / "missing").startswith(
+        f"there is no file '{tmp_path}/missing.index'. Give a"
+    )
 
 
 def test_variables_of_other_models(tmp_path):

@@ -257,7 +257,8 @@ def test_init_from_a_part_that_is_not_there(tmp_path):
 def test_init_from_a_run_that_is_not_there(tmp_path):
     cfg = {**CFG, "train": {**CFG["train"], "init": {"bottleneck": "other"}}}
     assert error_of(ConfigError, Job, cfg, tmp_path / "run") == (
-        f"no checkpoint '{tmp_path}/other/last.pth'. Train first: keypoint-zoo train CONFIG "
+        f"there is no checkpoint '{tmp_path}/other/last.pth'. Train first: keypoint-zoo train "
+        "CONFIG "
         f"--work-dir {tmp_path}/other"
     )
 
@@ -285,7 +286,8 @@ def test_a_launcher_that_did_not_start_the_tool(launcher, variable, monkeypatch)
 def test_a_missing_checkpoint(tmp_path):
     path = tmp_path / "last.pth"
     assert error_of(ConfigError, load_pipeline, CFG, path) == (
-        f"no checkpoint '{path}'. Train first: keypoint-zoo train CONFIG --work-dir {tmp_path}"
+        f"there is no checkpoint '{path}'. Train first: keypoint-zoo train CONFIG --work-dir "
+        f"{tmp_path}"
     )
 
 

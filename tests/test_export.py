@@ -255,9 +255,9 @@ def test_mistakes_are_named(tmp_path):
         assert getattr(raised.value, "exit_code", INCOMPATIBLE) == INCOMPATIBLE
         return str(raised.value)
 
-    assert message(toy, format="onxx") == "no format 'onxx'. Did you mean 'onnx'?"
+    assert message(toy, format="onxx") == "there is no format 'onxx'. Did you mean 'onnx'?"
     assert message(toy, format="onnx").endswith("a file of format onnx must end with .onnx.")
-    assert message(toy, part="render") == "no part 'render'. Did you mean 'renderer'?"
+    assert message(toy, part="render") == "there is no part 'render'. Did you mean 'renderer'?"
     assert message(toy, part="renderer") == "Toy has no renderer: no method reconstruct()."
     assert message(nn.Identity()) == "Identity has no detector: no method predict()."
     assert message(toy) == "the model does not state the size of its images. Give images=."

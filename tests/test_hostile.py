@@ -397,7 +397,12 @@ CASES = [
         Case(f"number {n}", write('"version": 1', f'"version": {n}'), "IntegrityError", NOT_JSON)
         for n in ("NaN", "Infinity", "-Infinity", "1e999", "9" * 5000, "01", "0x10")
     ),
-    Case("a key twice", write('"task"', '"name": "b", "task"'), "IntegrityError", "'name' twice"),
+    Case(
+        "a key twice",
+        write('"task"', '"name": "b", "task"'),
+        "IntegrityError",
+        "'name' is repeated",
+    ),
     Case(
         "one of many keys twice",
         write(
@@ -405,7 +410,7 @@ CASES = [
             '"training": {' + "".join(f'"{i}":0,' for i in range(80_000)) + '"79999":1,',
         ),
         "IntegrityError",
-        "'79999' twice",
+        "'79999' is repeated",
     ),
     Case("no object", lambda f: write_config(f, b"[]"), "IntegrityError", "format_version"),
     Case("no UTF-8", lambda f: write_config(f, b'{"\xff": 1}'), "IntegrityError", NOT_JSON),

@@ -208,13 +208,14 @@ def test_names_are_listed_without_importing_a_plugin(found):
 def test_a_plugin_does_not_replace_our_names(found):
     assert found["ours"] == "components.encoders.stem"
     assert found["after ours"] == []
-    assert found["no prefix"].startswith("model: no encoder named 'encoders/tiny'.")
+    assert found["no prefix"].startswith("model: there is no encoder 'encoders/tiny'.")
 
 
 def test_a_plugin_is_built_by_name(found):
     assert found["theirs"] == "acme_keypoints"
     assert found["misspelt"] == (
-        "model: no encoder named 'encoders/acme/tiny_nte'. Did you mean 'encoders/acme/tiny_net'?"
+        "model: there is no encoder 'encoders/acme/tiny_nte'. Did you mean "
+        "'encoders/acme/tiny_net'?"
     )
     assert found["argument"] == (
         "model: encoders/acme/tiny_net has no argument 'out_chanels'. Did you mean 'out_channels'?"

@@ -439,13 +439,13 @@ def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("x.png", "no input '{}'. Give an image, a folder of images, or a video."),
+        ("x.png", "there is no input '{}'. Give an image, a folder of images, or a video."),
         ("empty.mp4", "'{}' is empty (0 bytes). Copy or download it again, or move it away."),
         (
             "bad.png",
             "'{}' cannot be decoded as an image. Copy or download it again, or move it away.",
         ),
-        ("nothing", "no image in folder '{}'. Give images or a video."),
+        ("nothing", "the folder '{}' has no images. Give images or a video."),
     ],
 )
 def test_predict_on_what_is_no_picture(run, tmp_path, name, text, monkeypatch, capsys):

@@ -103,7 +103,7 @@ def test_parts_that_do_not_fit_together_are_named():
 
 
 def test_a_run_is_refused_before_its_folder_exists(tmp_path):
-    with pytest.raises(ConfigError, match="use 96 or 112"):
+    with pytest.raises(ConfigError, match="Use 96 or 112"):
         Job(config("factorized", image_size=100), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
@@ -111,7 +111,7 @@ def test_a_run_is_refused_before_its_folder_exists(tmp_path):
 def test_a_mistake_does_not_wait_until_an_origin_is_trained(tmp_path):
     from registry.runner import train
 
-    with pytest.raises(ConfigError, match="use 96 or 104"):
+    with pytest.raises(ConfigError, match="Use 96 or 104"):
         train(config("keypointgan", image_size=100), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

@@ -584,12 +584,12 @@ def test_the_licence_of_a_card():
     ("text", "reason"),
     [
         ("{", "index.json is not valid JSON"),
-        ('{"format_version": 1, "entries": {"a": 1, "a": 2}}', "the key 'a' twice"),
+        ('{"format_version": 1, "entries": {"a": 1, "a": 2}}', "the key 'a' is repeated"),
         ('{"format_version": 2, "entries": {}}', "has format 2; this version"),
         ('{"entries": {}}', "format_version must be 1, not None"),
         ('{"format_version": 1, "rows": {}}', "index.json: unknown key 'rows'"),
         ({"a": {**ROW, "code": "x"}}, "index.json: entries: a: unknown key 'code'"),
-        ({"a": {"task": "x"}}, "index.json: entries: a: no 'architecture'"),
+        ({"a": {"task": "x"}}, "index.json: entries: a: 'architecture' is missing"),
         (
             {"a": {**ROW, "task": "x"}},
             "index.json: a: task 'x' must be one of keypoint-detection, ",
@@ -598,9 +598,9 @@ def test_the_licence_of_a_card():
             {"a": {**ROW, "summary": ""}},
             "index.json: a: the summary is missing, and there is no config with one",
         ),
-        ({"A b": ROW}, "index.json: A b: 'A b' is not the name of an entry"),
-        ({"a": {**ROW, "package": "../x"}}, "a: package must be a folder below that of the index"),
-        ({"a": {**ROW, "package": "/x"}}, "a: package must be a folder below that of the index"),
+        ({"A b": ROW}, "index.json: A b: 'A b' cannot be the name of an entry"),
+        ({"a": {**ROW, "package": "../x"}}, "a: package must be a folder below the index's folder"),
+        ({"a": {**ROW, "package": "/x"}}, "a: package must be a folder below the index's folder"),
         ({"a": {**PINNED, "commit": "main"}}, "needs repo_id, commit (40 digits) and digest"),
         ({"a": {**PINNED, "repo_id": "net"}}, "needs repo_id, commit (40 digits) and digest"),
         ({"a": {**PINNED, "package": "x"}}, "needs repo_id, commit (40 digits) and digest"),
@@ -712,7 +712,11 @@ def test_a_plugin_does_not_hide_our_entries_nor_another_plugins(tmp_path, monkey
     [
         ("broken:index", None, "there is no {}/broken/index.json."),
         ("broken:index", "{", "{}/broken: index.json is not valid JSON: Expecting property name "),
-        ("broken:index", '{"format_version": 1, "entries": {"a": {}}}', "entries: a: no 'task'."),
+        (
+            "broken:index",
+            '{"format_version": 1, "entries": {"a": {}}}',
+            "entries: a: 'task' is missing.",
+        ),
         (
             "broken.part:index",
             None,

@@ -1,8 +1,8 @@
 """List the components that models are built from, or describe one.
 
-Without an argument: all roles and their components. With a role (encoders): what
-each of its components does. With a name (encoders/unet): its arguments, shapes,
-source, and the configs that use it.
+Without an argument: all roles and their components. With a role (encoders):
+what each of its components does. With a name (encoders/unet): its arguments,
+shapes, source, and the configs that use it.
 """
 
 from __future__ import annotations
