@@ -186,6 +186,7 @@ def test_an_argument_of_few_words_takes_only_those():
     with pytest.raises(ConfigError) as caught:
         build(cfg, "model.encoder")
     assert str(caught.value) == (
-        "model.encoder.norm of encoders/stem must be one of 'batch', 'instance', 'none', not 'bacth'. "
+        "model.encoder.norm of encoders/stem must be one of 'batch', 'instance', 'none', not "
+        "'bacth'. "
         "Did you mean 'batch'?"
     )
