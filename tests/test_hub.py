@@ -170,7 +170,7 @@ def test_push_is_refused_where_it_would_surprise(hub, client, tmp_path):
         (
             {"parent": was["commit"]},
             "PublishConflictError",
-            f"alice/careful changed since you started (was {was['commit'][:8]}, is {now[:8]}). "
+            f"alice/careful has changed since you started (was {was['commit'][:8]}, is {now[:8]}). "
             "Nothing was published. Pull, compare and push again, or open a pull request.",
         ),
         (
@@ -224,7 +224,7 @@ def test_a_head_that_moves_never_gives_two_halves(hub, client, tmp_path):
     error = client.fail(PUSH, mine, "alice/moving", token=ALICE)
     now = hub.repos["alice/moving"].refs["main"]
     assert error.text == (
-        f"alice/moving changed since you started (was {start[:8]}, is {now[:8]}). Nothing was "
+        f"alice/moving has changed since you started (was {start[:8]}, is {now[:8]}). Nothing was "
         "published. Pull, compare and push again, or open a pull request."
     )
     assert (error.kind, error.cause) == ("PublishConflictError", "HfHubHTTPError")
@@ -366,7 +366,7 @@ def test_cut_and_altered_downloads(hub, client, tmp_path):
     blob.write_bytes(blob.read_bytes().replace(b"640", b"641"))
     error = client.fail(PULL, "hf:bob/faulty", cache_dir=tmp_path / "once", offline=True)
     assert error.kind == "IntegrityError"
-    assert "evaluation.json of 'bob/faulty@" in error.text
+    assert "evaluation.json is damaged or was modified" in error.text
     pulled = client(PULL, "hf:bob/faulty", cache_dir=tmp_path / "once")
     assert hub.content("bob/faulty") == folder_content(Path(pulled["path"]))
 
@@ -416,7 +416,7 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
         ("out", {"../../evil": b"x"}, "IntegrityError", "lists '../../evil', which leads out"),
         ("root", {"/etc/evil": b"x"}, "IntegrityError", "lists '/etc/evil', which leads out"),
         ("back", {"a\\b.png": b"x"}, "IntegrityError", "which leads out of its folder"),
-        ("many", {f"{i}.txt": b"" for i in range(64)}, "IntegrityError", "more than 64 files"),
+        ("many", {f"{i}.txt": b"" for i in range(64)}, "IntegrityError", "at most 64 are allowed"),
     ]:
         hub.commit(f"eve/{name}", files)
         published(hub, f"eve/{name}")
