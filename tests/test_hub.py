@@ -366,6 +366,7 @@ def test_cut_and_altered_downloads(hub, client, tmp_path):
     blob.write_bytes(blob.read_bytes().replace(b"640", b"641"))
     error = client.fail(PULL, "hf:bob/faulty", cache_dir=tmp_path / "once", offline=True)
     assert error.kind == "IntegrityError"
+    assert "'bob/faulty@" in error.text
     assert "evaluation.json is damaged or was modified" in error.text
     pulled = client(PULL, "hf:bob/faulty", cache_dir=tmp_path / "once")
     assert hub.content("bob/faulty") == folder_content(Path(pulled["path"]))
