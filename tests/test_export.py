@@ -259,7 +259,7 @@ def test_mistakes_are_named(tmp_path):
     assert message(toy, format="onnx").endswith("a file of format onnx must end with .onnx.")
     assert message(toy, part="render") == "there is no part 'render'. Did you mean 'renderer'?"
     assert message(toy, part="renderer") == "Toy has no renderer: it lacks a method reconstruct()."
-    assert message(nn.Identity()) == "Identity has no detector: no method predict()."
+    assert message(nn.Identity()) == "Identity has no detector: it lacks a method predict()."
     assert message(toy) == "the model does not state the size of its images. Give images=."
     wide = message(toy, images=torch.rand(1, 3, 16, 20))
     assert wide.startswith("images must be (N, 3, 20, 20) in [0, 1], not (1, 3, 16, 20)")
