@@ -1,4 +1,4 @@
-"""The SDK: what a plugin, a tool or a notebook imports. Importing it loads no torch."""
+"""The SDK: what a plugin, a tool or a notebook imports. Importing it does not load torch."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def train(
     resume: str | Path | None = None,
     launcher: str = "none",
 ) -> Job:
-    """Train, evaluate, draw, and print the summary; see :func:`registry.runner.run`.
+    """Train, evaluate, draw and print the summary; see :func:`registry.runner.run`.
 
     Example:
         >>> job = train("keypointgan_puppets")  # doctest: +SKIP
@@ -81,7 +81,7 @@ def train(
 
 
 def check(name: str, /, **arguments: Any) -> Any:
-    """Run the component tests on one registered name and return which it passed.
+    """Run the component tests on one registered name and return those that it passed.
 
     See :func:`registry.testing.checks.check`.
     """

@@ -1,4 +1,4 @@
-"""Files that are old or new, never a part."""
+"""Atomic writes: a file is either the old one or the whole new one."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-# of kill, and of a terminal that is closed; Windows has no second
+# sent by kill, and by a terminal that is closed; Windows has no SIGHUP
 ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its name if the block ends without error.
+    """Yield a temporary path beside ``path``; it is renamed to ``path`` if the block succeeds.
 
-    A reader sees the old file or the whole new one, never a part of it. If the block is left by an
-    error, by Ctrl-C, or by SIGTERM or SIGHUP that nobody else handles, the temporary file goes.
+    A reader sees the old file or the whole new one, never a part of it. The temporary file is
+    deleted if the block ends with an error, Ctrl-C, or a SIGTERM or SIGHUP without other handler.
 
     Args:
-        path: its folder is made if need be.
-        sync: first wait until the content is on the disk, for what took long to make.
+        path: the file to write; its folder is created if needed.
+        sync: wait until the content is on the disk before renaming, for what took long to compute.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def replacing(path: str | os.PathLike[str], *, sync: bool = False) -> Iterator[P
 
 @contextlib.contextmanager
 def _unwinding() -> Iterator[None]:
-    """Let what would end the process at once end it by ``SystemExit``, so that it cleans up."""
+    """Turn signals that would kill the process into ``SystemExit``, so that it cleans up."""
     main = threading.current_thread() is threading.main_thread()
     found = [end for end in ENDS if main and signal.getsignal(end) is signal.SIG_DFL]
     for end in found:
@@ -55,4 +55,4 @@ def _unwinding() -> Iterator[None]:
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)  # as shells call what a signal ends
+    sys.exit(128 + number)  # the exit status that shells report for a signal

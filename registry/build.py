@@ -1,4 +1,4 @@
-"""Build a tree of components from a tree of dicts: children first, every error with its place."""
+"""Build a tree of components from a tree of dicts, children first; every error names its place."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from registry.roles import ROLES, Role
 def build(cfg: Any, path: str = "model", slot: Any = None) -> Any:
     """Build what a config node describes.
 
-    A dict with a ``type`` becomes an object of that registered class, its other entries built first
-    and passed by keyword; other dicts, lists and tuples are built entry by entry; everything else
-    is returned as it is.
+    A dict with a ``type`` becomes an object of that registered class: its other entries are built
+    first and passed by keyword. Other dicts, lists and tuples are built entry by entry. Everything
+    else is returned unchanged.
 
     Args:
         cfg: a config node: dict, list, number, string ...
-        path: where the node stands in the config, for error messages.
-        slot: what is wanted there: the name of a role, a protocol of :mod:`registry.protocols`, or
-            the annotation of an argument; None allows any.
+        path: where the node is in the config, for error messages.
+        slot: what is expected there: the name of a role, a protocol of :mod:`registry.protocols`,
+            or the annotation of an argument; None allows anything.
 
     Raises:
         ConfigError: unknown name, wrong role, unknown or missing argument, failing constructor.
@@ -42,7 +42,7 @@ def build(cfg: Any, path: str = "model", slot: Any = None) -> Any:
         except Exception as error:
             kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
             text = str(error).removeprefix(f"{cfg['type']}: ")
-            kind = kind if text == str(error) else ""  # a message that names the part needs none
+            kind = kind if text == str(error) else ""  # the message already names the part
             raise ConfigError(f"{path}: {cfg['type']}: {kind}{text}") from error
     if isinstance(cfg, Mapping):
         return {key: build(value, f"{path}.{key}", slot) for key, value in cfg.items()}
@@ -56,14 +56,14 @@ def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
 
     Args:
         cfg: resolved config.
-        to_fill: weights will be loaded into it: parts that would start from pretrained ones
-            (``fetches_weights``) need not have them at hand.
+        to_fill: weights will be loaded afterwards, so parts that normally start from pretrained
+            weights (``fetches_weights``) are built without them.
     """
     return build(unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
 
 
 def unfetched(node: Any) -> Any:
-    """Return a config node whose parts start from random weights instead of fetched ones."""
+    """Return a config node whose parts start from random weights, not from fetched ones."""
     if isinstance(node, Sequence) and not isinstance(node, str):
         return [unfetched(value) for value in node]
     if not isinstance(node, Mapping):
@@ -75,13 +75,13 @@ def unfetched(node: Any) -> Any:
 
 
 class Free:
-    """The slot of an argument that takes no part."""
+    """The slot of an argument that does not take a component."""
 
 
 def slots_of(cls: Any) -> dict[str, tuple[type, ...]]:
-    """Return the protocols that each argument of ``cls`` takes, as its annotation says.
+    """Return the protocols that each argument of ``cls`` accepts, read from its annotation.
 
-    ``Encoder | None``, ``Sequence[Transform]`` and ``Mapping[str, Loss]`` name theirs.
+    ``Encoder | None``, ``Sequence[Transform]`` and ``Mapping[str, Loss]`` are understood.
     """
     found = {key: tuple(_protocols(hint)) for key, hint in hints_of(cls).items()}
     return {key: protocols for key, protocols in found.items() if protocols}
@@ -99,7 +99,7 @@ def _protocols(hint: Any) -> list[type]:
 
 @cache
 def hints_of(cls: Any) -> dict[str, Any]:
-    """Return the annotations of the constructor of ``cls``; none that only type checkers know."""
+    """Return the constructor's annotations; empty if some name exists for type checkers only."""
     try:
         return get_type_hints(cls.__init__)
     except NameError:
@@ -111,29 +111,31 @@ def resolve(name: Any, path: str, slot: Any = None) -> Any:
 
     Args:
         name: ``role/name``.
-        path: where it stands in a config, for error messages.
-        slot: as of :func:`build`.
+        path: where it is in a config, for error messages.
+        slot: as in :func:`build`.
 
     Raises:
-        ConfigError: not a ``role/name`` string, an unknown name, or not what ``slot`` takes.
+        ConfigError: not a ``role/name`` string, an unknown name, or not what ``slot`` accepts.
     """
     if slot is Free:
         raise ConfigError(
-            f"{path}: no part belongs here. A class takes a part by annotating its argument with a "
-            "protocol of registry.protocols, as in 'encoder: Encoder'."
+            f"{path}: this argument does not take a component. To take one, annotate it with a "
+            "protocol from registry.protocols, as in 'encoder: Encoder'."
         )
     wanted = _wanted(slot)
     if not isinstance(name, str) or "/" not in name:
         raise ConfigError(
             f"{path}: type {name!r} is not a registered name. Names look like "
-            f"'{wanted[0][0] if wanted else 'encoders'}/...'; import paths are never called."
+            f"'{wanted[0][0] if wanted else 'encoders'}/...'; import paths are not accepted."
         )
     own = name.split("/")[0]
     if own not in ROLES:
         raise ConfigError(f"{path}: unknown role '{own}' in '{name}'.{did_you_mean(own, ROLES)}")
     roles = list(dict.fromkeys(role for role, _ in wanted))
     if roles and own not in roles:
-        raise ConfigError(f"{path}: needs one of {' or '.join(roles)}, but '{name}' is of {own}.")
+        raise ConfigError(
+            f"{path}: must be one of {' or '.join(roles)}, but '{name}' is one of {own}."
+        )
     try:
         cls = ROLES[own].get(name)
     except ConfigError as error:
@@ -142,12 +144,12 @@ def resolve(name: Any, path: str, slot: Any = None) -> Any:
     faults = [fault(cls, protocol) for protocol in protocols]
     if protocols and all(faults):
         names = " or ".join(protocol.__name__ for protocol in protocols)
-        raise ConfigError(f"{path}: needs {names}, which '{name}' is not: {faults[0]}.")
+        raise ConfigError(f"{path}: '{name}' does not fit {names}: {faults[0]}.")
     return cls
 
 
 def _wanted(slot: Any) -> list[tuple[str, Any]]:
-    """Return the roles that a slot takes, each with its protocol if it names one."""
+    """Return the roles that a slot accepts, each with its protocol if it names one."""
     if slot is None:
         return []
     if isinstance(slot, str):
@@ -159,9 +161,9 @@ def _wanted(slot: Any) -> list[tuple[str, Any]]:
 
 
 def fault(cls: Any, protocol: Any) -> str:
-    """Return in what ``cls`` is not what ``protocol`` asks for; '' if it is.
+    """Return how ``cls`` departs from ``protocol``; '' if it conforms.
 
-    It must have the protocol's methods, with arguments of the same names in the same order; further
+    It must have the protocol's methods, with arguments of the same names in the same order; extra
     arguments need a default.
     """
     from torch import nn
@@ -169,7 +171,7 @@ def fault(cls: Any, protocol: Any) -> str:
     from registry.protocols import methods_of
 
     for name, method in methods_of(protocol).items():
-        # a network is called by way of its forward
+        # calling a network calls its forward
         own_name = "forward" if name == "__call__" and issubclass(cls, nn.Module) else name
         own = getattr(cls, own_name, None)
         wanted = list(inspect.signature(method).parameters)[1:]
@@ -187,7 +189,7 @@ def fault(cls: Any, protocol: Any) -> str:
 
 
 def arguments_of(cls: Any) -> dict[str, inspect.Parameter] | None:
-    """Return the keyword arguments that ``cls`` takes; None if it takes any (``**kwargs``)."""
+    """Return the keyword arguments of ``cls``; None if it accepts any (``**kwargs``)."""
     parameters = inspect.signature(cls).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return None
@@ -195,7 +197,7 @@ def arguments_of(cls: Any) -> dict[str, inspect.Parameter] | None:
 
 
 def literals_of(cls: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the arguments of ``cls`` that are annotated ``Literal``, with the values they take."""
+    """Return the arguments of ``cls`` annotated as ``Literal``, with the values they accept."""
     found = hints_of(cls).items()
     return {key: get_args(hint) for key, hint in found if get_origin(hint) is Literal}
 
@@ -211,13 +213,12 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) ->
         return
     for key in given:
         if key not in known:
-            raise ConfigError(
-                f"{path}: {name} takes no argument '{key}'.{did_you_mean(key, known)}"
-            )
+            raise ConfigError(f"{path}: {name} has no argument '{key}'.{did_you_mean(key, known)}")
     for key, allowed in literals_of(cls).items():
         if key in given and given[key] not in allowed:
             raise ConfigError(
-                f"{path}.{key}: {name} takes {', '.join(map(repr, allowed))}, not {given[key]!r}."
+                f"{path}.{key} of {name} must be one of {', '.join(map(repr, allowed))}, "
+                f"not {given[key]!r}."
                 f"{did_you_mean(str(given[key]), map(str, allowed))}"
             )
     missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
@@ -225,7 +226,7 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) ->
         raise ConfigError(f"{path}: {name} needs {', '.join(repr(key) for key in missing)}.")
 
 
-# arguments that count something or are a size: at least 1 unless 0 is their default
+# arguments that are counts or sizes: at least 1, unless they default to 0
 COUNTS = {
     *("num_landmarks", "image_size", "width", "max_width", "in_channels", "out_channels"),
     *("hidden", "first", "depth", "stride", "blocks"),
@@ -237,7 +238,7 @@ def check_numbers(cls: Any, given: Mapping[str, Any], path: str, name: str) -> N
     """Check the values of arguments annotated ``int`` or ``float``, with or without ``| None``.
 
     Raises:
-        ConfigError: one is not a number, not a whole one, or too small for a size or a count.
+        ConfigError: a value is not a number, not an integer, or too small for a size or a count.
     """
     for key, hint in hints_of(cls).items():
         kinds = {*get_args(hint)} if get_origin(hint) in (Union, UnionType) else {hint}
@@ -248,9 +249,9 @@ def check_numbers(cls: Any, given: Mapping[str, Any], path: str, name: str) -> N
         wanted = (int, float) if float in kinds else int
         fine = isinstance(value, wanted) and not isinstance(value, bool)
         if not fine or (counts and value < 1):
-            what = "a number" if float in kinds else "a whole number"
-            least = " of at least 1" if counts else ""
-            raise ConfigError(f"{path}.{key}: {name} takes {what}{least}, not {value!r}.")
+            what = "a number" if float in kinds else "an integer"
+            minimum = " of at least 1" if counts else ""
+            raise ConfigError(f"{path}.{key} of {name} must be {what}{minimum}, not {value!r}.")
 
 
 def _build_registered(cfg: dict[str, Any], *, registry: Role, path: str | None = None) -> Any:

@@ -16,37 +16,35 @@ from registry.errors import ConfigError
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
-    """Write ``state`` so that ``path`` holds either the old or the new checkpoint, never a part."""
+    """Write ``state`` atomically: ``path`` holds either the old or the whole new checkpoint."""
     with replacing(path, sync=True) as temporary, temporary.open("wb") as file:
         torch.save(dict(state), file)
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint written by :func:`save`, on the CPU.
+    """Read a checkpoint written by :func:`save` onto the CPU.
 
     Raises:
-        ConfigError: no such file, or not a readable checkpoint of this library.
+        ConfigError: the file does not exist or is not a checkpoint of this library.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(
-            f"no checkpoint '{path}'. Train first: keypoint-zoo train CONFIG --work-dir "
+            f"there is no checkpoint '{path}'. Train first: keypoint-zoo train CONFIG --work-dir "
             f"{path.parent}"
         )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(
-            f"{path} is not a checkpoint that can be read safely: {reason}"
-        ) from error
+        raise ConfigError(f"{path} cannot be read safely, so it is not loaded: {reason}") from error
     if not isinstance(state, dict) or "model" not in state:
         raise ConfigError(f"{path} is not a checkpoint of keypoint-zoo: it has no 'model'.")
     return state
 
 
 def weights(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the pipeline's state dict: the averaged weights where the run kept them."""
+    """Return the pipeline's state dict, with averaged weights if the run kept them."""
     if state.get("ema"):
         return dict(state["ema"])
     prefix = "pipeline."
@@ -57,10 +55,10 @@ def load_part(module: nn.Module, state: Mapping[str, Any], part: str, where: str
     """Load the weights of one part of a trained pipeline, strictly.
 
     Args:
-        module: the part to fill.
+        module: the part to load into.
         state: a loaded checkpoint.
         part: its name in that checkpoint's pipeline; ``pipeline`` for all of it.
-        where: named in errors.
+        where: what errors call it.
 
     Raises:
         ConfigError: names or shapes differ.
@@ -84,7 +82,7 @@ def load_part(module: nn.Module, state: Mapping[str, Any], part: str, where: str
 
 
 def random_state() -> dict[str, Any]:
-    """Return the state of every generator training may draw from, as plain types."""
+    """Return the state of every random generator that training may use, as plain types."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),

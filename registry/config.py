@@ -1,8 +1,8 @@
 """Configs: one literal Python file per run, read top to bottom, overridden strictly.
 
 A config holds plain numbers (``image_size = 64``) and the sections ``model``, ``losses``, ``data``,
-``train``, ``evaluate``. It is read by mmengine's ``Config``; on top of that, an unknown key is an
-error with a suggestion, and ``image_size=128`` on the command line changes every place of it.
+``train``, ``evaluate``. It is read by mmengine's ``Config``. In addition, an unknown key is an
+error with a suggestion, and ``image_size=128`` on the command line changes every use of it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ class Data:
         train: dataset of training pairs; absent when only the prior is trained on.
         prior: dataset whose ``keypoints(index)`` are the unpaired poses.
         prior_size: use only this many prior poses, drawn with ``train.seed``; None for all.
-        fit: annotated frames that a protocol fits its regressor or its mean on, and competitors
-            learn from; other frames than those of ``test``.
-        val: dataset that selects ``best.pth`` where ``train.evaluate_every`` is set, and that the
+        fit: annotated frames on which protocols fit their regressor or mean, and from which
+            competitors learn; they must not be frames of ``test``.
+        val: dataset that selects ``best.pth`` if ``train.evaluate_every`` is set, and that the
             panels show; never the test split.
-        test: dataset the metrics are computed on.
-        optional: ``fit``, ``test``, or both: data sets of labels that not everybody has. Such a one
-            is left out, and so are the metrics that need it, with a note, if none of the files and
-            folders that it names (strings with a slash) exist. If some of them are missing it is an
-            error, and one that an option sets (``data.test.root=...``) is required.
+        test: dataset on which the metrics are computed.
+        optional: ``fit``, ``test``, or both: labelled data that not everybody has. If none of the
+            files and folders that such a dataset names (strings with a slash) exist, it is left
+            out with a note, and so are the metrics that need it. If only some are missing, that is
+            an error. A dataset that an option sets (``data.test.root=...``) is required.
         transforms: batch transforms of the training batches, in order.
         workers: loader processes; 0 loads in the training process.
     """
@@ -63,23 +63,23 @@ class Train:
         iterations: optimizer steps.
         batch_size: items per step and process.
         lr, betas, weight_decay: of Adam, for every parameter group.
-        clip: largest gradient norm of each parameter group; None for no clipping.
-        clip_each: clip the norm of each tensor on its own instead.
+        clip: maximum gradient norm of each parameter group; None for no clipping.
+        clip_each: clip the norm of each tensor separately instead.
         groups: changes per parameter group of the pipeline: ``{"critic": {"weight_decay": 0.0}}``.
-        lr_factors: ``(iteration, factor)`` points, joined linearly; two points at one iteration are
-            a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate. An option that changes
-            ``train.iterations`` alone stretches them along.
-        ema: decay of the averaged weights, which are then the ones evaluated; None for none.
+        lr_factors: ``(iteration, factor)`` points, interpolated linearly; two points at the same
+            iteration make a step: ``((60, 1.0), (60, 0.1))``; empty for a constant rate. They are
+            rescaled if an option changes ``train.iterations`` alone.
+        ema: decay of the averaged weights, which are then evaluated; None to keep no average.
         init: part of the pipeline -> config whose trained weights it starts from
-            (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if they are not there;
-            ``"config:part"`` where the part has another name there.
+            (``{"bottleneck": "keypointgan_h36m_regressor"}``), trained first if necessary;
+            ``"config:part"`` if the part has another name there.
         amp: autocast to bfloat16.
         compile: compile the pipeline with torch.compile.
-        sync_batch_norm: batch norm over the batches of all processes, as FOMM's; needs several
-            GPUs and is ignored without (not tried on any so far).
-        seed: of weights, batches and augmentation.
+        sync_batch_norm: batch norm over the batches of all processes, as in FOMM; needs several
+            GPUs and is ignored otherwise (not yet tried on several GPUs).
+        seed: for weights, batches and augmentation.
         log_every, panels_every, checkpoint_every, evaluate_every: iterations; 0 for never.
-        hooks: further hooks.
+        hooks: additional hooks.
     """
 
     iterations: int
@@ -110,7 +110,7 @@ class Evaluate:
 
     Attributes:
         metrics: protocol name -> metric.
-        crop: where the test crops come from: ``gt``, ``detector``, ``tracker`` or ``none``.
+        crop: the source of the test crops: ``gt``, ``detector``, ``tracker`` or ``none``.
         batch_size: frames per step.
         max_items: evaluate this many test frames, evenly spaced; None for all.
         fit_items: the same for the frames of ``data.fit``.
@@ -131,17 +131,17 @@ COUNTS = (
     "prior_size",
     "max_items",
     "fit_items",
-)  # at least 1; other numbers 0
+)  # at least 1; other numbers at least 0
 
 
 ROOT = Path(__file__).resolve().parents[1]
-# in an installed wheel, or in a checkout
+# zoo/configs in an installed wheel, configs in a checkout
 SHIPPED = ROOT / "zoo" / "configs" if (ROOT / "zoo" / "configs").is_dir() else ROOT / "configs"
 
 
 _RESOLVED = (
-    "{} is a resolved config: '{}' no longer decides anything there. Override the .py config, or "
-    "the full key (model.encoder.width)."
+    "{} is a resolved config, in which '{}' has no effect. Override it in the .py config, or "
+    "override the full key (such as model.encoder.width)."
 )
 
 
@@ -154,22 +154,23 @@ def load_config(
     """Read a shipped config, a ``.py`` file or a saved ``config.json``; apply ``options`` strictly.
 
     Args:
-        ref: name of a shipped config (``factorized_video``), or the path of a file. A word with a
-            suffix or a slash is a path. Or a resolved config itself, as checkpoints hold it.
+        ref: name of a shipped config (``factorized_video``), path of a file (anything with a
+            suffix or a slash), or a resolved config itself, as checkpoints hold it.
         options: dotted key -> value, as from ``--cfg-options``. A plain key (``image_size``)
             changes every place that uses the number; a dict as value replaces a whole component.
-            ``train.iterations`` alone also stretches ``train.lr_factors``.
-            What a data set does not take goes to its ``frame_dataset``, if that takes it:
+            ``train.iterations`` alone also rescales ``train.lr_factors``.
+            An argument that a data set lacks is passed to its ``frame_dataset`` if that has it:
             ``data.train.root`` works for clips of frames as it does for frames.
-        data: another config, by name or path, whose data this method is to use; see
+        data: another config, by name or path, whose data this method should use; see
             registry/data_file.py.
 
     Returns:
-        Plain dicts, lists and numbers: the resolved config. ``origins`` holds the resolved configs
+        The resolved config: plain dicts, lists and numbers. ``origins`` holds the resolved configs
         that ``train.init`` starts from, by name; registry/origins.py says which options reach them.
 
     Raises:
-        ConfigError: no such config, an unknown key, a key left over from another ``type``.
+        ConfigError: the config does not exist, or a key is unknown or left over from another
+            ``type``.
     """
     other = None if data is None else find_config(data)
     if isinstance(ref, Mapping):
@@ -181,10 +182,10 @@ def load_config(
 
 
 def find_config(ref: str | Path) -> Path:
-    """Return the file that a name of a shipped config or a path stands for.
+    """Return the file of a shipped config's name or of a path.
 
     Raises:
-        ConfigError: there is none; names and files that look like it are suggested.
+        ConfigError: it does not exist; similar names and files are suggested.
     """
     path = Path(ref)
     named = not path.suffix and str(ref) == path.name
@@ -196,11 +197,11 @@ def find_config(ref: str | Path) -> Path:
     hint = did_you_mean(str(ref), [*near, *shipped] if named else near)
     if "Did you mean" not in hint and path.stem in shipped:
         hint = f" Did you mean the shipped config '{path.stem}'?"
-    raise ConfigError(f"no config '{ref}'.{hint}")
+    raise ConfigError(f"there is no config '{ref}'.{hint}")
 
 
 def config_name(ref: str | Path) -> str:
-    """Return the name of a config: the stem of its file, or for ``config.json`` that of its folder.
+    """Return a config's name: the stem of its file, or the folder's name for ``config.json``.
 
     Example:
         >>> config_name("configs/factorized_video.py"), config_name("work_dirs/mice/config.json")
@@ -217,7 +218,7 @@ def _resolved(
     data: Path | None = None,
     origin: bool = False,
 ) -> dict[str, Any]:
-    """Return the config of a file, or a saved one, with the options and with its origins."""
+    """Return the config of a file, or a saved one, with options applied and its origins."""
     cfg = _read_with(data, source, options, origin)
     folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
     saved = cfg.pop("origins", {}) if folder is None else {}
@@ -235,27 +236,27 @@ def _resolved(
     for name in origins.names(cfg):
         first: Any = _origin_file(name, folder) if folder else saved.get(name)
         if first is None:
-            continue  # trained elsewhere: its folder is enough
+            continue  # already trained: its folder is enough
         before = _read_with(data, source, {}, origin)
         first_before = _read_with(data, first, {}, True)
         shared = origins.shared_options(options, before, name, first_before)
         try:
             found[name] = _resolved(first, shared, f"origins.{name}", data, True)
         except ConfigError as error:
-            raise ConfigError(f"train.init: {name}, which comes first: {error}") from error
+            raise ConfigError(f"train.init: {name}, which is trained first: {error}") from error
         if options:
             origins.require_agreement(before, cfg, name, first_before, found[name])
     return {**cfg, "origins": found} if found else cfg
 
 
 def _origin_file(name: str, folder: Path) -> Path | None:
-    """Return the config that ``train.init`` names: one beside the config, else a shipped one."""
+    """Return the config that ``train.init`` names: in the same folder, else a shipped one."""
     files = (folder / f"{name}.py", SHIPPED / f"{name}.py")
     return next((file for file in files if file.is_file()), None)
 
 
 def _require_named(cfg: dict[str, Any], options: Mapping[str, Any]) -> None:
-    """Make optional data sets required that an option speaks of."""
+    """Make optional data sets required if an option names them."""
     optional = cfg.get("data", {}).get("optional")
     if isinstance(optional, list):
         named = {key.split(".")[1] for key in options if key.startswith("data.")}
@@ -268,10 +269,10 @@ def _read_with(
     options: Mapping[str, Any],
     origin: bool,
 ) -> dict[str, Any]:
-    """Return a config as its file has it, with the plain ``options``, on the data of another file.
+    """Return a file's config with the plain ``options``, using the data of another file if given.
 
     Raises:
-        ConfigError: a file cannot be read, or is not of that kind.
+        ConfigError: a file cannot be read or is of the wrong kind.
     """
     plain = {key: value for key, value in options.items() if "." not in key}
     if data is None:
@@ -280,7 +281,7 @@ def _read_with(
     unread = _unread(data) if data.suffix == ".py" else set()
     data_file.check(file, {*SECTIONS, *BUILT, "plugins"}, unread, str(data))
     cfg = _read(source, {k: v for k, v in plain.items() if k in method or k not in file})
-    if data.suffix == ".py":  # in a saved config numbers no longer decide anything
+    if data.suffix == ".py":  # in a saved config plain numbers have no effect
         same = {key: cfg[key] for key in file if key in cfg and _is_a(cfg[key], float)}
         own = {key: value for key, value in plain.items() if key in file and key not in method}
         file = _read(data, own | same)
@@ -289,10 +290,10 @@ def _read_with(
 
 
 def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, Any]:
-    """Return a config as its file has it, but for the plain numbers given, with lists as in JSON.
+    """Return a file's config with the plain numbers in ``plain`` replaced, and lists as in JSON.
 
     Raises:
-        ConfigError: the file cannot be read or holds no config.
+        ConfigError: the file cannot be read or does not hold a config.
     """
     if isinstance(source, Mapping):
         return deepcopy(dict(source))
@@ -302,16 +303,16 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
         if source.suffix == ".json":
             cfg = json.loads(source.read_text())
         else:
-            # the same lists that config.json will give
+            # through JSON, so that tuples become lists as in config.json
             cfg = json.loads(
                 json.dumps(Config.fromstring(_with_numbers(source, plain), ".py").to_dict())
             )
     except ConfigError:
         raise
-    except Exception as error:  # a config is a program: anything may go wrong in it
+    except Exception as error:  # a config is a program: anything can fail in it
         raise ConfigError(f"{source}: {type(error).__name__}: {error}") from error
     if not isinstance(cfg, dict):
-        raise ConfigError(f"{source} holds no sections; it is not a config.")
+        raise ConfigError(f"{source} is not a config: it has no sections.")
     return cfg
 
 
@@ -325,28 +326,33 @@ def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
                 if isinstance(target, ast.Name):
                     if target.id in names:
                         raise ConfigError(
-                            f"{path}: line {node.lineno} assigns '{target.id}' again; keep one."
+                            f"{path}: line {node.lineno} assigns '{target.id}' a second time. "
+                            "Keep one assignment."
                         )
                     names[target.id] = node
     imports = any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree))
     if imports or "_base_" in names:
-        raise ConfigError(f"{path}: a config stands alone: write no import and no _base_ in it.")
+        raise ConfigError(
+            f"{path}: a config must be self-contained. Remove its imports and _base_."
+        )
     for key, value in plain.items():
         if key not in names:
-            raise ConfigError(f"--cfg-options: no key '{key}' in {path}.{did_you_mean(key, names)}")
+            raise ConfigError(
+                f"--cfg-options: there is no key '{key}' in {path}.{did_you_mean(key, names)}"
+            )
         names[key].value = ast.parse(repr(value), mode="eval").body
     return ast.unparse(tree)
 
 
 def _unread(path: Path) -> set[str]:
-    """Return the names that a file assigns and does not use."""
+    """Return the names that a file assigns but does not use."""
     nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)]
     used = {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
     return {node.id for node in nodes} - used
 
 
 def _reached(cfg: Mapping[str, Any], dotted: str) -> str:
-    """Return the full key of an option of a data set that is inside another."""
+    """Return the full key of an option that belongs to a data set inside another one."""
     first, _, rest = dotted.partition(".")
     name, _, argument = rest.partition(".")
     node = cfg.get("data", {}).get(name)
@@ -371,36 +377,40 @@ def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
             node = node[key]
         else:
             known = node if isinstance(node, dict) else map(str, range(len(node)))
-            raise ConfigError(f"--cfg-options: no key '{here}'.{did_you_mean(key, known)}")
+            raise ConfigError(f"--cfg-options: there is no key '{here}'.{did_you_mean(key, known)}")
     place = ".".join(parents)
     if isinstance(node, list):
         if not (last.isdigit() and int(last) < len(node)):
-            raise ConfigError(f"--cfg-options: no entry '{dotted}'; '{place}' has {len(node)}.")
+            raise ConfigError(
+                f"--cfg-options: there is no entry '{dotted}'; '{place}' has {len(node)} entries."
+            )
         node[int(last)] = value
         return
     known_keys = _known_keys(node, place)
     if known_keys is not None and last not in known_keys:
-        raise ConfigError(f"--cfg-options: no key '{dotted}'.{did_you_mean(last, known_keys)}")
+        raise ConfigError(
+            f"--cfg-options: there is no key '{dotted}'.{did_you_mean(last, known_keys)}"
+        )
     if last == "type" and value != node["type"]:
         arguments = arguments_of(resolve(value, place))
         stale = [k for k in node if k != "type" and arguments is not None and k not in arguments]
         if stale:
             raise ConfigError(
                 f"--cfg-options: {place}: '{stale[0]}' belongs to {node['type']}, not to {value}. "
-                f"Replace the whole part: \"{place}={{'type': '{value}', ...}}\"."
+                f"Replace the whole component: \"{place}={{'type': '{value}', ...}}\"."
             )
     node[last] = value
 
 
 def _stretch(train: dict[str, Any], before: Any) -> None:
-    """Let the learning rate go over the new number of iterations as it went over the old one."""
+    """Rescale the learning-rate schedule to the new number of iterations."""
     if before and before.get("iterations") and train.get("lr_factors"):
         share = train["iterations"] / before["iterations"]
         train["lr_factors"] = [[round(at * share), factor] for at, factor in train["lr_factors"]]
 
 
 def _known_keys(node: Mapping[str, Any], place: str) -> set[str] | None:
-    """Return the keys an override may set in ``node``; None when its class takes any."""
+    """Return the keys that an override may set in ``node``; None if its class accepts any."""
     if "type" in node:
         arguments = arguments_of(resolve(node["type"], place))
         return None if arguments is None else {"type", *arguments}
@@ -413,7 +423,7 @@ def validate(cfg: Mapping[str, Any], path: str) -> None:
     """Check the top-level keys, and the option names and values of the fixed sections.
 
     Raises:
-        ConfigError: a key is unknown, or required and missing, or its value of another kind.
+        ConfigError: a key is unknown, a required one is missing, or a value has the wrong type.
     """
     if "model" not in cfg or "train" not in cfg:
         raise ConfigError(f"{path}: a config needs the sections 'model' and 'train'.")
@@ -433,7 +443,7 @@ def validate(cfg: Mapping[str, Any], path: str) -> None:
 
 
 def _check_values(section: Any, given: Mapping[str, Any], place: str) -> None:
-    """Check the values of one section against its annotations, and that no number is too small."""
+    """Check the values of one section against its annotations and minimum values."""
     for key, kind in get_type_hints(section).items():
         value = given.get(key, 1)
         if key in given and not _is_a(value, kind):
@@ -441,9 +451,9 @@ def _check_values(section: Any, given: Mapping[str, Any], place: str) -> None:
             for word, plain in (("Sequence", "list"), ("Mapping", "dict"), ("[str, Any]", "")):
                 words = words.replace(word, plain)
             raise ConfigError(f"{place}.{key} must be {words}, got {value!r}.")
-        least = int(key in COUNTS)
-        if isinstance(value, (int, float)) and not value >= least:  # so NaN is refused too
-            raise ConfigError(f"{place}.{key} must be at least {least}, got {value!r}.")
+        minimum = int(key in COUNTS)
+        if isinstance(value, (int, float)) and not value >= minimum:  # so NaN is refused too
+            raise ConfigError(f"{place}.{key} must be at least {minimum}, got {value!r}.")
 
 
 def _is_a(value: Any, kind: Any) -> bool:
@@ -465,12 +475,12 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def section(cfg: Mapping[str, Any], name: str) -> Any:
-    """Return a fixed section (``data``, ``train``, ``evaluate``) as its dataclass, unbuilt."""
+    """Return a fixed section (``data``, ``train``, ``evaluate``) as its dataclass, not built."""
     return SECTIONS[name](**cfg.get(name, {}))
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Parse ``key=value`` words; values are Python literals, ``a,b`` lists, or plain strings.
+    """Parse ``key=value`` words; values are Python literals, lists (``a,b``) or plain strings.
 
     Example:
         >>> parse_options(["train.lr=1e-3", "model.encoder.type=encoders/stem", "train.amp=true"])
@@ -483,7 +493,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
-            raise ConfigError(f"--cfg-options: '{pair}' is not key=value.")
+            raise ConfigError(f"--cfg-options: '{pair}' must have the form key=value.")
         options[key] = _parse_value(text)
     return options
 

@@ -1,4 +1,4 @@
-"""What flows between components: frozen dataclasses whose shapes are checked once, at construction.
+"""What flows between components: frozen dataclasses whose shapes are checked at construction.
 
 Letters, here and in every docstring: B batch, T time, K landmarks, J annotated keypoints, D
 appearance channels, C feature channels, H W image size, h w map size.
@@ -6,8 +6,8 @@ appearance channels, C feature channels, H W image size, h w map size.
 Images are (B, 3, H, W) RGB in [0, 1]. Points are (x, y) in [-1, 1]; the centre of pixel i of a side
 with S pixels is at (2 i + 1) / S - 1 (``align_corners=False``).
 
-Each field is written once: its shape, its meaning and who produces it are its metadata, from which
-the docstrings of the classes and the errors are made. ``extra`` holds named tensors of plugins.
+Each field is declared once. Its metadata hold its shape, its meaning and what produces it; the
+docstrings of the classes and the errors are made from them. ``extra`` holds tensors of plugins.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def tensor(shape: str, about: str, by: str = "", *, required: bool = False) -> A
     """Declare a field of a contract class.
 
     Args:
-        shape: letters of its dimensions; equal letters of one object have equal sizes, digits are
-            sizes themselves.
+        shape: letters for its dimensions; equal letters in one object mean equal sizes, and digits
+            are sizes.
         about: what it is.
-        by: who produces it, for errors.
+        by: what produces it, for errors.
         required: the field has no default.
     """
     metadata = {"shape": shape, "about": about, "by": by}
@@ -46,12 +46,12 @@ def tensor(shape: str, about: str, by: str = "", *, required: bool = False) -> A
 
 
 def extras(about: str) -> Any:
-    """Declare ``extra``: name -> tensor, whatever plugins hand on to each other."""
+    """Declare ``extra``: name -> tensor, whatever plugins pass to each other."""
     return field(default_factory=dict, metadata={"about": about})
 
 
 def brief(obj: Any) -> str:
-    """Return a line per field: shape, kind, range and device of tensors, never their numbers.
+    """Return one line per field: shape, dtype, range and device of tensors, never their values.
 
     Fields that are None are left out.
 
@@ -85,7 +85,7 @@ def _brief(value: Any) -> str:
 
 
 def _numbers(value: Any) -> str:
-    """Return shape, kind, range and device of a tensor or an array."""
+    """Return shape, dtype, range and device of a tensor or an array."""
     shown = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     device = f", {value.device}" if isinstance(value, Tensor) else ""
     if device == ", meta" or 0 in value.shape:
@@ -135,9 +135,9 @@ def need(obj: Any, name: str, produced_by: str = "") -> Any:
     """Return ``obj.name``.
 
     Args:
-        obj: one of the dataclasses below, or None where even that is missing.
+        obj: one of the dataclasses below, or None if that is missing too.
         name: its field, or ``extra.<name>``.
-        produced_by: who fills that field, where more is known than its metadata says.
+        produced_by: what fills that field, if the caller knows more than its metadata.
 
     Raises:
         MissingFieldError: the field is None.
@@ -151,13 +151,13 @@ def need(obj: Any, name: str, produced_by: str = "") -> Any:
         by = produced_by or producer(type(obj), own) or "a part of the pipeline"
         raise MissingFieldError(
             f"{place}{name} is missing; it is produced by {by}. "
-            "Add that part to the config, or remove what asks for it."
+            "Add that component to the config, or remove what needs it."
         )
     return value
 
 
 def producer(cls: Any, name: str) -> str:
-    """Return who produces a field of a contract class, as its metadata says; '' if nobody does."""
+    """Return what produces a field of a contract class, from its metadata; '' if unknown."""
     found = {each.name: each.metadata.get("by", "") for each in fields(cls)}
     return str(found.get(name, ""))
 
@@ -170,7 +170,7 @@ class Batch:
     source: Tensor | None = tensor("B 3 H W", "image that gives appearance.", DATA)
     driving: Tensor | None = tensor("B 3 H W", "image that gives pose.", DATA)
     target: Tensor | None = tensor(
-        "B 3 H W", "pixels to reproduce; ``driving`` itself unless driving was perturbed.", DATA
+        "B 3 H W", "pixels to reproduce; same as ``driving`` unless that was perturbed.", DATA
     )
     warped: Tensor | None = tensor(
         "B 3 H W", "another view of ``driving``: the image under a known warp.", WARPED
@@ -178,21 +178,21 @@ class Batch:
     warp: Any = field(
         default=None,
         metadata={
-            "about": "that warp: called with points (B, P, 2) of ``warped`` it returns where they "
-            "come from in ``driving``; ``components.ops.tps.Spline`` has its grid and its slope.",
+            "about": "that warp: called with points (B, P, 2) of ``warped``, it returns where they "
+            "come from in ``driving``; see ``components.ops.tps.Spline`` for grid and slope.",
             "by": WARPED,
         },
     )
     weight: Tensor | None = tensor(
-        "B 1 H W", "of each pixel of ``target`` in the reconstruction; None: all count.", DATA
+        "B 1 H W", "weight of each pixel of ``target`` in the reconstruction; None: all 1.", DATA
     )
     frames: Tensor | None = tensor(
         "B T 3 H W", "a clip instead of single images.", "a data set of clips (data.train)"
     )
     states: Tensor | None = tensor(
         "B T K S",
-        "landmarks of a clip as S numbers each: 5, mean and Cholesky factor (l11, l21, l22) of the "
-        "covariance; or 6, mean and affine map (or covariance) row by row.",
+        "landmarks of a clip, S numbers each: 5 for mean and Cholesky factor (l11, l21, l22) of "
+        "the covariance; or 6 for mean and affine map (or covariance) row by row.",
         FORECAST,
     )
     poses: Tensor | None = tensor(
@@ -200,28 +200,28 @@ class Batch:
     )
     keypoints: Tensor | None = tensor(
         "B J 2",
-        "annotation of ``driving``, NaN where missing; never used in training.",
-        "a data set with annotation",
+        "annotation of ``driving``, NaN if missing; never used in training.",
+        "a data set with annotations",
     )
     visible: Tensor | None = tensor(
-        "B J", "1 where ``keypoints`` is annotated and visible.", "a data set with annotation"
+        "B J", "1 where ``keypoints`` is annotated and visible.", "a data set with annotations"
     )
     mask: Tensor | None = tensor(
         "B 1 H W", "1 = foreground of ``driving``.", "a data set with foreground masks (data.test)"
     )
     flow: Tensor | None = tensor(
         "B 2 h w",
-        "from each pixel of ``driving`` to where that point is in ``source``, as the difference "
-        "(x, y) of contract coordinates.",
+        "displacement from each pixel of ``driving`` to the same point in ``source``, (x, y) in "
+        "contract coordinates.",
         "datasets/flow_pairs (data.train)",
     )
     size: Tensor | None = tensor(
-        "B 2", "width and height, in original pixels, of the crop that ``driving`` shows.", DATA
+        "B 2", "width and height of the crop that ``driving`` shows, in original pixels.", DATA
     )
     name: tuple[str, ...] | None = field(
         default=None, metadata={"about": "B names ``<clip>/<frame>``.", "by": DATA}
     )
-    extra: Mapping[str, Tensor] = extras("what else a data set or a transform hands on.")
+    extra: Mapping[str, Tensor] = extras("anything else that a data set or a transform passes on.")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -237,11 +237,11 @@ class Landmarks:
         "B K 2 2", "covariances, (x, y) order.", "bottlenecks/gaussian or bottlenecks/monkeynet"
     )
     affine: Tensor | None = tensor(
-        "B K 2 2", "local affine maps.", "a bottleneck that reads local maps, as bottlenecks/affine"
+        "B K 2 2", "local affine maps.", "a bottleneck with local maps, such as bottlenecks/affine"
     )
     score: Tensor | None = tensor(
         "B K",
-        "how sure it is of each, in (0, 1]; not calibrated: what it measures, its producer says.",
+        "confidence in each, in (0, 1]; not calibrated; its producer documents what it measures.",
         "a bottleneck with scores, or a pipeline that predicts",
     )
     prob: Tensor | None = tensor(
@@ -249,7 +249,7 @@ class Landmarks:
         "the maps they were read from, each summing to 1.",
         "a bottleneck that reads probability maps",
     )
-    extra: Mapping[str, Tensor] = extras("what else a bottleneck hands on, batch first.")
+    extra: Mapping[str, Tensor] = extras("anything else that a bottleneck passes on, batch first.")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -258,7 +258,7 @@ class Landmarks:
 @_documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoding:
-    """What an encoder read from an image; it says in ``fills`` which of the fields it has."""
+    """What an encoder read from an image; the encoder's ``fills`` names the fields it sets."""
 
     maps: Tensor | None = tensor(
         "B C h w", "logits of landmarks, a pose image, or an appearance.", "an encoder of maps"
@@ -279,9 +279,9 @@ class Encoding:
 class Pose:
     """The pose of one image in all its forms."""
 
-    encoding: Encoding = field(metadata={"about": "of the encoder."})
-    landmarks: Landmarks = field(metadata={"about": "of the bottleneck."})
-    drawn: Tensor = tensor("B C H W", "of the rasterizer.", required=True)
+    encoding: Encoding = field(metadata={"about": "from the encoder."})
+    landmarks: Landmarks = field(metadata={"about": "from the bottleneck."})
+    drawn: Tensor = tensor("B C H W", "from the rasterizer.", required=True)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -322,12 +322,12 @@ class Motion:
     )
     weights: Tensor | None = tensor(
         "B M h w",
-        "share of each landmark's motion, M = K + 1, the background's first; their sum is 1.",
+        "share of each landmark's motion, M = K + 1, background first; they sum to 1.",
         "motions/dense_motion",
     )
     visibility: Tensor | None = tensor(
         "B 1 h w",
-        "1 where the source shows it, 0 where it must be painted.",
+        "1 where the source shows the pixel, 0 where it must be painted.",
         "motions/dense_motion with occlusion=True",
     )
     drawn: Tensor | None = tensor(
@@ -346,7 +346,7 @@ class Judgement:
 
     Attributes:
         scores: one tensor per scale.
-        features: what its layers gave on the way, in their order; empty if it does not show them.
+        features: the outputs of its layers, in order; empty if it does not expose them.
     """
 
     scores: tuple[Tensor, ...]
@@ -360,11 +360,11 @@ class CriticScores:
     """What a critic said; each tuple has one tensor per scale.
 
     Attributes:
-        generator: scores of the generated sample, differentiable to the sample, not to the critic.
-        fake: scores of the generated (or replayed) sample, differentiable to the critic only.
-        real: scores of the real sample, differentiable to the critic only.
+        generator: scores of the generated sample, with gradients for the sample, not the critic.
+        fake: scores of the generated (or replayed) sample, with gradients for the critic only.
+        real: scores of the real sample, with gradients for the critic only.
         generator_features, real_features: of the generated and the real sample, one tensor per
-            layer, differentiable to the sample (and a condition), not to the critic.
+            layer, with gradients for the sample (and a condition), not the critic.
     """
 
     generator: tuple[Tensor, ...]
@@ -387,7 +387,7 @@ class Outputs:
     source_landmarks: Landmarks | None = field(
         default=None,
         metadata={
-            "about": "of ``source``, where its pose is needed.",
+            "about": "of ``source``, if its pose is needed.",
             "by": "pipelines/motion_transfer, or a reconstruction that reads the source's pose",
         },
     )
@@ -404,17 +404,17 @@ class Outputs:
     pose_image: Tensor | None = tensor(
         "B 1 H W",
         "the encoder's picture of the pose, range [-1, 1].",
-        "a pipeline whose encoder gives one map, as encoders/image_to_skeleton",
+        "a pipeline whose encoder returns one map, such as encoders/image_to_skeleton",
     )
     drawn: Tensor | None = tensor(
         "B C h w",
-        "what the rasterizer drew from ``landmarks``, mostly at image size.",
+        "what the rasterizer drew from ``landmarks``, usually at image size.",
         "a pipeline with a rasterizer",
     )
     edges: Tensor | None = tensor(
         "N N",
-        "strength of the limb between two landmarks, at least 0; of a learned skeleton, too.",
-        "a rasterizer with edges, as rasterizers/skeleton",
+        "strength of the limb between two landmarks, at least 0, fixed or learned.",
+        "a rasterizer with edges, such as rasterizers/skeleton",
     )
     render: Tensor | None = tensor(
         "B 3 H W",
@@ -430,24 +430,24 @@ class Outputs:
     )
     deformed: Tensor | None = tensor(
         "B 3 H W",
-        "the source moved by ``motion``, nothing painted.",
+        "the source warped by ``motion``, with nothing painted in.",
         "pipelines/motion_transfer",
     )
     prior_landmarks: Landmarks | None = field(
         default=None,
-        metadata={"about": "bottleneck's reading of the drawn prior poses.", "by": PRIOR},
+        metadata={"about": "what the bottleneck reads from the drawn prior poses.", "by": PRIOR},
     )
     prior_drawn: Tensor | None = tensor(
         "B C h w", "what the rasterizer drew from the prior poses.", PRIOR
     )
     redrawn: Tensor | None = tensor(
         "B C h w",
-        "drawn from landmarks that only the bottleneck's own weights receive gradients through.",
+        "drawn from landmarks whose gradients reach the bottleneck's own weights only.",
         "a reconstruction pipeline with bottleneck_apart=True",
     )
     prior_cycle: Tensor | None = tensor(
         "B 1 H W",
-        "the pose image read back from a render of the prior poses.",
+        "the pose image that the encoder reads from a render of the prior poses.",
         "a reconstruction pipeline with prior_cycle=True",
     )
     pose_critic: CriticScores | None = field(
@@ -467,7 +467,7 @@ class Outputs:
     states: Tensor | None = tensor("B T K S", "predicted landmarks, as ``Batch.states``.", FORECAST)
     true_states: Tensor | None = tensor("B T K S", "the same, read from the true frames.", FORECAST)
     frames: Tensor | None = tensor("B T 3 H W", "predicted frames.", FORECAST)
-    extra: Mapping[str, Tensor] = extras("what else a pipeline hands to losses and metrics.")
+    extra: Mapping[str, Tensor] = extras("anything else that a pipeline passes to losses.")
 
     def __post_init__(self) -> None:
         _check(self)

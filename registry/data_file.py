@@ -1,6 +1,6 @@
-"""Another data set on a method: ``--data FILE``, ``load_config(ref, data=FILE)``.
+"""Using another data set with a method: ``--data FILE``, ``load_config(ref, data=FILE)``.
 
-The file is a config that may hold nothing but data, literal Python like any other::
+The file is a config, literal Python like any other, that may hold nothing but data::
 
     image_size = 64
     data = dict(
@@ -12,16 +12,16 @@ The file is a config that may hold nothing but data, literal Python like any oth
     )
     evaluate = dict(metrics=dict(regression=dict(type="metrics/regression", normaliser="pixels")))
 
-Its ``data`` section takes the place of that of the method's config, and so does ``evaluate``, if it
-has one. It may be the config of another method (``--data keypointgan_h36m``). Then:
+Its ``data`` section replaces that of the method's config, and so does ``evaluate`` if it has one.
+The file may be the config of another method (``--data keypointgan_h36m``). The rules are:
 
-- a number that both files assign (``image_size``) has the value of the method's config;
-- what belongs to the method stays: ``transforms``, unless a file without ``model`` states its own;
-  the prior, unless the file has one; and what a data set does to the frames of another, its
-  ``frame_dataset`` (clips for a forecast), in which the file's data set is put;
-- ``train`` and ``prior`` are taken by methods that learn from them; a file to evaluate on needs
-  neither;
-- configs that ``train.init`` names train on the same data, and are not scored.
+- A number that both files assign (``image_size``) has the value of the method's config.
+- What belongs to the method stays: ``transforms``, unless a file without ``model`` has its own;
+  the prior, unless the file has one; and a data set that is built on another one, its
+  ``frame_dataset`` (clips for a forecast): the file's data set becomes the inner one.
+- ``train`` and ``prior`` are used only by methods that learn from them; a file for evaluation
+  needs neither.
+- Configs that ``train.init`` names are trained on the same data and are not scored.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ LEARNED_FROM = ("train", "prior")
 def check(
     file: Mapping[str, Any], sections: Collection[str], unread: Collection[str], where: str
 ) -> None:
-    """Check that a file is one to take data from, and that nothing in it is left unread.
+    """Check that a file provides data, and that nothing in it is ignored.
 
     Args:
         file: its content.
         sections: those that a config may have.
-        unread: names that it assigns and does not use.
+        unread: names that it assigns but does not use.
         where: its path, for the messages.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it has no data, or holds something that would be ignored.
     """
     if not isinstance(file.get("data"), Mapping):
         raise ConfigError(f"--data: {where} has no section 'data'.")
@@ -59,11 +59,11 @@ def check(
     for key in file:
         if key in ("train", "losses"):
             raise ConfigError(
-                f"--data: {where}: '{key}' would not be used; a file without 'model' gives 'data' "
-                "and 'evaluate'. Change the others by --cfg-options."
+                f"--data: {where}: '{key}' would be ignored: a file without 'model' provides only "
+                "'data' and 'evaluate'. Remove it, and change other settings with --cfg-options."
             )
         if key in unread and key not in sections:
-            raise ConfigError(f"--data: {where}: '{key}' is not used in it.")
+            raise ConfigError(f"--data: {where}: '{key}' is assigned but never used. Remove it.")
 
 
 def with_data(cfg: Mapping[str, Any], file: Mapping[str, Any], *, origin: bool) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def with_data(cfg: Mapping[str, Any], file: Mapping[str, Any], *, origin: bool) 
     Args:
         cfg: config of the method, before options.
         file: content of the file.
-        origin: the config is one that ``train.init`` names.
+        origin: whether ``train.init`` names this config.
     """
     old = cfg.get("data", {})
     new = {
@@ -99,7 +99,7 @@ def with_data(cfg: Mapping[str, Any], file: Mapping[str, Any], *, origin: bool) 
 
 
 def _inside(old: Any, new: Any, key: str) -> Any:
-    """Put a data set of frames into what the method makes of such frames."""
+    """Put a data set of frames inside the data set that the method builds on such frames."""
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return new
     if key == "train" and new.get("type") != old.get("type"):

@@ -1,7 +1,7 @@
-"""What components say of themselves, read from their files without importing them.
+"""The documentation of components, read from their files without importing them.
 
-``keypoint-zoo components`` prints it, and ``keypoint-zoo where`` finds equations by it. Importing
-every component would take seconds, and a plugin that cannot be imported could not be listed.
+``keypoint-zoo components`` prints it, and ``keypoint-zoo where`` finds equations in it. Importing
+every component would take seconds, and would fail for plugins that cannot be imported.
 """
 
 from __future__ import annotations
@@ -32,32 +32,32 @@ class Argument(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """What the file of a component says of it."""
+    """The documentation of one component, from its file."""
 
     name: str  # registered: encoders/unet
     summary: str  # first sentence
-    text: str  # the rest before the first section, paragraphs apart by empty lines
+    text: str  # the rest before the first section, paragraphs separated by empty lines
     arguments: tuple[Argument, ...]
-    sections: dict[str, str]  # Shapes, Range, Raises, Example, Source, Differs: those there are
+    sections: dict[str, str]  # Shapes, Range, Raises, Example, Source, Differs, if present
     file: Path
     line: int  # of the class
 
 
 def sheet(name: str) -> Sheet:
-    """Read what a component says of itself, without importing it.
+    """Read the documentation of a component without importing it.
 
     Args:
         name: registered name, one of :meth:`registry.roles.Role.names`.
 
     Raises:
-        ConfigError: its file cannot be read or does not define it; of a plugin, two distributions
-            provide it, or a module that it imports is not installed.
+        ConfigError: its file cannot be read or does not define it; or, for a plugin, two
+            distributions provide it or a module that it imports is not installed.
     """
     provided = plugins.provided(name)
     if not provided:
         file = file_of(f"components.{name.replace('/', '.')}")
         if file is None:
-            raise ConfigError(f"no component named '{name}'.")
+            raise ConfigError(f"there is no component '{name}'.")
         return _read(name, file, None)
     owners = " and ".join(sorted(plugins.distribution(entry) for entry in provided))
     if len(provided) > 1:
@@ -78,7 +78,7 @@ def _read(name: str, file: Path, own_name: str | None) -> Sheet:
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     chosen = [node for node in classes if node.name == own_name or name in _registered(node)]
     if not chosen:
-        raise ConfigError(f"{file} registers no class as '{name}'.")
+        raise ConfigError(f"{file} does not register a class as '{name}'.")
     node = chosen[0]
     summary, text, sections = parse(ast.get_docstring(node) or "")
     arguments = tuple(_arguments(node, tree, _meanings(sections.pop("Args", ""))))
@@ -86,7 +86,7 @@ def _read(name: str, file: Path, own_name: str | None) -> Sheet:
 
 
 def parse(docstring: str) -> tuple[str, str, dict[str, str]]:
-    r"""Split a docstring, without its indentation, into summary, further text and sections.
+    r"""Split a dedented docstring into summary, further text and sections.
 
     Example:
         >>> parse("Add.\n\nTwice.\n\nShapes:\n    (B) -> (B)\nDiffers: no")
@@ -111,7 +111,7 @@ def sources(*files: Path) -> Iterator[tuple[str, Path, int, str]]:
     """Yield every entry of every ``Source:`` line of all docstrings of these files.
 
     Yields:
-        The entry ("keypointgan eq 2"), file, line and name of what has the docstring.
+        The entry ("keypointgan eq 2"), and file, line and name of what it documents.
 
     Raises:
         ConfigError: a file cannot be read.
@@ -134,7 +134,7 @@ def documented(
 
 
 def file_of(module: str) -> Path | None:
-    """Return the file of a module, found without importing it or a package above it; or None."""
+    """Return the file of a module, without importing it or its parents; None if not found."""
     first, *further = module.split(".")
     spec = find_spec(first)
     for part in further:
@@ -146,7 +146,7 @@ def file_of(module: str) -> Path | None:
 
 
 def lacking(file: Path) -> list[str]:
-    """Return the modules that a file imports first of all and that are not installed."""
+    """Return the modules that a file imports at its top level and that are not installed."""
     imported = [
         alias.name if isinstance(node, ast.Import) else str(node.module)
         for node in _tree(file).body
@@ -159,7 +159,7 @@ def lacking(file: Path) -> list[str]:
 def _is_there(module: str) -> bool:
     first = module.partition(".")[0]
     try:
-        # a part of a foreign package may be made at import; only of ours are files looked for
+        # submodules of other packages may be created at import; only ours are looked up as files
         return (file_of(module) if first in _OURS else find_spec(first)) is not None
     except (ImportError, ValueError):
         return False
@@ -177,7 +177,7 @@ def _tree(file: Path) -> ast.Module:
 
 
 def _registered(node: ast.ClassDef) -> set[str]:
-    """Return the names that a class's decorators give it."""
+    """Return the names that a class's decorators register it under."""
     calls = [call for call in node.decorator_list if isinstance(call, ast.Call)]
     given = (arg for call in calls for arg in call.args if isinstance(arg, ast.Constant))
     return {str(arg.value) for arg in given}
@@ -190,7 +190,7 @@ def _dedented(lines: list[str]) -> str:
 
 
 def _meanings(text: str) -> dict[str, str]:
-    """Return what an ``Args:`` section says of each name; ``lr, betas: ...`` says it of both."""
+    """Return what an ``Args:`` section says about each name; ``lr, betas: ...`` covers both."""
     found: dict[str, str] = {}
     names: list[str] = []
     for line in text.splitlines():
@@ -219,7 +219,7 @@ def _arguments(
 
 
 def _constructor(node: ast.ClassDef, tree: ast.Module) -> tuple[ast.FunctionDef, ast.Module] | None:
-    """Return ``__init__`` of a class or of the nearest base class that has one, and its module."""
+    """Return ``__init__`` of a class or its nearest base class with one, and that module."""
     for child in node.body:
         if isinstance(child, ast.FunctionDef) and child.name == "__init__":
             return child, tree
@@ -233,7 +233,7 @@ def _constructor(node: ast.ClassDef, tree: ast.Module) -> tuple[ast.FunctionDef,
 
 
 def _kind(annotation: ast.expr, tree: ast.Module) -> str:
-    """Return an annotation as it reads: of a ``Literal``, also one with a name, its values."""
+    """Return an annotation as text; for a ``Literal``, also a named one, its values."""
     if isinstance(annotation, ast.Name):
         at = _defined(annotation.id, tree)
         if at is not None and isinstance(at[0], ast.Assign) and _is_literal(at[0].value):
@@ -252,7 +252,7 @@ def _is_literal(node: ast.expr) -> bool:
 
 
 def _defined(name: str, tree: ast.Module) -> tuple[ast.stmt, ast.Module] | None:
-    """Return the statement that gives a module a name, followed through our own imports."""
+    """Return the statement that defines a name in a module, followed through our own imports."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return node, tree

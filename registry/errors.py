@@ -1,4 +1,4 @@
-"""The one error of the SDK, and the suggestion that every message ends with."""
+"""The SDK's only error class, and the suggestions that its messages end with."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class ConfigError(ValueError):
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?``, or a short list of what is there, or nothing.
+    """Return `` Did you mean 'x'?``, a short list of the options, or '' if there are no options.
 
     Example:
         >>> did_you_mean("widht", ["width", "depth"])
         " Did you mean 'width'?"
     """
     known = sorted(set(options))
-    # a shared role or folder makes no two names alike
+    # a shared role or folder does not make two names similar
     shared = os.path.commonprefix([word, *known]).rfind("/") + 1  # noqa: RUF071
     ends = [name[shared:] for name in known]
     close = difflib.get_close_matches(word[shared:], ends, n=1, cutoff=0.6)

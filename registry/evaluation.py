@@ -1,9 +1,9 @@
-"""Scores beside what they must be compared with: baselines, the network untrained, competitors.
+"""Scores beside their baselines, the untrained network and competitors.
 
-What a metric must have, and what it may have: ``registry.protocols.Metric``. It is built once per
-evaluation. Each player gets a copy of it; networks that are attributes of the metric are shared by
-the copies. One more copy sees what the metric guesses itself. Competitors of metrics of keypoints
-are asked once for all metrics that name the same.
+``registry.protocols.Metric`` says what a metric must and may have. It is built once per evaluation.
+Each player gets a copy of it; the copies share networks that are attributes of the metric. One
+more copy scores the metric's own guess. The competitors of keypoint metrics run once for all
+metrics that name the same class.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
     Metrics = dict[str, Metric]
 
-RIDGE = "with ridge"  # further figure of a metric, which competitors that use a ridge compete with
+RIDGE = "with ridge"  # extra figure of a metric, compared with competitors that use a ridge
 
 
 def build_metrics(cfg: Mapping[str, Any]) -> Metrics:
-    """Build the metrics of a config by protocol name.
+    """Build the metrics of a config, by protocol name.
 
     Raises:
-        ConfigError: there are none, or one is wrong.
+        ConfigError: the config has no metrics, or one cannot be built.
     """
     metrics = build(dict(section(cfg, "evaluate").metrics), "evaluate.metrics", "metrics")
     if not metrics:
-        raise ConfigError("evaluate.metrics is empty; name at least one protocol.")
+        raise ConfigError("evaluate.metrics is empty. Add at least one protocol.")
     return metrics  # type: ignore[no-any-return]
 
 
@@ -60,17 +60,17 @@ def score(
     guesses: Metrics | None = None,
     competitors: Sequence[Any] = (),
 ) -> dict[str, Metrics]:
-    """Score several players in one pass over a data set, after one over ``data.fit`` if needed.
+    """Score several players in one pass over a data set, after a pass over ``data.fit`` if needed.
 
     Args:
         players: name -> what it predicts for a batch.
-        metrics: of the config; they stay as they are.
+        metrics: of the config; not changed.
         datasets: of the config.
         split: the one to score.
         cfg: resolved config.
         device: of the players.
-        guesses: filled with copies of the metrics that have seen what the metric guesses.
-        competitors: these see all batches, too.
+        guesses: filled with copies of the metrics that have scored the metric's own guess.
+        competitors: these see all batches too.
 
     Returns:
         Player -> protocol -> a copy of the metric that has seen the split.
@@ -82,7 +82,7 @@ def score(
         for batch in _batches("fit", datasets, cfg, section(cfg, "evaluate").fit_items, device):
             for competitor in competitors:
                 competitor.fit(batch)
-            unseen = replace(batch, source=None)  # without appearance nothing is rendered
+            unseen = replace(batch, source=None)  # without appearance, nothing is rendered
             for player, predict in players.items() if fits else ():
                 outputs = predict(unseen)
                 for metric in found[player].values():
@@ -103,7 +103,7 @@ def score(
 
 
 def _fresh(metric: Any) -> Any:
-    """Copy a metric, but not its networks."""
+    """Copy a metric, sharing its networks."""
     return copy.deepcopy(
         metric, {id(v): v for v in vars(metric).values() if isinstance(v, nn.Module)}
     )
@@ -127,10 +127,10 @@ def _batches(
 def applicable(
     metrics: Metrics, datasets: Datasets, split: str = "test"
 ) -> tuple[Metrics, list[str]]:
-    """Return the metrics that there is data for, and a line on what is left out.
+    """Return the metrics for which there is data, and a line on those that are left out.
 
-    Without the split it is all; without ``data.fit`` it is what fits a regressor or a mean on
-    annotated frames, which must be other frames than those of the split.
+    Without the split, all are left out; without ``data.fit``, those that fit a regressor or a mean
+    on annotated frames, which must not be frames of the split.
     """
     if datasets(split) is None:
         return {}, [f"no scores: {datasets.absence(split)}"]
@@ -140,7 +140,10 @@ def applicable(
 
 
 def predictor(pipeline: Any, metrics: Metrics) -> Player:
-    """Return what a pipeline, set to evaluation mode, predicts: images too if a metric asks."""
+    """Return the prediction function of a pipeline; it renders only if a metric needs images.
+
+    The pipeline is set to evaluation mode.
+    """
     pipeline.eval()
     read = {field.partition(".")[0] for metric in metrics.values() for field in metric.reads}
     if read - {"landmarks"}:
@@ -151,26 +154,26 @@ def predictor(pipeline: Any, metrics: Metrics) -> Player:
 def evaluate(
     pipeline: Any, cfg: Mapping[str, Any], selection: str, datasets: Datasets | None = None
 ) -> list[dict[str, Any]]:
-    """Evaluate a trained pipeline on the test set beside all that it must be compared with.
+    """Evaluate a trained pipeline on the test set beside its baselines.
 
-    These are the guesses of the metrics, the competitors of metrics of keypoints, the untrained
-    pipeline, and what the pipeline names itself by ``baselines``; ``baseline_extra`` then holds
-    their further figures. A competitor that is not applicable has None; ``baseline_notes`` says
-    why, and what else is to be said about them.
+    These are the guesses of the metrics, the competitors of keypoint metrics, the untrained
+    pipeline, and those that the pipeline itself names in ``baselines``, whose extra figures are in
+    ``baseline_extra``. A competitor that does not apply has None; ``baseline_notes`` says why, and
+    holds other remarks.
 
     Args:
         pipeline: trained; left in evaluation mode.
         cfg: resolved config.
         selection: how its checkpoint was chosen (``last``, ``best on val``).
-        datasets: those of the run, if they are built already.
+        datasets: those of the run, if already built.
 
     Returns:
-        One row per protocol, as written to ``metrics.json``; ``of`` says what was measured: the
-        metric as the config has it, and type and split of the test data; ``left_out`` which
-        protocols there is no data for, and why.
+        One row per protocol, as written to ``metrics.json``. ``of`` says what was measured: the
+        metric as configured, and type and split of the test data. ``left_out`` names the
+        protocols without data, and why.
 
     Raises:
-        ConfigError: there is no data for any.
+        ConfigError: there is no data for any protocol.
     """
     datasets = datasets or Datasets(section(cfg, "data"))
     metrics, left_out = applicable(build_metrics(cfg), datasets)
@@ -207,7 +210,7 @@ def evaluate(
             row["baseline_notes"] = remarks
         if own:
             row["baseline_extra"] = {player: r.get("extra", {}) for player, r in results.items()}
-        for player, result in results.items():  # like stands beside like
+        for player, result in results.items():  # compare like with like
             if RIDGE in result.get("extra", {}):
                 row["extra"][f"{player} {RIDGE}"] = result["extra"][RIDGE]
         if left_out:
@@ -221,7 +224,7 @@ def evaluate(
 def _compete(
     metric: Any, predictions: Mapping[str, tuple[Any, str]], datasets: Datasets
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Return the scores of competitors, and what must be said of them."""
+    """Return the scores of competitors, and remarks on them."""
     values: dict[str, float | None] = {}
     remarks: dict[str, str] = {}
     for name, (points, remark) in predictions.items():
@@ -234,7 +237,7 @@ def _compete(
             )
         value = math.nan if points is None else metric.score(points, of_landmarks)
         if points is not None and math.isnan(value):
-            remark = "a keypoint that is scored is annotated in none of the fitted frames"
+            remark = "a scored keypoint is not annotated in any frame of data.fit"
         values[name] = None if math.isnan(value) else value
         if remark:
             remarks[name] = remark
@@ -244,7 +247,7 @@ def _compete(
 def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[NDArray[Any] | None, str]:
     """Return the mean annotated pose (J, 2) of the training set, else of the prior, and its origin.
 
-    Without annotation in either it is None.
+    It is None if neither is annotated.
     """
     for name in ("train", "prior"):
         dataset = datasets(name)
@@ -257,10 +260,10 @@ def mean_pose(datasets: Datasets, limit: int = 4000) -> tuple[NDArray[Any] | Non
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Return the rows as an aligned text table: every score beside its baselines.
+    """Return the rows as an aligned text table, every score beside its baselines.
 
-    Below it: means by activity, further figures, why a competitor has no score, and which baselines
-    are better than the trained model.
+    Below the table: means by activity, extra figures, why a competitor has no score, and which
+    baselines beat the trained model.
     """
     values = [(name, value) for row in rows for name, value in row["baselines"].items()]
     names = dict.fromkeys(name for name, value in values if value is not None)
@@ -285,7 +288,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         others = ((text, value) for text, value in row["extra"].items() if text not in ridges)
         figures = [f"{text} {value:.3f}" for text, value in others]
-        if "baseline_extra" in row:  # one per time step, too many for lines of their own
+        if "baseline_extra" in row:  # one per time step: too many for a line each
             figures = [", ".join(figures)]
         lines += [f"{row['protocol']}: {text}" for text in figures]
         remarks: dict[str, list[str]] = {}
@@ -307,9 +310,9 @@ def _aligned(cells: list[list[str]]) -> list[str]:
 
 
 def _winners(row: Mapping[str, Any]) -> list[str]:
-    """Return a line for each baseline that is better than the trained model.
+    """Return a line for each baseline that beats the trained model.
 
-    What has a ridge itself is compared with the landmarks of the model with a ridge.
+    A baseline with a ridge is compared with the model's landmarks with a ridge.
     """
     sign = 1 if row.get("higher_is_better") else -1
     ridge = row["extra"].get(RIDGE)

@@ -1,4 +1,4 @@
-"""One training run in one folder: its parts, its checkpoints, and what may change between them."""
+"""One training run in one folder: its parts, its checkpoints, and what may change on resuming."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from registry.trainee import Trainee
 from registry.trial import trial
 from registry.wiring import check_losses, check_metrics, training_fields
 
-FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on the way
+FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on resuming
 FREE = (
     "amp",
     "compile",
@@ -38,11 +38,11 @@ FREE = (
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any], *, whole_run: bool) -> str | None:
-    """Name the first part in which two configs would train different weights, or None.
+    """Return the first section whose difference leads to other trained weights, or None.
 
     Args:
         old, new: resolved configs.
-        whole_run: compare finished runs; else only what must not change in the middle of one.
+        whole_run: compare finished runs; otherwise only what must not change during a run.
     """
 
     def essential(cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,14 +59,14 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], *, whole_run: boo
 
 
 def untrained(cfg: Mapping[str, Any], work_dir: Path) -> Iterator[tuple[str, Path, dict[str, Any]]]:
-    """Yield name, folder and config of what ``train.init`` starts from and is not trained yet.
+    """Yield name, folder and config of every origin in ``train.init`` that is not trained yet.
 
     Args:
-        cfg: resolved config; an origin that it does not hold (``origins``) must be trained already.
-        work_dir: of its run; the folders of the origins lie beside it.
+        cfg: resolved config; an origin that is not in its ``origins`` must already be trained.
+        work_dir: folder of its run; the folders of the origins are beside it.
 
     Raises:
-        ConfigError: a folder holds a run of other settings.
+        ConfigError: a folder holds a run with other settings.
     """
     for name in origins.names(cfg):
         folder, wanted = work_dir.parent / name, cfg.get("origins", {}).get(name)
@@ -76,8 +76,8 @@ def untrained(cfg: Mapping[str, Any], work_dir: Path) -> Iterator[tuple[str, Pat
         before = json.loads(saved.read_text()) if saved.is_file() else wanted
         if changed := difference(before, wanted, whole_run=True):
             raise ConfigError(
-                f"train.init: {folder} was trained with another {changed} than this run asks for. "
-                "Move that folder away, or use a --work-dir in another one."
+                f"train.init: {folder} was trained with a different {changed}. Move that folder "
+                "away, or use a --work-dir in another folder."
             )
         if not last.is_file() or (
             checkpoint.load(last)["iteration"] != wanted["train"]["iterations"]
@@ -91,22 +91,22 @@ class Job:
     Args:
         cfg: resolved config.
         work_dir: everything is written below it.
-        resume: checkpoint to go on from, or None.
+        resume: checkpoint to continue from, or None.
 
     Attributes:
         trainee: pipeline and losses.
         ema: the averaged pipeline, or None.
-        settings, data: those sections of the config.
+        settings, data: the sections ``train`` and ``data`` of the config.
         datasets: the datasets of the config, built once.
-        left_out: which scores there is no data for, and why; a line each.
+        left_out: one line per score without data, with the reason.
         scored: whether any metric is left.
-        rescheduled: a line on what a resumed run does to the learning rate, if it changes.
+        rescheduled: a line on how resuming changes the learning rate, if it does.
         progress: the hook that records and prints.
         rows: the scores, see :meth:`score`.
-        summary: what the run reached, as text; :func:`registry.runner.run` fills both.
+        summary: the result as text; :func:`registry.runner.run` fills ``rows`` and ``summary``.
 
     Raises:
-        ConfigError: the config, the data or the checkpoint is wrong; nothing is written before.
+        ConfigError: the config, the data or the checkpoint is wrong; nothing has been written.
     """
 
     progress: Any
@@ -123,11 +123,11 @@ class Job:
             self.state = checkpoint.load(resume)
             self._require_resumable(self.state, resume)
         self.datasets = Datasets(self.data)
-        image_size(cfg)  # refuses two that differ
+        image_size(cfg)  # raises if two of them differ
         metrics: dict[str, Any] = {}
         self.left_out: list[str] = []
         tell("reading the data ...")
-        if cfg.get("evaluate"):  # a mistake there must not wait until training is over
+        if cfg.get("evaluate"):  # find mistakes there before training, not after it
             metrics, self.left_out = applicable(build_metrics(cfg), self.datasets)
         self.scored = bool(metrics)
         self.datasets("train")
@@ -136,7 +136,7 @@ class Job:
         pipeline = build_model(cfg, to_fill=resume is not None)
         losses = build(cfg.get("losses", {}), "losses", "losses")
         if not losses:
-            raise ConfigError("losses: the section is empty; there is nothing to minimise.")
+            raise ConfigError("losses: the section is empty. Add at least one loss.")
         transforms = build(list(self.data.transforms), "data.transforms", "transforms")
         fields = training_fields(self.datasets("train"), transforms, self.datasets("prior"))
         check_losses(pipeline, losses, fields)
@@ -148,7 +148,7 @@ class Job:
         self.ema: AveragedModel | None = None
 
     def _initialise(self, pipeline: nn.Module) -> None:
-        """Load the parts that start from another config's trained weights."""
+        """Load the parts that start from the trained weights of another config."""
         for part, origin in self.settings.init.items():
             name, _, source = origin.partition(":")
             module = pipeline if part == "pipeline" else getattr(pipeline, part, None)
@@ -160,15 +160,15 @@ class Job:
             )
 
     def evaluated(self) -> nn.Module:
-        """Return the pipeline whose weights count: the averaged one where there is one."""
+        """Return the pipeline to evaluate: the averaged one if the run keeps an average."""
         return self.ema.module if self.ema is not None else self.trainee.pipeline
 
     def score(self) -> list[dict[str, Any]]:
         """Evaluate the last weights and write ``metrics.json``.
 
         Returns:
-            The rows, see :func:`registry.evaluation.evaluate`; none if there is nothing to score
-            (``left_out``), nor in the further processes of a distributed run.
+            The rows, see :func:`registry.evaluation.evaluate`; empty if there is nothing to score
+            (``left_out``), and in all processes of a distributed run but the first.
         """
         if get_rank() != 0 or not self.scored:
             return []
@@ -183,7 +183,7 @@ class Job:
             group["lr"] = group["initial_lr"] * factor
 
     def save(self, runner: Any, iteration: int) -> None:
-        """Write ``last.pth``; every rank's generators and buffers go into it."""
+        """Write ``last.pth``, including the random generators and buffers of every rank."""
         own = {"random": checkpoint.random_state(), "buffers": dict(self._local_buffers())}
         ranks: list[Any] = [own]
         if dist.is_initialized():
@@ -201,16 +201,16 @@ class Job:
             }
             checkpoint.save(state, self.work_dir / "last.pth")
         if dist.is_initialized():
-            dist.barrier()  # the next thing another rank does may be to read the file
+            dist.barrier()  # another rank may read the file next
 
     def save_weights(self, iteration: int, name: str) -> None:
-        """Write the evaluated weights alone, for evaluation and not for resuming."""
+        """Write only the weights to evaluate; the file cannot be resumed from."""
         weights = {f"pipeline.{k}": v for k, v in self.evaluated().state_dict().items()}
         state = {"iteration": iteration, "config": json.dumps(self.cfg), "model": weights}
         checkpoint.save(state, self.work_dir / name)
 
     def restore(self, runner: Any) -> int:
-        """Load the checkpoint into model, average, optimizer, generators; return its iteration."""
+        """Restore model, average, optimizer and generators; return the checkpoint's iteration."""
         assert self.state is not None
         state, self.state = self.state, None
         self.trainee.load_state_dict(state["model"])
@@ -221,7 +221,7 @@ class Job:
         rates = [group["initial_lr"] for group in optimizer.param_groups]
         optimizer.load_state_dict(state["optimizer"])
         for group, rate in zip(optimizer.param_groups, rates):
-            group["initial_lr"] = rate  # train.lr may be changed on the way
+            group["initial_lr"] = rate  # train.lr may change on resuming
         own = state["ranks"][runner.rank]
         self.trainee.load_state_dict(own["buffers"], strict=False)
         checkpoint.set_random_state(own["random"])
@@ -231,26 +231,26 @@ class Job:
         """Check a checkpoint against the config and the number of processes.
 
         Raises:
-            ConfigError: it is of another run.
+            ConfigError: it belongs to another run.
         """
         if "optimizer" not in state:
-            raise ConfigError(f"{file} holds weights only; resume from last.pth.")
+            raise ConfigError(f"{file} holds weights only. Resume from last.pth.")
         if state["iteration"] > self.settings.iterations:
             raise ConfigError(
-                f"{file} is at iteration {state['iteration']}, beyond train.iterations, "
-                f"{self.settings.iterations}."
+                f"{file} is at iteration {state['iteration']}, beyond train.iterations="
+                f"{self.settings.iterations}. Raise train.iterations."
             )
         ranks = get_dist_info()[1]
         if len(state["ranks"]) != ranks:
             raise ConfigError(
-                f"{file} was written by {len(state['ranks'])} processes, this run has {ranks}; "
-                "start as many."
+                f"{file} was written by {len(state['ranks'])} processes, but this run has {ranks}. "
+                "Start the same number of processes."
             )
         old = json.loads(state["config"])
         if changed := difference(old, self.cfg, whole_run=False):
             raise ConfigError(
-                f"{file} was trained with another {changed}. Resume with the config it was "
-                f"started with ({self.work_dir}/config.json), or start a new --work-dir."
+                f"{file} was trained with a different {changed}. Resume with its own config "
+                f"({self.work_dir}/config.json), or start a new run in another --work-dir."
             )
         points = [section(cfg, "train").lr_factors for cfg in (old, self.cfg)]
         if json.dumps(points[0]) != json.dumps(points[1]):
@@ -258,7 +258,7 @@ class Job:
             before, now = (lr_factor(each, at) for each in points)
             self.rescheduled = (
                 f"train.lr_factors was {points[0]} up to iteration {at}; from there on the "
-                f"learning rate is times {now:g}, not {before:g}"
+                f"learning rate is multiplied by {now:g} instead of {before:g}"
             )
 
     def _local_buffers(self) -> Iterator[tuple[str, Tensor]]:
@@ -269,7 +269,7 @@ class Job:
 
 
 def tell(text: str) -> None:
-    """Write a line to stderr, once in a distributed run; nothing is written to disk."""
+    """Write a line to stderr; in a distributed run, only the first process does."""
     if get_rank() == 0:
         progress.say(text)
 
@@ -277,7 +277,7 @@ def tell(text: str) -> None:
 def lr_factor(points: Any, iteration: int) -> float:
     """Interpolate ``(iteration, factor)`` points linearly; constant beyond both ends.
 
-    Of two points at one iteration the second counts from there on: a step.
+    Two points at the same iteration make a step: the second holds from there on.
 
     Example:
         >>> lr_factor([(100, 1.0), (200, 0.0)], 150)
@@ -296,16 +296,16 @@ def lr_factor(points: Any, iteration: int) -> float:
 
 
 def save_config(cfg: Mapping[str, Any], work_dir: Path) -> None:
-    """Write ``config.json``: with it alone the model can be rebuilt."""
+    """Write ``config.json``, which is enough to rebuild the model."""
     with replacing(work_dir / "config.json") as temporary:
         temporary.write_text(json.dumps(cfg, indent=2) + "\n")
 
 
 def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:
-    """Build the pipeline of a resolved config, fill it from a checkpoint, set evaluation mode.
+    """Build the pipeline of a resolved config in evaluation mode, with weights of a checkpoint.
 
     Raises:
-        ConfigError: the checkpoint is missing, unreadable, or of another model.
+        ConfigError: the checkpoint is missing, unreadable, or belongs to another model.
     """
     pipeline = build_model(cfg, to_fill=True)
     checkpoint.load_part(pipeline, checkpoint.load(file), "pipeline", str(file))

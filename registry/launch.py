@@ -1,4 +1,4 @@
-"""Joining the process group of a launcher."""
+"""Joining a launcher's process group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry.errors import ConfigError
 
 
 def join_processes(launcher: str) -> None:
-    """Join the process group of torchrun, Slurm or MPI: NCCL with a GPU, gloo without."""
+    """Join the process group of torchrun, Slurm or MPI, by NCCL with GPUs and gloo without."""
     if launcher == "none" or dist.is_initialized():
         return
     names = {
@@ -27,7 +27,7 @@ def join_processes(launcher: str) -> None:
     for ours, theirs in zip(names["pytorch"], names[launcher]):
         if theirs not in os.environ:
             raise ConfigError(
-                f"--launcher {launcher}: {theirs} is not set; start the tool with that launcher."
+                f"--launcher {launcher}: {theirs} is not set. Start the command with that launcher."
             )
         os.environ[ours] = os.environ[theirs]
     if launcher == "slurm" and "MASTER_ADDR" not in os.environ:

@@ -1,7 +1,7 @@
 """From datasets to batches: every item depends on (seed, draw number) alone.
 
-Draw number n of a run is item n mod len of pass n // len in that pass's own order, with its own
-random generator. Results therefore do not depend on workers, ranks or on where a run was resumed.
+Draw number n of a run is item n mod len of pass n // len, in that pass's own order and with its
+own random generator. So results do not depend on workers, ranks or where a run was resumed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from registry.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """Where a run keeps what takes long to make.
+    """Where a run keeps what takes long to compute.
 
     Attributes:
         folder: of the run.
-        source: what the data and the model are; decides whether kept files still hold.
+        source: identifies data and model; decides whether cached files are still valid.
         workers: loader processes.
-        say: told about the progress, as text and as a share of 1.
+        say: called with the progress, as text and as a fraction of 1.
     """
 
     folder: Path
@@ -47,18 +47,18 @@ ANNOTATION = ("keypoints", "visible", "mask")
 class Draws(Dataset[dict[str, Any]]):
     """Training items by draw number: an image pair and an unpaired prior pose.
 
-    Annotation of the images is left behind here, so that nothing can learn from it.
+    Annotations of the images are dropped here, so that nothing can learn from them.
 
     Args:
         images: dataset of image pairs, or None to train on the prior alone.
         prior: dataset whose ``keypoints(index)`` are the prior poses, or None.
         prior_size: number of prior poses used, or None for all.
-        seed: of order, augmentation and prior.
+        seed: for order, augmentation and prior.
     """
 
     def __init__(self, images: Any, prior: Any, prior_size: int | None, seed: int) -> None:
         if images is None and prior is None:
-            raise ConfigError("data: give 'train', 'prior' or both; there is nothing to train on.")
+            raise ConfigError("data: there is nothing to train on. Add 'train', 'prior' or both.")
         self.images, self.prior, self.seed = images, prior, seed
         if images is not None and len(images) == 0:
             raise ConfigError("data.train: the dataset has no items.")
@@ -87,12 +87,12 @@ class Draws(Dataset[dict[str, Any]]):
         return item
 
     def _pose(self, rng: np.random.Generator) -> Any:
-        for _ in range(100):  # incomplete poses are passed over
+        for _ in range(100):  # skip incomplete poses
             pose = self.prior.keypoints(int(rng.choice(self.kept)))
             if pose is not None:
                 return pose
         raise ConfigError(
-            "data.prior: none of 100 poses drawn is complete; a prior needs every keypoint."
+            "data.prior: of 100 poses drawn, not one is complete; a prior needs every keypoint."
         )
 
 
@@ -105,7 +105,7 @@ class DrawNumbers(Sampler[int]):
     """The draw numbers of one rank: rank, rank + ranks, ... from ``start`` on.
 
     Attributes:
-        start: first iteration; a resumed run sets it, so nothing is loaded to be thrown away.
+        start: first iteration; a resumed run sets it, so that nothing is loaded in vain.
     """
 
     def __init__(self, iterations: int, batch_size: int, rank: int, ranks: int) -> None:
@@ -126,7 +126,7 @@ class DrawNumbers(Sampler[int]):
 
 
 def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Stack the items of a batch: names become a tuple, images stay uint8 until on the device."""
+    """Stack items into a batch: names become a tuple; images stay uint8 until on the device."""
     keys = items[0].keys()
     arrays = {k: default_collate([item[k] for item in items]) for k in keys if k != "name"}
     if "name" in keys:
@@ -141,7 +141,7 @@ def to_batch(
 
     Args:
         arrays: from :func:`collate`: images (B, H, W, 3) and frames (B, T, H, W, 3) uint8, mask
-            (B, H, W), flow (B, h, w, 2), points (B, J, 2), states (B, T, K, S); other names go
+            (B, H, W), flow (B, h, w, 2), points (B, J, 2), states (B, T, K, S); anything else goes
             into ``extra``.
         device: where the batch goes.
         transforms: applied in order, each (Batch, per-item seeds (B,)) -> Batch.
@@ -152,7 +152,7 @@ def to_batch(
         if isinstance(value, Tensor):
             value = value.to(device, non_blocking=True)
         if key in ("source", "target", "driving", "frames"):
-            # NHWC in memory seen as NCHW: channels-last without a copy
+            # NHWC in memory viewed as NCHW: channels-last without a copy
             value = value.movedim(-1, -3).to(dtype) / 255
         elif key == "flow":
             value = value.movedim(-1, -3).to(dtype)
@@ -172,9 +172,9 @@ def to_batch(
 
 
 class Datasets:
-    """The datasets of a config, each built when first asked for, and once.
+    """The datasets of a config, each built once, when first needed.
 
-    An optional one (``data.optional``) none of whose files and folders exist counts as absent.
+    An optional one (``data.optional``) counts as absent if none of its files and folders exist.
 
     Args:
         data: the ``data`` section.
@@ -185,7 +185,7 @@ class Datasets:
         self.built: dict[str, Any] = {}
 
     def replace(self, name: str, dataset: Any) -> None:
-        """Let a data set take the place of the one of the config."""
+        """Use this data set instead of the one of the config."""
         self.built[name] = dataset
 
     def __call__(self, name: str) -> Any:
@@ -207,7 +207,7 @@ class Datasets:
 
 
 def _paths(node: Any) -> Iterator[str]:
-    """Yield the files and folders that a dataset names: strings with a slash, but for types."""
+    """Yield the files and folders that a dataset names: strings with a slash, except types."""
     if isinstance(node, Mapping):
         for key, value in node.items():
             yield from _paths(value if key != "type" else None)
@@ -232,7 +232,7 @@ def train_loader(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=one_thread,
-        # its own generator: making the iterator must not advance the one that training uses
+        # its own generator: creating the iterator must not advance the one that training uses
         generator=torch.Generator().manual_seed(seed),
     )
 
@@ -247,7 +247,7 @@ def one_thread(worker: int) -> None:
 
 
 class _Frames(Dataset[dict[str, Any]]):
-    """Items of a dataset, each with a generator of its own index."""
+    """Items of a dataset, each with a random generator seeded by its index."""
 
     def __init__(self, dataset: Any, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, indices

@@ -1,21 +1,21 @@
-"""Which options of a run also hold for its origins, the configs whose weights it starts from.
+"""Which options of a run also apply to its origins, the configs whose weights it starts from.
 
-``train.init`` names the origins: part of the model -> config, or ``config:part`` where the part has
-another name there (``pipeline`` is the whole model). They are trained first, so an option must not
-reach only one of the two runs. It applies to both where both have its place:
+``train.init`` names the origins: part of the model -> config, or ``config:part`` if the part has
+another name there (``pipeline`` is the whole model). They are trained first, so an option for what
+both runs share must reach both. These options apply to both:
 
 - a plain number (``image_size``) that both files assign;
-- ``model.PART.x``, where PART starts from the origin: the same place of the part there, so
+- ``model.PART.x``, if PART starts from the origin: it changes the same part there, so
   ``model.image_pipeline.decoder.width`` of a forecast is ``model.decoder.width`` of its origin. If
-  the origin refuses it, the option is refused;
-- any other ``model.x`` and ``data.prior.x`` that lies in a component that both have at the same
-  place and of the same type, as the rasterizer of a skeleton regressor; ``data.prior_size``, where
-  the prior is such a component;
-- the ``root`` of ``data.train``, or of the frames that it cuts clips from, if both have the same;
+  the origin refuses the option, it is refused;
+- any other ``model.x`` and ``data.prior.x`` in a component that both have at the same place and of
+  the same type, such as the rasterizer of a skeleton regressor; ``data.prior_size``, if the prior
+  is such a component;
+- the ``root`` of ``data.train``, or of the frames from which it cuts clips, if both have the same;
 - ``train.seed``.
 
-All else (iterations, batch size, losses, training and test data, parts that only one of them has)
-belongs to the run at hand. What an option changed in a shared place is the same in both or refused.
+All other options (iterations, batch size, losses, training and test data, parts that only one of
+them has) apply to this run only. An option that leaves a shared place different is refused.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ ROOTS = ("data.train.root", "data.train.frame_dataset.root")
 
 
 def names(cfg: Mapping[str, Any]) -> list[str]:
-    """Return the names of the configs that a config starts from, each once."""
+    """Return the names of the configs that a config starts from, without duplicates."""
     return list(dict.fromkeys(origin.partition(":")[0] for origin in _init(cfg).values()))
 
 
 def shared_options(
     options: Mapping[str, Any], cfg: Mapping[str, Any], name: str, origin: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the options that hold for an origin, under its own keys.
+    """Return the options that apply to an origin, under its own keys.
 
     Args:
         options: of the run that starts from it; dotted or plain key -> value.
@@ -66,10 +66,10 @@ def require_agreement(
     Args:
         before, cfg: config of the run without and with the options.
         name: of the origin in ``train.init``.
-        origin_before, origin: its config without and with the options that hold for it.
+        origin_before, origin: its config without and with the options that apply to it.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: they differ.
     """
     nodes = (before, cfg, origin_before, origin)
     old, new, first_old, first = (dict(_leaves(node)) for node in nodes)
@@ -80,7 +80,7 @@ def require_agreement(
             if changed and ours != theirs:
                 raise ConfigError(
                     f"--cfg-options: {key} is {ours!r}, but in {name}, which train.init names, "
-                    f"{place} is {theirs!r}. Both must have the same."
+                    f"{place} is {theirs!r}. Give both the same value."
                 )
 
 
@@ -89,7 +89,7 @@ def _init(cfg: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _places(key: str, cfg: Mapping[str, Any], name: str, origin: Mapping[str, Any]) -> list[str]:
-    """Return where a dotted place of a run is in its origin; nowhere if they do not share it."""
+    """Return where a dotted place of a run is in its origin; empty if they do not share it."""
     found = []
     for part, value in _init(cfg).items():
         config, _, source = value.partition(":")
@@ -114,7 +114,7 @@ def _value(cfg: Mapping[str, Any], key: str) -> Any:
 
 
 def _component(cfg: Mapping[str, Any], key: str) -> tuple[str, str] | None:
-    """Return place and type of the innermost component that holds a dotted place, or is it."""
+    """Return place and type of the innermost component at or around a dotted place."""
     node: Any = cfg
     found, place = None, ""
     for word in key.split("."):

@@ -1,12 +1,12 @@
-"""Third-party components: found by entry point, imported when one of their names is built.
+"""Third-party components, found by entry point and imported when one of their names is built.
 
-A distribution lists its components in its ``pyproject.toml``, name left, class right::
+A distribution lists its components in its ``pyproject.toml``, name = class::
 
     [project.entry-points."keypoint_zoo.components"]
     "encoders/acme/convnext" = "acme_keypoints.convnext:ConvNext"
 
-and uses ``@ENCODERS.register_module("encoders/acme/convnext")`` on the class. Code that is not
-installed is named in a local config instead: ``plugins = ["my_module"]``.
+and decorates the class with ``@ENCODERS.register_module("encoders/acme/convnext")``. Code that is
+not installed is named in a config instead: ``plugins = ["my_module"]``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _components() -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
     try:
         entries = list(entry_points(group=GROUP))
-    except Exception as error:  # the metadata of some distribution; our own names still work
+    except Exception as error:  # broken metadata of a distribution; our own names still work
         warnings.warn(f"plugins cannot be listed: {type(error).__name__}: {error}", stacklevel=2)
         return found
     for entry in entries:
@@ -44,7 +44,7 @@ def distribution(entry: EntryPoint) -> str:
 
 
 def plugin_of(name: str) -> tuple[str, str] | None:
-    """Return distribution and version of the plugin that provides ``name``, if one does."""
+    """Return distribution and version of the plugin that provides ``name``, if any."""
     found = _components().get(name, [])
     if not found or found[0].dist is None:
         return None
@@ -52,24 +52,25 @@ def plugin_of(name: str) -> tuple[str, str] | None:
 
 
 def provided(name: str) -> list[EntryPoint]:
-    """Return the entry points that provide ``name``, nothing imported; several are a fault."""
+    """Return the entry points that provide ``name``, without importing; several are an error."""
     return _components().get(name, [])
 
 
 def ignored(roles: Iterable[str]) -> list[str]:
-    """Return a line about every name of a plugin that no role lists."""
+    """Return a line for every plugin name that does not belong to a role."""
     return [
-        f"'{name}' of the plugin {distribution(found[0])} is ignored: names of plugins are "
-        "<role>/<prefix>/<name>, as 'encoders/acme/convnext'."
+        f"'{name}' of the plugin {distribution(found[0])} is ignored: plugin names must be "
+        "<role>/<prefix>/<name>, such as 'encoders/acme/convnext'."
         for name, found in _components().items()
         if name.count("/") < 2 or name.split("/")[0] not in roles
     ]
 
 
 def component_names(role: str) -> list[str]:
-    """Return the plugin names of one role; imports nothing of the plugins.
+    """Return the plugin names of one role without importing any plugin.
 
-    Names without the plugin's own prefix (``encoders/convnext``) are not listed: those are ours.
+    Names without a plugin's prefix (``encoders/convnext``) are reserved for this library and are
+    not listed.
     """
     return [name for name in _components() if name.split("/")[0] == role and name.count("/") >= 2]
 
@@ -89,13 +90,13 @@ def load_component(name: str) -> None:
     except Exception as error:
         raise ConfigError(
             f"'{name}' comes from the plugin {distribution(entries[0])}, which cannot be imported "
-            f"({entries[0].value}): {type(error).__name__}: {error}. Repair or uninstall "
-            "that plugin; all other names work."
+            f"({entries[0].value}): {type(error).__name__}: {error}. Fix or uninstall that "
+            "plugin; all other names work."
         ) from error
 
 
 def import_local(modules: list[str]) -> None:
-    """Import the modules a local config names in ``plugins``.
+    """Import the modules that a config names in ``plugins``.
 
     Raises:
         ConfigError: one of them cannot be imported.
@@ -107,6 +108,6 @@ def import_local(modules: list[str]) -> None:
             importlib.import_module(module)
         except Exception as error:
             raise ConfigError(
-                f"plugins: cannot import '{module}': {type(error).__name__}: {error}. Start from "
-                "the folder that holds it, or add that folder to PYTHONPATH."
+                f"plugins: cannot import '{module}': {type(error).__name__}: {error}. Run from "
+                "the folder that contains it, or add that folder to PYTHONPATH."
             ) from error

@@ -1,4 +1,4 @@
-"""The one progress bar of the project, and lines that do not disturb it; both on stderr."""
+"""The project's progress bar, and lines that do not disturb it; both on stderr."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
-REFRESH = 1.0  # seconds between two looks of a bar on a terminal
-LINES = 10.0  # the same of the plain lines elsewhere
+REFRESH = 1.0  # seconds between two updates of a bar on a terminal
+LINES = 10.0  # seconds between two plain lines elsewhere
 
 
 class _Lines:
-    """Where a bar writes if stderr is not a terminal: each new state becomes a line."""
+    """What a bar writes to if stderr is not a terminal: each new state becomes a line."""
 
     def __init__(self) -> None:
         self.last = ""
@@ -36,10 +36,10 @@ class Bar(tqdm):  # type: ignore[misc]
     """A tqdm bar that moves every second on a terminal and writes few lines elsewhere.
 
     Attributes:
-        note: words that lead, such as the error of a training run.
+        note: text shown first, such as the error of a training run.
     """
 
-    monitor_interval = 0  # each update looks at the clock: tqdm's watching thread is not needed
+    monitor_interval = 0  # each update checks the clock, so tqdm's monitor thread is not needed
 
     def __init__(self, over: Any, what: str, unit: str, *, slow: bool, start: int) -> None:
         self.note, self.slow = "", slow
@@ -55,14 +55,14 @@ class Bar(tqdm):  # type: ignore[misc]
             total,
             initial=start,
             unit=unit,
-            leave=None,  # a bar inside another one goes when it is done
+            leave=None,  # a bar inside another one disappears when done
             file=sys.stderr if terminal else _Lines(),
             mininterval=REFRESH / 2 if terminal else LINES,
             miniters=1,
             dynamic_ncols=known,
-            ncols=79 if terminal and not known else None,  # else tqdm would draw nothing
+            ncols=79 if terminal and not known else None,  # otherwise tqdm would draw nothing
             nrows=24,
-            delay=0 if terminal else 1,  # what is done at once needs no line
+            delay=0 if terminal else 1,  # no line for what is done at once
             bar_format=f"{{desc}}: {{note}}{scale}{{n_fmt}}{of} {{unit}}, "
             f"{{pace}}, {{elapsed}}{left}",
         )
@@ -72,7 +72,7 @@ class Bar(tqdm):  # type: ignore[misc]
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        """What ``bar_format`` may name: tqdm's, the note and the pace."""
+        """The fields of ``bar_format``: those of tqdm, the note and the pace."""
         found = super().format_dict
         seconds = found["elapsed"] / max(self.n - self.initial, 1)
         rate = found["rate"] or (1 / seconds if self.n > self.initial and seconds else None)
@@ -83,14 +83,14 @@ class Bar(tqdm):  # type: ignore[misc]
         return {**found, "pace": pace, "note": f"{self.note} " if self.note else ""}
 
     def close(self) -> None:
-        """Show the last state and end."""
+        """Show the last state and close the bar."""
         if hasattr(self, "stop"):
             self.stop.set()
         super().close()
 
 
 def _tick(found: weakref.ref[Bar], stop: threading.Event) -> None:
-    """Redraw a bar every second, also when no step ends in it, as long as somebody holds it."""
+    """Redraw a bar every second, even if no step ends in it, until it is closed or collected."""
     while not stop.wait(REFRESH) and (bar := found()) is not None:
         with bar.get_lock():
             if not stop.is_set():
@@ -108,16 +108,16 @@ def bar(
 ) -> Bar:
     """Return a progress bar on stderr: in place on a terminal, at most a line per 10 s elsewhere.
 
-    It shows how much is done, the rate, the time so far, and, if the number is known, the time
-    left. Elsewhere than on a terminal nothing is written about what takes less than 10 s.
+    It shows how much is done, the rate, the elapsed time and, if the total is known, the time left.
+    If stderr is not a terminal, nothing is written for work that takes less than 10 s.
 
     Args:
-        over: what is iterated over; or a number of steps, or None if that is not known: then use it
-            as a context and call ``update(steps)``.
-        what: is done, such as ``reading``.
+        over: what to iterate over; or a number of steps, or None if unknown: then use the bar as a
+            context manager and call ``update(steps)``.
+        what: what is being done, such as ``reading``.
         unit: what is counted, in the plural.
-        slow: give the rate in seconds per unit.
-        start: steps that were done before.
+        slow: show the rate in seconds per unit.
+        start: number of steps done before.
 
     Example:
         >>> for image in bar(images, "drawing", "images"):  # doctest: +SKIP
@@ -144,9 +144,9 @@ def counted(items: Iterable[T], total: int | None, what: str, unit: str = "frame
 
 
 def say(text: str) -> None:
-    """Write a line to stderr, above the bars that stand there."""
+    """Write a line to stderr, above the bars."""
     if sys.stderr.isatty():
-        tqdm.write(f"\r\x1b[K{text}", file=sys.stderr)  # a passing line may stand there
+        tqdm.write(f"\r\x1b[K{text}", file=sys.stderr)  # clears a temporary line, if any
     else:
         sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

@@ -1,13 +1,12 @@
-"""What a component of each role must be: one written interface per role.
+"""The interfaces of components, one per role.
 
 A constructor takes parts by annotating an argument with one of these classes: ``encoder: Encoder``.
-The annotation is what :func:`registry.build.build` goes by, so a part in the wrong place is refused
-before anything is built. A component need not inherit from its protocol: it is enough to have the
-methods, with the same names of arguments in the same order (further ones need defaults).
+:func:`registry.build.build` follows the annotations, so a part in the wrong place is refused before
+anything is built. A component need not inherit from its protocol: it is enough to have the methods,
+with the same argument names in the same order (extra arguments need defaults).
 
-Attributes and methods with a value here are optional; registering a class gives it those that it
-lacks, so every user of a component may read them without asking. Shapes and fields: see
-:mod:`registry.contract`.
+Attributes and methods with a value here are optional. Registering a class adds those that it lacks,
+so users of a component can rely on them. For shapes and fields see :mod:`registry.contract`.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ if TYPE_CHECKING:  # a data set is registered without torch
 
 
 class Network(Protocol):
-    """What every part with weights is: an ``nn.Module``.
+    """Every part with weights: an ``nn.Module``.
 
     Attributes:
-        example: the inputs that :func:`registry.check` calls the part with, where those of its role
-            do not fit: a method that takes the :class:`registry.testing.examples.Example` and
+        example: makes the inputs with which :func:`registry.check` calls the part, if those of its
+            role do not fit: a method that takes the :class:`registry.testing.examples.Example` and
             returns the positional arguments.
-        fetches_weights: it takes ``weights`` and starts from pretrained ones that are not in this
-            package; ``"random"`` builds it without them.
+        fetches_weights: it has an argument ``weights`` and starts from pretrained weights that are
+            not in this package; ``"random"`` builds it without them.
     """
 
     example: ClassVar[Any] = None
@@ -70,9 +69,9 @@ class Encoder(Network, Protocol):
 
     Attributes:
         fills: fields of Encoding that it returns.
-        needs_pose: it is an :class:`AppearanceEncoder`.
-        in_channels: 3 of images in [0, 1], 1 of pose images in [-1, 1], another number of maps.
-        out_channels: of ``maps``, where somebody builds on them; None if it does not say.
+        needs_pose: whether it is an :class:`AppearanceEncoder`.
+        in_channels: 3 for images in [0, 1], 1 for pose images in [-1, 1], other numbers for maps.
+        out_channels: channels of ``maps``, if other parts depend on them; None if not stated.
     """
 
     fills: tuple[str, ...] = ("maps",)
@@ -102,10 +101,10 @@ class AppearanceEncoder(Network, Protocol):
 
 
 class Bottleneck(Network, Protocol):
-    """Maps of landmarks, a pose image or, of a finished detector, images -> landmarks.
+    """Maps of landmarks, a pose image or (for a finished detector) images -> landmarks.
 
     Attributes:
-        fills: fields of Landmarks that it returns beside ``xy``.
+        fills: fields of Landmarks that it returns besides ``xy``.
     """
 
     fills: tuple[str, ...] = ()
@@ -119,7 +118,7 @@ class Rasterizer(Network, Protocol):
     """Landmarks -> a drawing of them.
 
     Attributes:
-        blank: value where nothing is drawn; what is drawn is about 1.
+        blank: value of empty pixels; drawn pixels are about 1.
     """
 
     blank: float = 0.0
@@ -129,7 +128,7 @@ class Rasterizer(Network, Protocol):
         """Landmarks -> (B, C, H, W): one picture, or one map per landmark."""
 
     def edges(self) -> Tensor | None:
-        """Return the strengths (N, N) of the limbs it draws, learned ones too; None: no limbs."""
+        """Return the strengths (N, N) of the limbs it draws, fixed or learned; None: no limbs."""
         return None
 
 
@@ -142,7 +141,7 @@ class Decoder(Network, Protocol):
 
 
 class MotionDecoder(Network, Protocol):
-    """Source image and motion -> image; of the role ``decoders``."""
+    """Source image and motion -> image; a class of the role ``decoders``."""
 
     @abstractmethod
     def __call__(self, source: Tensor, motion: Motion) -> Tensor:
@@ -158,14 +157,14 @@ class MotionDecoder(Network, Protocol):
 
     @abstractmethod
     def deform(self, source: Tensor, motion: Motion) -> Tensor:
-        """(B, C, i, j), Motion -> (B, C, i, j), moved and nothing painted."""
+        """(B, C, i, j), Motion -> (B, C, i, j), warped, with nothing painted in."""
 
 
 class Compositor(Network, Protocol):
     """Decoded foreground and source -> image and its layers.
 
     Attributes:
-        fills: fields of Layers that it returns beside foreground and background.
+        fills: fields of Layers that it returns besides foreground and background.
     """
 
     fills: tuple[str, ...] = ()
@@ -181,22 +180,23 @@ class MotionNetwork(Network, Protocol):
     """Source image and both poses -> dense motion.
 
     Attributes:
-        fills: fields of Motion that it returns beside ``grid``.
+        fills: fields of Motion that it returns besides ``grid``.
     """
 
     fills: tuple[str, ...] = ()
 
     @abstractmethod
     def __call__(self, source: Tensor, landmarks: Landmarks, source_landmarks: Landmarks) -> Motion:
-        """(B, 3, H, W), Landmarks of driving, Landmarks of source -> Motion."""
+        """(B, 3, H, W), Landmarks of the driving image, Landmarks of the source -> Motion."""
 
 
 class Critic(Network, Protocol):
     """Sample -> scores at one or several scales.
 
     Attributes:
-        conditional: it also takes a condition: an image or drawn landmarks, batch and size alike.
-        fills: ``features`` if its judgement shows what its layers saw.
+        conditional: it also takes a condition: an image or drawn landmarks of the same batch and
+            image size.
+        fills: ``features`` if its judgement exposes the features of its layers.
     """
 
     conditional: bool = False
@@ -208,7 +208,7 @@ class Critic(Network, Protocol):
 
 
 class Prior(Network, Protocol):
-    """Predicted against prior poses -> scores of both."""
+    """Predicted poses and prior poses -> scores of both."""
 
     @abstractmethod
     def __call__(self, pose_image: Tensor, prior_drawn: Tensor) -> CriticScores:
@@ -216,28 +216,29 @@ class Prior(Network, Protocol):
 
 
 class Predictor(Network, Protocol):
-    """Landmark states so far -> states to come.
+    """Past landmark states -> future states.
 
     Attributes:
-        state: what a state is; see ``components/ops/states.py``.
+        state: the form of a state; see ``components/ops/states.py``.
     """
 
     state: Literal["cholesky", "covariance", "affine"] = "cholesky"
 
     @abstractmethod
     def __call__(self, states: Tensor, steps: int) -> Tensor:
-        """(B, T, K, S) -> (B, T - 1 + steps, K, S), of the times 2 ... T + steps."""
+        """(B, T, K, S) -> (B, T - 1 + steps, K, S), for the times 2 ... T + steps."""
 
 
 class Loss(Network, Protocol):
     """Outputs of a pipeline and their batch -> a scalar.
 
     Attributes:
-        reads: what it cannot do without: fields of Outputs, with a dot a part of one
-            (``landmarks.prob``), and fields of the batch (``batch.flow``). A pipeline that does not
-            fill them is refused before training.
-        undivided: of a loss that is divided by its own running mean, which need not fall while
-            training goes well: the error of the last batch before that, a scalar without gradient.
+        reads: what it needs: fields of Outputs, a dot for a part of one (``landmarks.prob``), and
+            fields of the batch (``batch.flow``). A pipeline that does not fill them is refused
+            before training.
+        undivided: for a loss that is divided by its own running mean, and so need not fall while
+            training goes well: the error of the last batch before the division, a scalar without
+            gradient.
     """
 
     reads: tuple[str, ...] = ()
@@ -254,9 +255,9 @@ class Pipeline(Network, Protocol):
     Attributes:
         task: of the finished model, as the Hub names tasks.
         version: raised when weights of an earlier version no longer fit.
-        frames: how many frames a prediction takes.
-        fills: fields of Outputs that ``forward`` fills, with a dot parts of one.
-        infers: the same of ``infer``, which metrics read; empty: it has no ``infer``.
+        frames: how many frames a prediction needs.
+        fills: fields of Outputs that ``forward`` fills; a dot for a part of one.
+        infers: the same for ``infer``, which metrics read; empty if it has no ``infer``.
         blank: of its rasterizer.
     """
 
@@ -269,18 +270,18 @@ class Pipeline(Network, Protocol):
 
     @abstractmethod
     def __call__(self, batch: Batch) -> Outputs:
-        """Batch -> Outputs, all that the losses read."""
+        """Batch -> Outputs, everything that the losses read."""
 
     @abstractmethod
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trained parameters by player; gradients are clipped per group."""
+        """Return the trained parameters by group (generator, critic); clipping is per group."""
 
     def limbs(self) -> list[tuple[int, int]]:
         """Return the limbs between its landmarks, for drawings, cards and tables."""
         return []
 
     def baselines(self, untrained: Any) -> dict[str, Player]:
-        """Return players that need no training, by name; empty: those of the metrics will do.
+        """Return players that need no training, by name; empty if those of the metrics suffice.
 
         Args:
             untrained: the same pipeline with fresh weights.
@@ -288,11 +289,11 @@ class Pipeline(Network, Protocol):
         return {}
 
     def prepare(self, dataset: Any, cache: Any) -> Any:
-        """Return the data set that it trains on: ``dataset`` itself, or what it read from it.
+        """Return the data set to train on: ``dataset`` itself, or one computed from it.
 
         Args:
             dataset: ``data.train``.
-            cache: :class:`registry.loading.Cache`: the run's folder for what takes long to make.
+            cache: :class:`registry.loading.Cache`, for what takes long to compute.
         """
         return dataset
 
@@ -300,13 +301,13 @@ class Pipeline(Network, Protocol):
 class Dataset(Protocol):
     """Images, clips or poses by number, with their keypoints if annotated.
 
-    This is what poses need; those with images are an :class:`ImageDataset` or a
+    This is enough for poses; a data set with images is an :class:`ImageDataset` or a
     :class:`ClipDataset`.
 
     Attributes:
         keypoint_names: J names.
-        edges: limbs, pairs of keypoint numbers.
-        flip_pairs: left and right keypoints.
+        edges: limbs, as pairs of keypoint numbers.
+        flip_pairs: pairs of left and right keypoints.
     """
 
     keypoint_names: Sequence[str]
@@ -319,21 +320,21 @@ class Dataset(Protocol):
 
     @abstractmethod
     def keypoints(self, index: int) -> NDArray[np.float32] | None:
-        """Return the complete pose (J, 2) in [-1, 1] of an item; None if there is none."""
+        """Return the pose (J, 2) in [-1, 1] of an item; None if a keypoint is missing."""
 
 
 class ImageDataset(Dataset, Protocol):
     """Images, pairs of images or clips.
 
     Attributes:
-        random_target: the target, too, depends on the generator, not on the index alone.
+        random_target: the target depends on the random generator too, not only on the index.
     """
 
     random_target: bool = False
 
     @abstractmethod
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Return the arrays of an item by fields of Batch, images (H, W, 3) uint8, and its name."""
+        """Return the arrays of an item by field of Batch, images (H, W, 3) uint8, and its name."""
 
 
 class ClipDataset(ImageDataset, Protocol):
@@ -356,7 +357,7 @@ class Transform(Protocol):
     """Batch -> batch, on the device, each item with its own random numbers.
 
     Attributes:
-        copies: how many times as long the batch becomes.
+        copies: factor by which the batch grows.
         fills: fields of Batch that it adds.
     """
 
@@ -369,7 +370,7 @@ class Transform(Protocol):
 
 
 class Spline(Protocol):
-    """One warp of the plane per item of a batch; ``components.ops.tps.Spline`` is one."""
+    """One warp of the plane per item of a batch, such as ``components.ops.tps.Spline``."""
 
     @abstractmethod
     def __call__(self, xy: Tensor) -> Tensor:
@@ -385,15 +386,15 @@ class Warp(Protocol):
 
     @abstractmethod
     def __call__(self, seeds: Tensor, stream: int, device: torch.device) -> Any:
-        """Seeds (B,), number of the random stream -> Spline of B."""
+        """Seeds (B,), number of the random stream -> Spline of B warps."""
 
 
 class Competitors(Protocol):
-    """Predictors of keypoints that need no learning, from the annotated frames of ``data.fit``."""
+    """Keypoint predictors without learning, from the annotated frames of ``data.fit``."""
 
     @abstractmethod
     def fit(self, batch: Batch) -> None:
-        """Add a batch of ``data.fit``, if there is one."""
+        """Add a batch of ``data.fit``; called only if the config has it."""
 
     @abstractmethod
     def update(self, batch: Batch) -> None:
@@ -401,9 +402,9 @@ class Competitors(Protocol):
 
     @abstractmethod
     def predict(self) -> Mapping[str, tuple[NDArray[Any] | None, str]]:
-        """Return by name the keypoints (N, J, 2) of all frames to predict, in order, and a remark.
+        """Return, by name, the keypoints (N, J, 2) of the frames to predict, and a remark.
 
-        None: there is no prediction; the remark says why.
+        If the keypoints are None, the remark says why there is no prediction.
         """
 
 
@@ -411,15 +412,16 @@ class Metric(Protocol):
     """Scores over a data set, beside a baseline.
 
     Attributes:
-        reads: fields of Outputs that it reads, as of a loss, ``a|b`` for one of two; anything but
+        reads: fields of Outputs that it reads, as for a loss, ``a|b`` for one of two; anything but
             landmarks makes the pipeline render.
         baseline: name of what ``guess`` predicts.
-        fits: it has ``fit(outputs, batch)``, called with the frames of ``data.fit`` first.
-        higher_is_better: for the choice of ``best.pth``, and of who wins.
-        competitors: class of the :class:`Competitors` of a metric of keypoints, which then has
-            ``score(points, of_landmarks=False) -> float``: the value that points (N, J, 2) of all
-            frames seen by ``update``, in order, would have, or (J, 2) for every frame alike;
-            numbered as the annotation is, or as the model's landmarks are.
+        fits: it has ``fit(outputs, batch)``, which is called first, with the frames of
+            ``data.fit``.
+        higher_is_better: decides which checkpoint is ``best.pth``, and who wins.
+        competitors: class of the :class:`Competitors` of a keypoint metric, which then has
+            ``score(points, of_landmarks=False) -> float``: the value of the given points, (N, J, 2)
+            for all frames seen by ``update``, in order, or (J, 2) for every frame; numbered like
+            the annotation, or with ``of_landmarks`` like the model's landmarks.
     """
 
     reads: tuple[str, ...] = ("landmarks",)
@@ -436,11 +438,11 @@ class Metric(Protocol):
     def compute(self) -> Mapping[str, Any]:
         """Return metric, unit, value, interval and n.
 
-        Further figures stand under ``extra``, means of groups of clips under ``activities``.
+        Other figures are under ``extra``, means of groups of clips under ``activities``.
         """
 
     def guess(self, batch: Batch) -> Outputs | None:
-        """Return what takes no model, to be scored by ``update`` as well; None: nothing here."""
+        """Return a guess made without a model, which ``update`` scores too; None for no guess."""
         return None
 
 
@@ -471,7 +473,7 @@ PROTOCOLS: dict[str, tuple[type, ...]] = {
 def defaults_of(role: str) -> dict[str, Any]:
     """Return the optional attributes and methods of a role, with their defaults."""
     found: dict[str, Any] = {}
-    for protocol in reversed(PROTOCOLS[role]):  # the first one counts
+    for protocol in reversed(PROTOCOLS[role]):  # the first one has priority
         for base in reversed(protocol.__mro__):
             if base is Network:
                 found |= {"example": None, "fetches_weights": False}
@@ -492,5 +494,5 @@ def methods_of(protocol: type) -> dict[str, Any]:
 
 
 def role_of(protocol: Any) -> str | None:
-    """Return the role of a protocol; None of anything else."""
+    """Return the role of a protocol; None for anything else."""
     return next((role for role, own in PROTOCOLS.items() if protocol in own), None)

@@ -1,8 +1,8 @@
 """One table of names per role; a name is the path of the file that defines it.
 
-``type="encoders/hourglass"`` is ``components/encoders/hourglass.py``. Looking a name up imports
+``type="encoders/hourglass"`` is ``components/encoders/hourglass.py``. Looking up a name imports
 that file; names with a third part (``encoders/acme/convnext``) come from plugins. The tables are
-mmengine registries, flat: no parent, no scope switching, no dotted import paths.
+flat mmengine registries: no parents, no scope switching, no dotted import paths.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ class Role(Registry):  # type: ignore[misc]
     """The table of one role, filled lazily from ``components/<role>/`` and from plugins.
 
     Args:
-        folder: role name, which is also the folder below ``components`` and the first part of
-            every name in the table.
+        folder: role name; also the folder below ``components`` and the first part of every name.
     """
 
     def __init__(self, folder: str) -> None:
         # a fixed scope keeps mmengine's scope machinery out of every look-up; registry/build.py
-        # puts the builder in
+        # sets the builder
         super().__init__(folder, build_func=_unbuilt, scope="mmengine")
 
     def names(self) -> list[str]:
-        """Return every known name, sorted, without importing any component."""
+        """Return all known names, sorted, without importing any component."""
         built_in = []
         if package := importlib.util.find_spec(f"components.{self.name}"):
             files = pkgutil.iter_modules(package.submodule_search_locations)
@@ -43,7 +42,7 @@ class Role(Registry):  # type: ignore[misc]
         """Return the class registered under ``key``.
 
         Raises:
-            ConfigError: there is no such name, its file registers another, or its plugin is broken.
+            ConfigError: the name is unknown, its file registers another, or its plugin is broken.
         """
         if key not in self.module_dict:
             if key not in self.names():
@@ -51,7 +50,7 @@ class Role(Registry):  # type: ignore[misc]
                 if other:
                     raise ConfigError(f"'{key}' is one of {other[0]}, not of {self.name}.")
                 raise ConfigError(
-                    f"no {self.singular} named '{key}'.{did_you_mean(key, self.names())}"
+                    f"there is no {self.singular} '{key}'.{did_you_mean(key, self.names())}"
                 )
             if key.count("/") == 1:
                 importlib.import_module(f"components.{key.replace('/', '.')}")
@@ -59,7 +58,7 @@ class Role(Registry):  # type: ignore[misc]
                 plugins.load_component(key)
         if key not in self.module_dict:
             raise ConfigError(
-                f"the file of '{key}' does not register that name; give its decorator the name."
+                f"the file of '{key}' does not register that name. Put it into the decorator."
             )
         return self.module_dict[key]
 
@@ -74,7 +73,7 @@ class Role(Registry):  # type: ignore[misc]
 
     @property
     def singular(self) -> str:
-        """The role's name for one thing: ``encoder``."""
+        """The singular of the role's name: ``encoder``."""
         return "loss" if self.name == "losses" else str(self.name).removesuffix("s")
 
 

@@ -1,8 +1,8 @@
 """Training: the only file that knows mmengine's Runner.
 
-The Runner starts the processes, wraps the model for distributed training and calls the hooks; the
+The Runner starts the processes, wraps the model for distributed training and calls the hooks. The
 loop, the checkpoints and the optimizer step are ours, because mmengine's cannot resume exactly,
-clip per parameter group, or train on CPU processes.
+clip per parameter group, or train with CPU processes.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from registry.trial import trial
 class Interrupted(Exception):
     """Training was stopped by Ctrl-C or SIGTERM.
 
-    The message says how to go on in Python, :func:`resume_command` how to in a shell.
+    The message says how to resume in Python; :func:`resume_command` returns the shell command.
 
     Attributes:
-        checkpoint: complete, to resume from.
+        checkpoint: complete; resume from it.
     """
 
     def __init__(self, checkpoint: Path) -> None:
         super().__init__(
-            f"Stopped; {checkpoint} is complete. Go on with the same call and resume='auto'."
+            f"Stopped; {checkpoint} is complete. To resume, repeat the call with resume='auto'."
         )
         self.checkpoint = checkpoint
 
@@ -57,12 +57,12 @@ class Interrupted(Exception):
 def resume_command(
     config: str | Path, work_dir: str | Path, *flags: str, options: Sequence[str] = ()
 ) -> str:
-    """Return the command that goes on with a run, quoted for the shell.
+    """Return the command that resumes a run, quoted for the shell.
 
     Args:
         config: as it was given.
         work_dir: of the run.
-        flags: further words of the command that started it, such as ``--amp``.
+        flags: other flags of the command that started it, such as ``--amp``.
         options: its ``--cfg-options``.
 
     Example:
@@ -74,11 +74,11 @@ def resume_command(
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NUMBERS = itertools.count()  # of the runs of this process: mmengine wants names that differ
+NUMBERS = itertools.count()  # numbers the runs of this process: mmengine needs unique names
 
 
 class Loop(BaseLoop):  # type: ignore[misc]
-    """Iterations ``iter`` to ``max_iters``, checkpoints in between, exact resume."""
+    """Runs iterations ``iter`` to ``max_iters`` with checkpoints in between; resumes exactly."""
 
     def __init__(self, runner: Any, dataloader: Any, job: Job) -> None:
         super().__init__(runner, dataloader)
@@ -137,7 +137,7 @@ class Loop(BaseLoop):  # type: ignore[misc]
         self.interrupted = True
 
     def _stop_asked(self) -> bool:
-        """Tell whether any process was asked to stop: all of them must stop at one iteration."""
+        """Return whether any process was asked to stop: all must stop at the same iteration."""
         if not dist.is_initialized():
             return self.interrupted
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -147,7 +147,7 @@ class Loop(BaseLoop):  # type: ignore[misc]
 
 
 class _Quiet(Runner):  # type: ignore[misc]
-    """mmengine's Runner without its dumps: the resolved config is already saved, once, as JSON."""
+    """mmengine's Runner without its dumps: the resolved config is already saved as JSON."""
 
     def dump_config(self) -> None:
         pass
@@ -163,17 +163,17 @@ def run(
     resume: str | Path | None = None,
     launcher: str = "none",
 ) -> Job:
-    """Train, evaluate and draw: all that ``keypoint-zoo train`` does, but for printing the result.
+    """Train, evaluate and draw: all that ``keypoint-zoo train`` does, except printing the result.
 
     Args:
         cfg: resolved, from :func:`registry.config.load_config`; or a path or name for it.
-        work_dir: as of :func:`train`, and gets metrics.json and held_out.gif (training_frames.gif
-            without other frames); default: that of ``default_work_dir``, for a path or name.
-        resume, launcher: as of :func:`train`.
+        work_dir: as in :func:`train`; also gets metrics.json and held_out.gif (training_frames.gif
+            without other frames). Default for a path or name: that of ``default_work_dir``.
+        resume, launcher: as in :func:`train`.
 
     Returns:
-        The finished job with its ``rows`` and its ``summary``; these are empty in the further
-        processes of a distributed run.
+        The finished job with its ``rows`` and its ``summary``; in a distributed run, these are
+        empty in all processes but the first.
 
     Raises:
         ConfigError: the config, the data or the checkpoint is wrong.
@@ -182,7 +182,7 @@ def run(
     join_processes(launcher)
     if isinstance(cfg, Mapping):
         if work_dir is None:
-            raise ConfigError("give work_dir=: a resolved config does not know its name.")
+            raise ConfigError("a resolved config has no name. Give work_dir=.")
     else:
         work_dir = work_dir or default_work_dir(cfg)
         cfg = load_config(cfg)
@@ -195,7 +195,7 @@ def run(
 
 
 def default_work_dir(config: str | Path) -> Path:
-    """Return ``work_dirs/NAME`` for a config, and for the config.json of a run its own folder."""
+    """Return ``work_dirs/NAME`` for a config; for the config.json of a run, its folder."""
     path = Path(config)
     return path.parent if path.suffix == ".json" else Path("work_dirs") / config_name(path)
 
@@ -207,14 +207,14 @@ def train(
     resume: str | Path | None = None,
     launcher: str = "none",
 ) -> Job:
-    """Train a resolved config in ``work_dir``, and before it the configs that it starts from.
+    """Train a resolved config in ``work_dir``, after the configs that it starts from.
 
     :func:`run` also evaluates and draws.
 
     Args:
         cfg: from :func:`registry.config.load_config`.
         work_dir: gets config.json, log, scalars, curve, panels, last.pth and best.pth.
-        resume: checkpoint to go on from; ``"auto"`` for ``work_dir/last.pth`` if it is there.
+        resume: checkpoint to continue from; ``"auto"`` for ``work_dir/last.pth`` if it exists.
         launcher: none, pytorch (torchrun), slurm or mpi.
 
     Returns:
@@ -230,8 +230,8 @@ def train(
     last = work_dir / "last.pth"
     if resume is None and last.is_file():
         raise ConfigError(
-            f"{work_dir} holds a run already. Add --resume (in Python: resume='auto') to go on "
-            "with it, give another --work-dir, or move it away."
+            f"{work_dir} already holds a run. Add --resume (in Python: resume='auto') to continue "
+            "it, give another --work-dir, or move it away."
         )
     found = last if resume == "auto" else resume and Path(resume)
     start = found if found and (resume != "auto" or last.is_file()) else None
@@ -239,9 +239,9 @@ def train(
     progress = build({"type": "hooks/progress", "every": every, "folder": folder}, "train")
     if start is None:
         for name, beside, origin in untrained(cfg, work_dir):
-            trial(cfg)  # a mistake in what follows must not wait until that is trained
+            trial(cfg)  # find mistakes in this config before its origin is trained
             if rank == 0:
-                progress.say(f"train.init: {name} comes first")
+                progress.say(f"train.init: training {name} first")
             train(origin, beside, resume="auto", launcher=launcher)
     job = Job(cfg, work_dir, start)
     settings = job.settings
@@ -263,7 +263,7 @@ def train(
         ranks=ranks,
     )
     if rank == 0 and settings.sync_batch_norm and ranks > 1 and not cuda:
-        job.progress.say("train.sync_batch_norm needs GPUs: each process keeps its own here.")
+        job.progress.say("train.sync_batch_norm needs GPUs; it is ignored here.")
     hooks = [
         build({"type": "hooks/summary"}, "train"),  # first: its lines come before the bar
         job.progress,
@@ -273,7 +273,7 @@ def train(
     ]
     runner = make_runner(job, loader, hooks, ranks)
     if rank == 0:
-        save_config(cfg, work_dir)  # after all checks: a refused resume changes nothing
+        save_config(cfg, work_dir)  # after all checks, so that a refused resume changes nothing
     runner.train()
     if rank == 0:
         usual.write(usual.usual_of(job.evaluated(), cfg), work_dir)
@@ -281,11 +281,11 @@ def train(
 
 
 def prepare(job: Job, rank: int, ranks: int) -> None:
-    """Let the pipeline turn ``data.train`` into what it trains on, kept in the run's folder."""
+    """Let the pipeline derive its training data from ``data.train``, cached in the run's folder."""
     pipeline = job.trainee.pipeline
-    if job.state is not None:  # the loop restores all of it later; this needs the weights now
+    if job.state is not None:  # the loop restores everything later; the weights are needed now
         checkpoint.load_part(pipeline, job.state, "pipeline", str(job.resume))
-    # the model, too: how maps become landmarks is not among its weights
+    # the model too: how maps become landmarks is not in its weights
     source = json.dumps([job.data.train, job.cfg["model"]], sort_keys=True)
     cache = Cache(job.work_dir, source, job.data.workers, lambda text, _: job.progress.say(text))
     for turn in range(min(ranks, 2)):  # the first process writes the file, the others read it
@@ -296,7 +296,7 @@ def prepare(job: Job, rank: int, ranks: int) -> None:
 
 
 def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
-    """Return Adam with one parameter group per player of the pipeline.
+    """Return Adam with the parameter groups of the pipeline.
 
     Raises:
         ConfigError: ``train.groups`` names an unknown group or option.
@@ -304,7 +304,9 @@ def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
     groups = pipeline.parameter_groups()
     for name, changes in settings.groups.items():
         if name not in groups:
-            raise ConfigError(f"train.groups: no group '{name}'; there are {', '.join(groups)}.")
+            raise ConfigError(
+                f"train.groups: '{name}' must be one of the groups {', '.join(groups)}."
+            )
         for key in changes:
             if key not in ("lr", "betas", "weight_decay"):
                 raise ConfigError(
@@ -329,10 +331,10 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
     if not torch.cuda.is_available():
         wrapper["device_ids"] = None
     elif settings.sync_batch_norm:
-        cfg["sync_bn"] = "torch"  # mmengine converts when there are several processes
+        cfg["sync_bn"] = "torch"  # mmengine converts the layers if there are several processes
 
     def loop(runner: Any, dataloader: Any) -> Loop:
-        # a closure: mmengine deep-copies the arguments in a loop's config, the model with them
+        # a closure: mmengine deep-copies the arguments in a loop's config, including the model
         return Loop(runner, dataloader, job)
 
     standard = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
@@ -352,7 +354,7 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
         experiment_name=f"{job.work_dir.name}-{os.getpid()}-{next(NUMBERS)}",
     )
     if runner.rank == 0:
-        # mmengine's own log folder: log.txt, scalars.jsonl and config.json hold what would be in it
+        # mmengine's log folder repeats what log.txt, scalars.jsonl and config.json hold
         shutil.rmtree(runner.log_dir, ignore_errors=True)
     runner.job = job
     return runner

@@ -1,4 +1,4 @@
-"""The one image size of a run: that of its data sets, and of the parts that draw."""
+"""The image size of a run, shared by its data sets and the parts that draw."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 from registry.build import arguments_of, resolve
 from registry.errors import ConfigError
 
-PLACES = ("model", "data.train", "data.fit", "data.val", "data.test")  # of a prior, only the poses
+PLACES = ("model", "data.train", "data.fit", "data.val", "data.test")  # a prior has poses only
 
-LARGEST = 8192  # pixels: larger ones fail somewhere in OpenCV or for lack of memory
+LARGEST = 8192  # pixels: larger images fail in OpenCV or run out of memory
 
 
 def image_size(cfg: Mapping[str, Any]) -> int | None:
     """Return the side, in pixels, of the images that a resolved config trains and scores on.
 
-    It is the ``image_size`` of data sets, rasterizers and all other parts that have one, stated or
-    by default; the plain number at the top of a config only fills these places in.
+    It is the ``image_size`` of data sets, rasterizers and all other parts that have one, explicit
+    or by default; the plain number at the top of a config only fills in these places.
 
     Returns:
         None if no part has one.
 
     Raises:
-        ConfigError: two of them differ, or one is not a size that an image can have.
+        ConfigError: two of them differ, or one is not a possible size of an image.
     """
     sizes: dict[str, int] = {}
     for place in PLACES:
@@ -38,8 +38,8 @@ def image_size(cfg: Mapping[str, Any]) -> int | None:
     for place, other in others:
         if other != size:
             raise ConfigError(
-                f"{place}.image_size is {other}, but {first}.image_size is {size}: a model sees "
-                f"images of one size. Override image_size={other} of the .py config, which "
+                f"{place}.image_size is {other}, but {first}.image_size is {size}: a model needs "
+                f"images of one size. Set image_size={other} for the .py config, which "
                 "changes every place, or give each place the same number."
             )
     return size
@@ -52,13 +52,13 @@ def _sizes(node: Any, place: str) -> Iterator[tuple[str, int]]:
     elif isinstance(node, Mapping):
         size = node.get("image_size")
         if "type" in node and "image_size" not in node:
-            with suppress(ConfigError):  # not installed; whoever builds it will say so
+            with suppress(ConfigError):  # not installed; building it will raise this error
                 known = (arguments_of(resolve(node["type"], place)) or {}).get("image_size")
                 size = known.default if known is not None else None
         if isinstance(size, int) and not isinstance(size, bool):
             if not 1 <= size <= LARGEST:
                 raise ConfigError(
-                    f"{place}.image_size must be a whole number from 1 to {LARGEST}, not {size}."
+                    f"{place}.image_size must be an integer from 1 to {LARGEST}, not {size}."
                 )
             yield place, size
         for key, inner in node.items():

@@ -1,4 +1,4 @@
-"""What is trained and how a step is taken: pipeline, losses and optimizer as mmengine sees them."""
+"""What is trained, and one training step: pipeline, losses and optimizer as mmengine sees them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from registry.loading import to_batch
 
 
 class _AsItIs(nn.Module):
-    """mmengine's wrapper calls a preprocessor; ours is inside ``Trainee.forward``."""
+    """The preprocessor that mmengine's wrapper calls; ours is inside ``Trainee.forward``."""
 
     def forward(self, data: Any, training: bool = False) -> Any:
         return data
 
 
 class Trainee(BaseModel):  # type: ignore[misc]
-    """Pipeline and losses as the one module that is wrapped, optimized and saved.
+    """Pipeline and losses in one module, which is wrapped, optimized and saved.
 
     Args:
         pipeline: Batch -> Outputs.
@@ -41,11 +41,10 @@ class Trainee(BaseModel):  # type: ignore[misc]
         self.transforms = transforms
 
     def forward(self, mode: str = "loss", **arrays: Any) -> dict[str, Tensor]:
-        """Return the losses of one collated batch; only these cross the process boundary.
+        """Return the losses of one collated batch, and errors that are shown but not minimised.
 
-        Beside them errors that are shown and not minimised: ``pixel_error``, the mean absolute
-        difference of render and target, colours in [0, 1]; ``undivided_NAME`` of a loss that is
-        divided by its own running mean.
+        These are ``pixel_error``, the mean absolute difference between render and target, colours
+        in [0, 1]; and ``undivided_NAME`` for a loss that is divided by its own running mean.
         """
         device = next(self.pipeline.parameters()).device
         with torch.autocast(device.type, enabled=False):  # bfloat16 splines are off by a pixel
@@ -62,7 +61,7 @@ class Trainee(BaseModel):  # type: ignore[misc]
         return found
 
     def train_step(self, data: Any, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """Forward, sum, backward, step; as mmengine's distributed wrapper does it."""
+        """Forward, sum, backward, step, as in mmengine's distributed wrapper."""
         with optim_wrapper.optim_context(self):
             losses = self(**data)
         total, log = self.parse_losses(losses)
@@ -70,10 +69,10 @@ class Trainee(BaseModel):  # type: ignore[misc]
         return log
 
     def parse_losses(self, found: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Sum the losses; return their sum, and all that is shown.
+        """Return the sum of the losses, and everything that is shown.
 
         Raises:
-            FloatingPointError: one of them is not finite; the weights are those before the step.
+            FloatingPointError: one of them is not finite; the weights are unchanged.
         Source: lee eq 5
         """
         losses = {name: value for name, value in found.items() if name.startswith("loss_")}
@@ -81,8 +80,8 @@ class Trainee(BaseModel):  # type: ignore[misc]
         if not bool(finite.all()):
             bad = [name for name, ok in zip(losses, finite.tolist()) if not ok]
             raise FloatingPointError(
-                f"{', '.join(bad)} is not finite. The last checkpoint is from before this step; "
-                "lower train.lr, set train.clip, or look at the inputs of that loss."
+                f"{', '.join(bad)} is not finite. The last checkpoint is from before this step. "
+                "Lower train.lr, set train.clip, or check the inputs of that loss."
             )
         total = torch.stack(list(losses.values())).sum()
         return total, {**{k: v.detach() for k, v in found.items()}, "loss": total.detach()}
@@ -96,9 +95,9 @@ class Stepper(OptimWrapper):  # type: ignore[misc]
 
     Args:
         optimizer: Adam.
-        clip: largest gradient norm; None for no clipping.
+        clip: maximum gradient norm; None for no clipping.
         amp: autocast.
-        clip_each: of each tensor instead of each parameter group.
+        clip_each: clip each tensor instead of each parameter group.
     """
 
     def __init__(
@@ -122,7 +121,7 @@ class Stepper(OptimWrapper):  # type: ignore[misc]
         """Clip the gradient norms, then step.
 
         Raises:
-            FloatingPointError: a gradient is not finite; the weights are those before the step.
+            FloatingPointError: a gradient is not finite; the weights are unchanged.
         """
         for group in self.optimizer.param_groups:
             found = [p for p in group["params"] if p.grad is not None]
@@ -132,6 +131,6 @@ class Stepper(OptimWrapper):  # type: ignore[misc]
             if not math.isfinite(sum(norms)):
                 raise FloatingPointError(
                     f"the gradient of '{group.get('name', 'the model')}' is not finite. The last "
-                    "checkpoint is from before this step; lower train.lr or set train.clip."
+                    "checkpoint is from before this step. Lower train.lr or set train.clip."
                 )
         self.optimizer.step(**kwargs)

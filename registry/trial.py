@@ -1,7 +1,7 @@
-"""Two items go through a config before it is trained: a mistake costs seconds and leaves no folder.
+"""A trial step on two items before training: a mistake costs seconds and leaves no folder.
 
-Constructors refuse what they can see. Whether maps of one part fit the next depends on all of them,
-and on the size of the images; so it is tried.
+Constructors check what they can. Whether the maps of one part fit the next depends on all parts and
+on the image size, so it is tried out.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ STEPS = (2, 4, 8, 16, 32, 64)
 def trial(cfg: Mapping[str, Any], datasets: Datasets | None = None) -> None:
     """Pass two training items through pipeline and losses of a config, with fresh weights.
 
-    Random numbers that training draws afterwards are the same as without.
+    This does not change the random numbers that training draws afterwards.
 
     Args:
         cfg: resolved config; what ``train.init`` names need not be trained yet.
-        datasets: those of the config, if they are built already.
+        datasets: those of the config, if already built.
 
     Raises:
-        ConfigError: a part cannot process them; the text names it, and if the size of the images is
+        ConfigError: a part cannot process the items; the text names it and, if the image size is
             the reason, the nearest sizes that work.
     """
     data: Data = section(cfg, "data")
@@ -48,25 +48,25 @@ def trial(cfg: Mapping[str, Any], datasets: Datasets | None = None) -> None:
         try:
             trainee(**arrays)
             return
-        except (ConfigError, MissingFieldError, OSError):  # they say what and where already
+        except (ConfigError, MissingFieldError, OSError):  # these already say what and where
             raise
         except Exception as error:
             where, what = _where(error, trainee, cfg), f"{type(error).__name__}: {error}"
             del trainee
             size = image_size(cfg)
             if isinstance(error, MemoryError) or "memory" in what.lower():
-                hint = f"Two images of {size} x {size} do not fit into memory; lower image_size."
+                hint = f"Two images of {size} x {size} do not fit into memory. Lower image_size."
             elif size and (fitting := _nearest(cfg, arrays, size)):
                 use = " or ".join(map(str, fitting))
-                hint = f"image_size={size} does not fit this model: use {use}."
+                hint = f"image_size={size} does not fit this model. Use {use}."
             else:
-                hint = "The parts of the config do not fit together, or not to the data."
+                hint = "The parts of the config do not fit each other, or do not fit the data."
             line = " ".join(what.split())[:300]
             raise ConfigError(f"{hint} ({where} fails: {line})") from error
 
 
 def _built(cfg: Mapping[str, Any]) -> Trainee:
-    """Build what is trained, without fetching weights, on the device of training."""
+    """Build what is trained on the training device, without fetching weights."""
     pipeline = build_model(cfg, to_fill=True)
     losses = build(unfetched(cfg.get("losses", {})), "losses", "losses")
     transforms = build(
@@ -93,7 +93,7 @@ def _where(error: BaseException, trainee: Trainee, cfg: Mapping[str, Any]) -> st
 
 
 def _type_at(cfg: Any, path: str) -> str | None:
-    """Return ``model.encoder (encoders/unet)`` of a module's path that is a part of the config."""
+    """Return ``model.encoder (encoders/unet)`` for a module's path; None if not in the config."""
     node, keys = cfg, path.replace("pipeline", "model", 1).split(".")
     for key in keys:
         if isinstance(node, (list, tuple)) and key.isdigit() and int(key) < len(node):
@@ -107,7 +107,7 @@ def _type_at(cfg: Any, path: str) -> str | None:
 
 
 def _nearest(cfg: Mapping[str, Any], arrays: Mapping[str, Any], size: int) -> list[int]:
-    """Return the nearest smaller and larger sizes that pass, as far as there are any."""
+    """Return the nearest smaller and larger sizes that pass, if any."""
     below = sorted({size // step * step for step in STEPS} - {0, size}, reverse=True)
     above = sorted({-(-size // step) * step for step in STEPS} - {size})
     found = (next(_passing(cfg, arrays, size, sides), None) for sides in (below, above))
@@ -120,13 +120,13 @@ def _passing(
     for side in sides:
         try:
             _built(_with_side(cfg, size, side))(**_resized(arrays, size, side))
-        except Exception:  # whatever it is: not a size to suggest
+        except Exception:  # whatever the reason, this size is not suggested
             continue
         yield side
 
 
 def _with_side(node: Any, old: int, new: int) -> Any:
-    """Return a config with another size of images."""
+    """Return a config with another image size."""
     if isinstance(node, Mapping):
         return {
             key: new if key in SIDES and value == old else _with_side(value, old, new)
@@ -138,7 +138,7 @@ def _with_side(node: Any, old: int, new: int) -> Any:
 
 
 def _resized(arrays: Mapping[str, Any], old: int, new: int) -> dict[str, Any]:
-    """Return a batch whose images, masks and flow have another side, by nearest pixels."""
+    """Return a batch with images, masks and flow resized, by nearest pixels."""
     at, resized = torch.arange(new) * old // new, dict(arrays)
     for key, value in arrays.items():
         shape = value.shape if isinstance(value, Tensor) else ()

@@ -1,7 +1,7 @@
-"""What images of training look like to a model, and whether another image looks like them.
+"""What training images look like to a model, and whether another image looks like them.
 
-Of some images of ``data.train``, without augmentation, a few numbers are kept by their quantiles; a
-run keeps them in ``usual.json``, a package in its config.json.
+A few statistics of some images of ``data.train``, without augmentation, are kept as quantiles: by a
+run in ``usual.json``, by a package in its config.json.
 """
 
 from __future__ import annotations
@@ -23,32 +23,33 @@ from registry.config import section
 from registry.contract import Batch, Outputs, need
 from registry.loading import frames_of, spread, to_batch
 
-IMAGES = 256  # of training that are looked at
+IMAGES = 256  # training images that are measured
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
-CHECKED = 16  # images of one call, or of one file, that are compared with those of training
-# Root mean square, over the numbers of an image, of the distance from the median of training in
-# units of the distance from there to the 1 % or 99 % quantile. Chosen so that of generated
-# puppets that no model had seen about 1 % are beyond it.
+CHECKED = 16  # images of one call, or of one file, that are compared with the training images
+# Root mean square, over the statistics of an image, of the distance from the training median, in
+# units of the distance from the median to the 1 % or 99 % quantile. Chosen so that about 1 % of
+# generated puppets that no model has seen exceed it.
 LIMIT = 1.2
 NARROWEST = 0.1  # that unit is at least this share of the median: one room has one brightness
-FEW = 1 / 8  # of the checked images may look unusual without a word: they are 1 % of the usual ones
+FEW = 1 / 8  # this share may look unusual without a warning: 1 % of the usual images do
 
 
 @torch.no_grad()
 def observe(pipeline: Any, images: Tensor) -> dict[str, Tensor]:
-    """Return numbers by which images can be told apart from those of training.
+    """Return numbers that tell images apart from training images.
 
-    ``brightness`` is the mean, ``contrast`` the standard deviation of an image's values, ``detail``
-    the mean absolute difference of neighbouring pixels; ``reconstruction_error`` the mean absolute
-    difference to the image redrawn from itself, where the pipeline redraws; ``landmark_spread`` the
-    root mean square distance of the landmarks from their mean; ``score`` the mean of theirs.
+    ``brightness`` is the mean and ``contrast`` the standard deviation of an image's values,
+    ``detail`` the mean absolute difference of neighbouring pixels; ``reconstruction_error`` the
+    mean absolute difference between the image and its reconstruction, if the pipeline renders;
+    ``landmark_spread`` the root mean square distance of the landmarks from their mean; ``score``
+    the mean score of the landmarks.
 
     Args:
         pipeline: in evaluation mode.
         images: (B, 3, H, W) in [0, 1].
 
     Returns:
-        name -> (B,), 0 at least; empty if the pipeline finds no landmarks in images.
+        name -> (B,), at least 0; empty if the pipeline does not find landmarks in images.
     """
     part = getattr(pipeline, "image_pipeline", pipeline)  # of a forecast
     found: Outputs
@@ -76,21 +77,21 @@ def observe(pipeline: Any, images: Tensor) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What images of training look like to a model.
+    """What training images look like to a model.
 
     Attributes:
-        images: how many were looked at.
-        quantiles: name of a number of :func:`observe` -> its minimum, quantiles of 1, 50 and 99 %,
-            and maximum over them.
+        images: how many were measured.
+        quantiles: name of a number of :func:`observe` -> its minimum, its 1, 50 and 99 % quantiles
+            and its maximum over these images.
     """
 
     images: int
     quantiles: Mapping[str, Sequence[float]]
 
     def remarks(self, pipeline: Any, images: Tensor) -> list[str]:
-        """Tell for each image what is most unusual about it; '' if it looks like those of training.
+        """Return what is most unusual about each image; '' if it looks like the training images.
 
-        It takes about as long as redrawing the images.
+        This takes about as long as reconstructing the images.
 
         Shapes:
             (B, 3, H, W) in [0, 1] -> B texts
@@ -119,10 +120,10 @@ class Usual:
 
 
 def usual_of(pipeline: Any, cfg: Mapping[str, Any], images: int = IMAGES) -> Usual | None:
-    """Look at images of ``data.train``, evenly spread and without augmentation.
+    """Measure images of ``data.train``, evenly spread and without augmentation.
 
     Args:
-        pipeline: trained; its mode stays what it was.
+        pipeline: trained; its mode is kept.
         cfg: resolved config.
         images: how many.
 
@@ -130,7 +131,7 @@ def usual_of(pipeline: Any, cfg: Mapping[str, Any], images: int = IMAGES) -> Usu
         None if there are no images, as for a pipeline that trains on poses alone.
 
     Raises:
-        ConfigError, OSError: the data are not there.
+        ConfigError, OSError: the data are missing.
     """
     data = section(cfg, "data")
     if data.train is None:
@@ -156,25 +157,25 @@ def usual_of(pipeline: Any, cfg: Mapping[str, Any], images: int = IMAGES) -> Usu
 
 
 def write(usual: Usual | None, work_dir: Path) -> None:
-    """Write ``usual.json`` of a run; nothing, if there is nothing."""
+    """Write ``usual.json`` of a run, if there is anything to write."""
     if usual is not None:
         with replacing(work_dir / "usual.json") as temporary:
             temporary.write_text(json.dumps(asdict(usual), indent=2) + "\n")
 
 
 def read(stated: Mapping[str, Any] | Path | None) -> Usual | None:
-    """Return what a package, or a run's ``usual.json`` if it is there, says."""
+    """Read the statistics of a package, or of a run's ``usual.json`` if it exists."""
     if isinstance(stated, Path):
         stated = json.loads(stated.read_text()) if stated.is_file() else None
     return Usual(stated["images"], stated["quantiles"]) if stated else None
 
 
 def warn_of(remarks: Sequence[str], where: str = "") -> None:
-    """Warn once if images look unlike those of training; not if it is few of many.
+    """Warn once if more than a few images look unlike the training images.
 
     Args:
         remarks: of the images that were checked, from :meth:`Usual.remarks`.
-        where: named first, as the file they are from.
+        where: begins the warning, such as the file that they are from.
     """
     told = [remark for remark in remarks if remark]
     if len(told) <= FEW * len(remarks):
@@ -182,7 +183,7 @@ def warn_of(remarks: Sequence[str], where: str = "") -> None:
     one = "this image looks" if len(remarks) == 1 else f"{len(told)} of {len(remarks)} images look"
     warnings.warn(
         f"{where}{': ' if where else ''}{one} unlike those that the model was trained on "
-        f"({told[0]}); do not trust {'its' if len(remarks) == 1 else 'their'} landmarks.",
+        f"({told[0]}). Do not trust {'its' if len(remarks) == 1 else 'their'} landmarks.",
         UserWarning,
         stacklevel=3,
     )

@@ -1,4 +1,4 @@
-"""Whether the parts of a config fit together: asked before training, answered with the place."""
+"""Checks before training that the parts of a config fit together; errors name the place."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from registry.contract import Batch, Outputs, producer
 from registry.errors import ConfigError
 
-# what a pipeline fills only if poses of the prior come with the batch
+# what a pipeline fills only if the batch has poses of the prior
 NEEDS_PRIOR = {"prior_drawn", "prior_landmarks", "redrawn", "prior_cycle", "pose_critic"}
 
 
@@ -21,14 +21,14 @@ def check_losses(pipeline: Any, losses: Mapping[str, Any], batch: Set[str]) -> N
         batch: fields that the training batches have.
 
     Raises:
-        ConfigError: one is not; the text names the loss, the field and who produces it.
+        ConfigError: one is not; the text names the loss, the field and what produces it.
     """
     filled = pipeline.fills if "poses" in batch else pipeline.fills - NEEDS_PRIOR
     _check("losses", losses, filled, batch)
 
 
 def check_metrics(pipeline: Any, metrics: Mapping[str, Any]) -> None:
-    """Check the same of metrics and what the pipeline infers.
+    """Check that every field that a metric reads is inferred.
 
     Raises:
         ConfigError: a metric reads what the pipeline does not infer.
@@ -64,13 +64,13 @@ def _check(
                 what, by = f"Outputs.{field}", _producer_of(owner, own)
             raise ConfigError(
                 f"{section}.{name}: {type(part).__name__} reads {what}, which this config does not "
-                f"fill; it is produced by {by}. Add that part to the config, or remove "
+                f"fill; it is produced by {by}. Add that component to the config, or remove "
                 f"'{section}.{name}'."
             )
 
 
 def _producer_of(owner: str, own: str) -> str:
-    """Return who produces a field of Outputs, or a part of one."""
+    """Return what produces a field of Outputs, or a part of one."""
     from registry import contract
 
     inner = {
@@ -79,6 +79,6 @@ def _producer_of(owner: str, own: str) -> str:
         "motion": contract.Motion,
     }.get(owner)
     if own == "features":
-        return "a critic that shows its features, as critics/feature_patch"
+        return "a critic that exposes its features, such as critics/feature_patch"
     by = producer(inner, own) if inner is not None and own else producer(Outputs, owner)
     return by or "another pipeline"

@@ -266,7 +266,7 @@ def test_the_command_writes_videos_and_gifs(folder, command):
     assert code == 0, text
     assert text.splitlines() == [
         "new/out.mp4: 7 frames",
-        "no ffmpeg on the PATH: the sound of talk.mp4, if any, is left out",
+        "the sound of talk.mp4, if any, is left out: ffmpeg is not on the PATH",
     ]
     assert colours("new/out.mp4").shape == (7, SIDE, SIDE, 3)
     assert video.VideoReader("new/out.mp4").fps == pytest.approx(10)
@@ -313,7 +313,7 @@ def test_the_best_frame_is_where_motion_starts(folder, command):
     code, text = command(*words, "--best-frame")
     assert code == 0
     assert text.splitlines() == [
-        "frames: frame 4 is the most like face.png",
+        "frames: frame 4 is closest to face.png",
         "out.gif: 6 frames",
     ]
     best = colours("out.gif")
@@ -397,7 +397,7 @@ def test_sound_is_taken_over(folder, command, body, said):
         (("run", "talk.mp4", "talk.mp4", "--out", "x.mp4"), "'talk.mp4' cannot be decoded as an"),
         (
             ("tiny.py", "face.png", "talk.mp4", "--out", "x.mp4"),
-            "'tiny.py' is a config, which has no weights.",
+            "'tiny.py' is a config and has no weights.",
         ),
         (("bin", "face.png", "talk.mp4", "--out", "x.mp4"), "the folder 'bin' holds neither"),
     ],

@@ -184,7 +184,11 @@ def test_a_plugin_is_listed_with_its_distribution_and_not_imported(install):
         ("kp_lost:Fancy", None, "there is no module 'kp_lost'."),
         ("kp_here:Fancy", "import no_such_library\n", "it imports 'no_such_library', which is not"),
         ("kp_here:Fancy", "def broken(:\n", "cannot be read: invalid syntax"),
-        ("kp_here:Fancy", "class Other: ...\n", "registers no class as 'encoders/acme/fancy'."),
+        (
+            "kp_here:Fancy",
+            "class Other: ...\n",
+            "does not register a class as 'encoders/acme/fancy'.",
+        ),
     ],
 )
 def test_a_broken_plugin_gets_a_line_and_hides_nothing(install, entry, text, said):

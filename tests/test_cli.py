@@ -122,7 +122,7 @@ def test_results_are_listed(ask, demo, monkeypatch):
 
 
 def test_nothing_found_is_said(ask):
-    assert ask("list", "nothing*") == (0, "", "no entry passes these filters\n")
+    assert ask("list", "nothing*") == (0, "", "no entry matches\n")
     assert ask("list", "nothing*", "--json")[1] == "[]\n"
 
 
@@ -152,7 +152,7 @@ def test_info_of_a_package(ask, answer, demo):
     assert (code, err) == (0, "")
     facts = dict(re.findall(r"^ ?([\w ]+?)  +(\S.*)$", out.split("\n\n")[1], re.MULTILINE))
     assert facts["parameters"] == "8 (float32)"
-    assert facts["FLOPs"] == "5,678 of one prediction at 32 x 32 pixels"
+    assert facts["FLOPs"] == "5,678 per prediction at 32 x 32 pixels"
     assert facts["landmarks"] == "3 discovered"
     assert facts["licence"] == "apache-2.0, of the weights"
     assert facts["where"] == str(demo)
@@ -167,7 +167,7 @@ def test_info_of_a_package(ask, answer, demo):
         *("regression", "regression_error", "3.25 % of image", "3.25 to 3.69", "10.5"),
         *("640", "Puppets test"),  # the untrained one has none
     ]
-    assert paper.startswith("Reported by the paper, of the paper's own model, not measured here:")
+    assert paper.startswith("Reported by the paper for its own model, not measured here:")
     assert "2.5 % of image" in paper
     assert "3.25 % of image" not in paper
 
@@ -196,7 +196,7 @@ def test_info_of_an_entry_without_weights(ask, answer):
     assert f"config        {ROOT / 'configs/fomm_vox.py'}\n" in out
     assert "Measured" not in out
     paper = out.split("\n\n")[-1].splitlines()
-    assert paper[0] == "Reported by the paper, of the paper's own model, not measured here:"
+    assert paper[0] == "Reported by the paper for its own model, not measured here:"
     assert paper[1].split()[:2] == ["L1", "0.043"]
     found = answer("info", "fomm-vox")
     assert (found["results"], found["parameters"], found["entry"]["weights"]) == ([], None, "none")
@@ -212,7 +212,7 @@ def test_info_names_missing_plugins(ask, tmp_path):
     write_folder(tmp_path / "p", files)
     _, out, err = ask("info", f"dir:{tmp_path / 'p'}")
     assert "missing" in out, err
-    assert "encoders/acme/net, which the entry claims to be in 'kp-acme'\n" in out
+    assert "encoders/acme/net, which is in 'kp-acme' according to the entry\n" in out
 
 
 def test_a_former_name_is_said(ask, tmp_path):
@@ -228,7 +228,7 @@ def test_a_former_name_is_said(ask, tmp_path):
         index._registered.clear()
     assert code == 0
     assert out.startswith("h5-cli-new: S.\n")
-    said = "'h5-cli-old' is now called 'h5-cli-new'; the old name leaves in 0.3."
+    said = "'h5-cli-old' is now called 'h5-cli-new'; the old name will be removed in 0.3."
     assert err == f"warning: {said}\n"
 
 
@@ -254,7 +254,7 @@ def test_verify(ask, answer, model, demo):
     assert max(found["differences"].values()) == 0
     code, out, _ = ask("verify", f"dir:{demo}")
     assert code == 0
-    assert out.startswith(f"dir:{demo}: 7 files as they must be, digest ")
+    assert out.startswith(f"dir:{demo}: 7 files are intact, digest ")
     (demo / "LICENSE").write_text("not mine")
     code, out, err = ask("verify", f"dir:{demo}")
     assert (code, err) == (1, "")
@@ -297,7 +297,7 @@ def test_edited_notes_go_into_the_package(ask, model, tmp_path):
         card.read_text().replace("<!-- notes -->\n", "<!-- notes -->\nMind the legs.\n")
     )
     code, out, err = ask("verify", f"dir:{tmp_path}/mine")
-    assert (code, "if you edited its notes: keypoint-zoo card DIR --write" in out + err) == (
+    assert (code, "if you edited its notes, run keypoint-zoo card DIR --write" in out + err) == (
         1,
         True,
     )
@@ -332,7 +332,7 @@ def test_export(ask, model, tmp_path):
     assert code == 0, err
     first, second = said.splitlines()
     assert first == f"{out}: images -> xy, score"
-    assert re.fullmatch(r"largest difference from the model: xy \d\S*, score \d\S*", second)
+    assert re.fullmatch(r"maximum difference from the model: xy \d\S*, score \d\S*", second)
     pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     expected = zoo.load(model).predict(pixels).landmarks.xy
     found = torch.jit.load(out)(pixels)
@@ -441,10 +441,12 @@ def test_the_hub(demo, tmp_path):
     done = json.loads(made[1])
     assert (done["changed"], done["visibility"], len(done["commit"])) == (True, "private", 40)
     assert same[0] == 0
-    assert same[1].endswith("(private): is the same there already; nothing to send\n")
+    assert same[1].endswith("(private): already up to date; nothing to send\n")
     assert (refused[0], refused[1]) == (2, "")
-    assert refused[2].endswith("exists and is private. Publishing does not change that: do it at "
-                               f"{hub.url}/{repo}/settings, or leave it out.\n")  # fmt: skip
+    assert refused[2].endswith(
+        "exists and is private, which publishing does not change. Change it at "
+        f"{hub.url}/{repo}/settings, or leave out the visibility.\n"
+    )
     assert [row["name"] for row in json.loads(listed[1])] == [f"hf:{repo}"]
     assert told[0] == 0, told
     assert json.loads(told[1])["commit"] == done["commit"]
@@ -471,15 +473,15 @@ def test_errors_are_one_line_and_one_document(ask, demo, tmp_path):
     (demo / "model.safetensors").unlink()
     for words, code, kind, text in (
         (("info", "fom-vox"), 3, "UnknownEntryError", "Did you mean: fomm-vox"),
-        (("info", "a/b"), 2, "AmbiguousReferenceError", "Write 'hf:a/b' for a Hub repo"),
+        (("info", "a/b"), 2, "AmbiguousReferenceError", "For a Hub repository write 'hf:a/b'"),
         (("pull", "fomm-vox"), 3, "NoWeightsError", "Train it: keypoint-zoo train fomm_vox"),
-        (("pull", f"dir:{demo}"), 1, "IncompleteEntryError", "1 of 7 files missing"),
+        (("pull", f"dir:{demo}"), 1, "IncompleteEntryError", "1 of 7 files are missing"),
         (("pull", f"dir:{too_new}"), 6, "FormatTooNewError", "has format 9; this version"),
-        (("list", "--metric", "x"), 2, "ValueError", "not like 'regression<=5'"),
+        (("list", "--metric", "x"), 2, "ValueError", "must be like 'regression<=5'"),
         (("card", tmp_path / "none"), 3, "UnknownEntryError", "no folder"),
         (("predict", "x.py", demo, "--out", "z"), 2, "AmbiguousReferenceError", "is a config"),
         (("info",), 2, "UsageError", "required: REF. See `keypoint-zoo info --help`."),
-        (("lst",), 2, "UsageError", "no command 'lst'. Did you mean 'list'?"),
+        (("lst",), 2, "UsageError", "there is no command 'lst'. Did you mean 'list'?"),
         ((), 2, "UsageError", "required: COMMAND"),
     ):
         found, out, err = ask(*words)
@@ -498,7 +500,12 @@ def test_help_tells_the_exit_statuses(ask):
     for words in ((), *((name,) for name in SUBCOMMANDS)):
         code, out, _ = ask(*words, "--help")
         assert code == 0
-        for text in ("exit status:", "0  fine", "1  a check failed", "6    needs another version"):
+        for text in (
+            "exit status:",
+            "0  success",
+            "1  a check failed",
+            "6    needs another version",
+        ):
             assert text in out
     assert all(f"\n  {name} " in ask("--help")[1] for name in SUBCOMMANDS)
     assert ask("--version")[:2] == (0, f"{LIBRARY}\n")
@@ -646,4 +653,4 @@ def test_the_tool_is_the_command(tmp_path):
     words = [sys.executable, ROOT / "tools/predict.py", "nothing-like-it", ROOT, "--out", tmp_path]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 3
-    assert done.stderr.startswith("error: No zoo entry named 'nothing-like-it'.")
+    assert done.stderr.startswith("error: There is no zoo entry 'nothing-like-it'.")

@@ -352,8 +352,8 @@ class OverflowsInHalf(Fault):
 PROMISE = "Encoding with what 'fills' names"
 FAULTS = {
     ConfigInside: "argument 'head: dict = ()' is a config; take finished parts and numbers.",
-    Positional: "argument 'width: int = 4' must be keyword-only and named; put a * before it.",
-    AnyKeyword: "argument '**kwargs: int' must be keyword-only and named; put a * before it.",
+    Positional: "argument 'width: int = 4' must be named and keyword-only; put a * before it.",
+    AnyKeyword: "argument '**kwargs: int' must be named and keyword-only; put a * before it.",
     InPlace: "forward changes its inputs in place.",
     NoInputGradient: "backward: no gradient reaches the inputs.",
     UnusedParameter: "backward: no gradient reaches 'spare.weight'.",
@@ -362,7 +362,7 @@ FAULTS = {
     OneImage: f"forward: it must return {PROMISE} of 3, not Encoding of [(1, 4, 32, 48)].",
     NoMap: f"forward: it must return {PROMISE} of 3, not Tensor of [(3, 4, 32, 48)].",
     Square: "forward: RuntimeError: The size of tensor a (48) must match the size of tensor b (32)",
-    Forgets: "saving and loading: a saved and loaded copy gives another output.",
+    Forgets: "saving and loading: a saved and loaded copy returns a different output.",
     OnlySingle: "float64: RuntimeError: ",
     ForcesSingle: "float64: float64 in, {torch.float32} out.",
     OverflowsInHalf: "bfloat16 autocast: the output is not finite.",
@@ -443,7 +443,7 @@ OTHER_FAULTS = {
     NoClip: "a sample's name must be <clip>/<frame>, not '0'.",
     FarEdge: "edges must be pairs of positions below 2, not [(0, 2)].",
     Brighten: "an item depends on more than its own seed.",
-    Darken: "equal seeds give different results.",
+    Darken: "equal seeds lead to different results.",
     Bare: "compute must also return interval, unit.",
 }
 
@@ -530,12 +530,12 @@ def test_a_sound_data_set_passes(registered):
 @pytest.mark.parametrize(
     ("doc", "text"),
     [
-        (None, "the docstring must begin with one sentence and an empty line, not ''."),
+        (None, "the docstring must begin with one sentence and a blank line, not ''."),
         (
             "Turn. It too.\n\nShapes: x",
-            "the docstring must begin with one sentence and an empty line, not 'Turn. It too.'.",
+            "the docstring must begin with one sentence and a blank line, not 'Turn. It too.'.",
         ),
-        ("Turn an image into a map.", "no 'Shapes:' in its docstring."),
+        ("Turn an image into a map.", "its docstring has no 'Shapes:'."),
     ],
 )
 def test_docstrings_are_checked(doc, text, registered):
@@ -552,12 +552,12 @@ def test_check_refuses_what_cannot_be_built():
     with pytest.raises(ConfigError) as caught:
         registry.check("encoders/stemm")
     assert str(caught.value) == (
-        "check: no encoder named 'encoders/stemm'. Did you mean 'encoders/stem'?"
+        "check: there is no encoder 'encoders/stemm'. Did you mean 'encoders/stem'?"
     )
     with pytest.raises(ConfigError) as caught:
         registry.check("encoders/stem", widht=3)
     assert str(caught.value) == (
-        "encoders/stem: encoders/stem takes no argument 'widht'. Did you mean 'width'?"
+        "encoders/stem: encoders/stem has no argument 'widht'. Did you mean 'width'?"
     )
 
 

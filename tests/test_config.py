@@ -113,28 +113,37 @@ def test_a_resolved_config_has_no_plain_numbers(config, tmp_path):
     saved = tmp_path / "config.json"
     saved.write_text(json.dumps(load_config(config)))
     assert error_of(saved, {"image_size": 32}) == (
-        f"{saved} is a resolved config: 'image_size' no longer decides anything there. Override "
-        "the .py config, or the full key (model.encoder.width)."
+        f"{saved} is a resolved config, in which 'image_size' has no effect. Override it in "
+        "the .py config, or override the full key (such as model.encoder.width)."
     )
 
 
 @pytest.mark.parametrize(
     ("key", "text"),
     [
-        ("imagesize", "no key 'imagesize' in {path}. Did you mean 'image_size'?"),
-        ("train.iteratons", "no key 'train.iteratons'. Did you mean 'iterations'?"),
-        ("trian.lr", "no key 'trian'. Did you mean 'train'?"),
-        ("model.rasteriser.sigma", "no key 'model.rasteriser'. Did you mean 'rasterizer'?"),
-        ("model.rasterizer.sgima", "no key 'model.rasterizer.sgima'. Did you mean 'sigma'?"),
-        ("losses.pionts.weight", "no key 'losses.pionts'. Did you mean 'points'?"),
-        ("losses.pionts", "no key 'losses.pionts'. Did you mean 'points'?"),
-        ("data.prior.edgse", "no key 'data.prior.edgse'. Did you mean 'edges'?"),
-        ("data.transforms.1", "no entry 'data.transforms.1'; 'data.transforms' has 1."),
-        ("data.transforms.1.hue", "no key 'data.transforms.1'. Known: 0."),
-        ("train.lr.x", "no key 'train.lr'. Did you mean 'lr'?"),
+        ("imagesize", "there is no key 'imagesize' in {path}. Did you mean 'image_size'?"),
+        ("train.iteratons", "there is no key 'train.iteratons'. Did you mean 'iterations'?"),
+        ("trian.lr", "there is no key 'trian'. Did you mean 'train'?"),
+        (
+            "model.rasteriser.sigma",
+            "there is no key 'model.rasteriser'. Did you mean 'rasterizer'?",
+        ),
+        (
+            "model.rasterizer.sgima",
+            "there is no key 'model.rasterizer.sgima'. Did you mean 'sigma'?",
+        ),
+        ("losses.pionts.weight", "there is no key 'losses.pionts'. Did you mean 'points'?"),
+        ("losses.pionts", "there is no key 'losses.pionts'. Did you mean 'points'?"),
+        ("data.prior.edgse", "there is no key 'data.prior.edgse'. Did you mean 'edges'?"),
+        (
+            "data.transforms.1",
+            "there is no entry 'data.transforms.1'; 'data.transforms' has 1 entries.",
+        ),
+        ("data.transforms.1.hue", "there is no key 'data.transforms.1'. Known: 0."),
+        ("train.lr.x", "there is no key 'train.lr'. Did you mean 'lr'?"),
         (
             "evaluate.crop",
-            "no key 'evaluate'. Known: data, edges, image_size, losses, model, train.",
+            "there is no key 'evaluate'. Known: data, edges, image_size, losses, model, train.",
         ),
     ],
 )
@@ -145,7 +154,7 @@ def test_misspelt_overrides(config, key, text):
 def test_a_stale_key_after_another_type(config):
     assert error_of(config, {"model.bottleneck.encoder.type": "encoders/image_to_skeleton"}) == (
         "--cfg-options: model.bottleneck.encoder: 'takes' belongs to encoders/stem, not to "
-        "encoders/image_to_skeleton. Replace the whole part: "
+        "encoders/image_to_skeleton. Replace the whole component: "
         "\"model.bottleneck.encoder={'type': 'encoders/image_to_skeleton', ...}\"."
     )
 
@@ -157,25 +166,25 @@ def test_another_type_that_takes_the_same_keys(config):
 
 def test_another_type_that_does_not_exist(config):
     assert error_of(config, {"losses.points.type": "losses/redrawn"}) == (
-        "losses.points: no loss named 'losses/redrawn'. Did you mean 'losses/redraw'?"
+        "losses.points: there is no loss 'losses/redrawn'. Did you mean 'losses/redraw'?"
     )
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("from math import pi", "a config stands alone: write no import and no _base_ in it."),
-        ("import os", "a config stands alone: write no import and no _base_ in it."),
-        ('_base_ = "other.py"', "a config stands alone: write no import and no _base_ in it."),
+        ("from math import pi", "a config must be self-contained. Remove its imports and _base_."),
+        ("import os", "a config must be self-contained. Remove its imports and _base_."),
+        ('_base_ = "other.py"', "a config must be self-contained. Remove its imports and _base_."),
         ("trian = dict(lr=1)", "unknown section 'trian'. Did you mean 'train'?"),
         ("evaluate = 5", "the section 'evaluate' must be a dict, not 5."),
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
         ("x = y", "NameError: name 'y' is not defined"),
         ("x = {1, 2}", "TypeError: Object of type set is not JSON serializable"),
-        ("image_size = 8", "line 21 assigns 'image_size' again; keep one."),
-        ("image_size: int = 8", "line 21 assigns 'image_size' again; keep one."),
-        ("image_size += 8", "line 21 assigns 'image_size' again; keep one."),
-        ("x = y = 1\ny = 2", "line 22 assigns 'y' again; keep one."),
+        ("image_size = 8", "line 21 assigns 'image_size' a second time. Keep one assignment."),
+        ("image_size: int = 8", "line 21 assigns 'image_size' a second time. Keep one assignment."),
+        ("image_size += 8", "line 21 assigns 'image_size' a second time. Keep one assignment."),
+        ("x = y = 1\ny = 2", "line 22 assigns 'y' a second time. Keep one assignment."),
     ],
 )
 def test_mistakes_in_the_file(config, text, error):
@@ -195,7 +204,7 @@ def test_a_syntax_error_names_file_and_line(config):
         ({"iterations": 1, "batch_size": 1}, "train: the section 'train' needs 'lr'."),
         (
             {"iterations": 1, "batch_size": 1, "lr": 1, "cilp": 1},
-            "train: the section 'train' takes no argument 'cilp'. Did you mean 'clip'?",
+            "train: the section 'train' has no argument 'cilp'. Did you mean 'clip'?",
         ),
     ],
 )
@@ -288,20 +297,20 @@ def test_broken_json(tmp_path):
         f"{path}: JSONDecodeError: Expecting value: line 1 column 11 (char 10)"
     )
     path.write_text("[1, 2]")
-    assert error_of(path) == f"{path} holds no sections; it is not a config."
+    assert error_of(path) == f"{path} is not a config: it has no sections."
 
 
 def test_a_missing_file_suggests_its_neighbour(config):
     wrong = config.with_name("smal.py")
-    assert error_of(wrong) == f"no config '{wrong}'. Did you mean '{config}'?"
-    assert error_of("no_such_folder/x.py") == "no config 'no_such_folder/x.py'."
+    assert error_of(wrong) == f"there is no config '{wrong}'. Did you mean '{config}'?"
+    assert error_of("no_such_folder/x.py") == "there is no config 'no_such_folder/x.py'."
 
 
 def test_a_missing_local_plugin(config):
     config.write_text(SMALL + 'plugins = ["no_such_module_of_mine"]\n')
     assert error_of(config) == (
         "plugins: cannot import 'no_such_module_of_mine': ModuleNotFoundError: No module named "
-        "'no_such_module_of_mine'. Start from the folder that holds it, or add that folder to "
+        "'no_such_module_of_mine'. Run from the folder that contains it, or add that folder to "
         "PYTHONPATH."
     )
 
@@ -345,7 +354,7 @@ def test_parse_options(word, key, value):
 def test_an_option_without_a_value():
     with pytest.raises(ConfigError) as caught:
         parse_options(["train.amp"])
-    assert str(caught.value) == "--cfg-options: 'train.amp' is not key=value."
+    assert str(caught.value) == "--cfg-options: 'train.amp' must have the form key=value."
 
 
 def test_sections_have_their_defaults(config):
@@ -380,7 +389,7 @@ def test_a_shipped_config_has_a_name(tmp_path, monkeypatch):
 )
 def test_wrong_names(config, monkeypatch, ref, hint):
     monkeypatch.chdir(config.parent)
-    assert error_of(ref) == f"no config '{ref}'.{hint}"
+    assert error_of(ref) == f"there is no config '{ref}'.{hint}"
 
 
 def test_a_config_beside_the_users_own_may_start_from_a_shipped_one(tmp_path):

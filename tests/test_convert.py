@@ -217,12 +217,12 @@ def test_the_model_must_be_named(golden, tmp_path):
             convert(**{"source": "fomm", "file": file, "out": out, "license": "mit", **options})
         return str(caught.value)
 
-    assert re.match(r"which model is it\? Give --config one of .*fomm-vox", refused())
+    assert re.match(r"--config is missing\. Give one of .*fomm-vox", refused())
     assert "monkeynet" not in refused()
-    assert "No zoo entry named 'fomm-fox'. Did you mean: fomm-vox" in refused(config="fomm-fox")
+    assert "There is no zoo entry 'fomm-fox'. Did you mean: fomm-vox" in refused(config="fomm-fox")
     assert "no config" in refused(config=tmp_path / "missing.py")
-    assert "no converter 'fom'. Did you mean 'fomm'?" in refused(source="fom")
-    assert "for the weights, and none is guessed" in refused(license=" ")
+    assert "there is no converter 'fom'. Did you mean 'fomm'?" in refused(source="fom")
+    assert "the licence of the weights" in refused(license=" ")
     # one of another size
     message = refused(config="fomm-vox")
     assert f"{file}: the weights do not fit the model: " in message
@@ -239,14 +239,14 @@ class Code:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (None, "no file '{file}'. Give the official checkpoint."),
+        (None, "there is no file '{file}'. Give the official checkpoint."),
         (lambda f: {**f, "epoch": Code()}, "code in a file is not run: "),
         (lambda f: {"state_dict": {}}, "has no 'kp_detector'; it holds state_dict. An official"),
         (lambda f: [1], "has no 'kp_detector'; it holds no networks. An official checkpoint holds"),
         (lambda f: {**f, "generator": [1]}, "'generator' is not a state dict"),
         (
             lambda f: {**f, "generator": {"conv.weight": torch.zeros(1)}},
-            "generator: unexpected 'conv.weight'. This is a checkpoint of another model.",
+            "generator: unexpected key 'conv.weight'. The checkpoint is of another model.",
         ),
         (
             lambda f: {**f, "generator": {**f["generator"], "final.weight": torch.zeros(3, 4)}},
@@ -282,7 +282,7 @@ def test_files_that_do_not_fit(change, message, official, tmp_path, capsys):
 def test_files_that_are_no_checkpoints(source, content, tmp_path):
     (tmp_path / "cpk").write_bytes(content)
     with pytest.raises(
-        ConfigError, match=r"cpk (is not a checkpoint|is not a file of plain tensors)"
+        ConfigError, match=r"cpk (is not a checkpoint|holds more than plain tensors)"
     ):
         load(source, tmp_path / "cpk")
 
@@ -327,7 +327,9 @@ def test_weights_of_a_part_that_the_config_does_not_have(tmp_path):
     layered = ("module.bg_net.", "module.fg_mask_net.")
     torch.save({k: v for k, v in saved["a"].items() if not k.startswith(layered)}, file)
     config = write_config(tmp_path, masked)
-    with pytest.raises(ConfigError, match=r"model\.pth has nothing for model\.compositor\. fact"):
+    with pytest.raises(
+        ConfigError, match=r"model\.pth has no weights for model\.compositor\. For fact"
+    ):
         convert("factorized", file, tmp_path / "out", config=config, license="mit")
 
 
@@ -357,14 +359,18 @@ def test_the_files_of_keypointgan(tmp_path):
             convert("keypointgan", file, tmp_path / "out", config=config, license="mit")
         return str(caught.value)
 
-    assert "is not a network of KeypointGAN, nor a folder of such" in refused(tmp_path)
-    assert "is not a network of KeypointGAN" in refused(tmp_path / "missing.pth")
+    assert "does not hold networks of KeypointGAN" in refused(tmp_path)
+    assert "does not hold networks of KeypointGAN" in refused(tmp_path / "missing.pth")
     assert "no file " in refused(tmp_path / "400000_net_G_A.pth")
     (folder / "580000_net_offline_regressor.pth").rename(tmp_path / "580000_net_regressor.pth")
     message = refused(folder)
-    assert f"{folder} has nothing for model.reference_bottleneck. keypointgan takes" in message
-    assert message.endswith("the pre-trained regressor as ITERATION_net_offline_regressor.pth; or "
-                            "a regressor's file alone.")  # fmt: skip
+    assert (
+        f"{folder} has no weights for model.reference_bottleneck. For keypointgan, give" in message
+    )
+    assert message.endswith(
+        "the pre-trained regressor as ITERATION_net_offline_regressor.pth; or the file of a "
+        "regressor."
+    )
     (tmp_path / "580000_net_regressor.pth").rename(folder / "580000_net_regressor.pth")
     assert "has 400000_net_regressor.pth and 580000_net_regressor.pth." in refused(folder)
     torch.save([1], folder / "400000_net_D_A.pth")
@@ -372,7 +378,7 @@ def test_the_files_of_keypointgan(tmp_path):
     assert "400000_net_D_A.pth is not a state dict" in refused(folder)
     torch.save({"model.0.weight": torch.ones(1)}, folder / "400000_net_D_A.pth")
     assert "D_A: unexpected 'model.0.weight'" in refused(folder)
-    with pytest.raises(ConfigError, match="KeypointGAN has no network 'D_B'; it has G_A, G_B"):
+    with pytest.raises(ConfigError, match="KeypointGAN: 'D_B' must be one of G_A, G_B"):
         keypointgan.convert({"D_B": {}})
 
 
@@ -442,9 +448,9 @@ def test_the_vgg16_of_imm(layers, tmp_path, monkeypatch):
     with safe_open(out, "pt") as opened:
         assert opened.metadata()["license"] == "cc-by-4.0"
     assert [path.name for path in out.parent.iterdir()] == ["vgg.safetensors"]
-    with pytest.raises(FileExistsError, match=r"vgg\.safetensors' is there already"):
+    with pytest.raises(FileExistsError, match=r"vgg\.safetensors' already exists"):
         convert("colorization-vgg16", file, out, license="cc-by-4.0")
-    with pytest.raises(ConfigError, match=r"give --out NAME\.safetensors"):
+    with pytest.raises(ConfigError, match=r"Give --out NAME\.safetensors"):
         convert("colorization-vgg16", file, tmp_path / "vgg", license="cc-by-4.0")
 
 
@@ -507,7 +513,7 @@ def test_a_critic_of_fomm_at_another_scale(golden):
     other = {key.replace("last", "conv"): value for key, value in other.items() if "last" in key}
     with pytest.raises(ConfigError) as caught:
         fomm.convert({**states(golden), "discriminator": other})
-    assert str(caught.value) == ("discriminator: scale 0.3; known are 1, 0.5, 0.25 and so on.")
+    assert str(caught.value) == ("discriminator: scale 0.3 must be one of 1, 0.5, 0.25 and so on.")
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -177,7 +177,7 @@ def test_tensors_in_two_files(tmp_path):
     path = write(tmp_path, table(pairs))
     data = tmp_path / "m.ckpt.data-00000-of-00001"
     data.rename(tmp_path / "m.ckpt.data-00000-of-00002")
-    assert "cannot read 'model/ab': it is in another file, 1 of 2." in refused(path)
+    assert "cannot read 'model/ab': it is in file 1 of 2, which is missing." in refused(path)
     (tmp_path / "m.ckpt.data-00001-of-00002").write_bytes(ARRAYS["model/ab"].tobytes())
     assert same(read(path, below_model))
 
@@ -242,7 +242,7 @@ def test_data_with_any_bit_flipped_or_cut_off(tmp_path):
         )
     for size in range(below):
         assert re.search(
-            "the file is cut off|tensors overlap", refused(write(tmp_path, data=data[:size]))
+            "the file is truncated|tensors overlap", refused(write(tmp_path, data=data[:size]))
         )
 
 
@@ -252,20 +252,20 @@ HUGE = 1 << 40
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (dict(dtype=2), "cannot read 'model/ab': it is not of float32"),
+        (dict(dtype=2), "cannot read 'model/ab': it is not float32"),
         (dict(more=field(7, b"")), "cannot read 'model/ab': it is stored in slices"),
-        (dict(size=8), r"its shape \(\) is not that of 8 bytes"),
-        (dict(shape=(2,)), r"its shape \(2,\) is not that of 4 bytes"),
-        (dict(shape=(1,) * 9), "its shape .* is not that of 4 bytes"),
-        (dict(shape=((1 << 64) - 1,)), "its shape .* is not that of 4 bytes"),
-        (dict(offset=HUGE), "the file is cut off"),
+        (dict(size=8), r"its shape \(\) does not match its 8 bytes"),
+        (dict(shape=(2,)), r"its shape \(2,\) does not match its 4 bytes"),
+        (dict(shape=(1,) * 9), "its shape .* does not match its 4 bytes"),
+        (dict(shape=((1 << 64) - 1,)), "its shape .* does not match its 4 bytes"),
+        (dict(offset=HUGE), "the file is truncated"),
         (dict(offset=0), "its checksum is wrong"),
-        (dict(shard=1), "cannot read 'model/ab': it is in another file, 1 of 1"),
+        (dict(shard=1), "cannot read 'model/ab': it is in file 1 of 1, which is missing"),
         (dict(size=4 * HUGE, shape=(HUGE,)), "tensors overlap"),
-        (dict(more=b"\x7f"), "is not an index .* a field is of no known kind"),
-        (dict(more=varint(8 * 9 + 2) + b"\x09"), "is not an index .* a field lies beyond its end"),
+        (dict(more=b"\x7f"), "is not an index .* a field has an unknown type"),
+        (dict(more=varint(8 * 9 + 2) + b"\x09"), "is not an index .* a field is beyond its end"),
         (dict(more=b"\xff" * 12), "is not an index .* a number has no end"),
-        (dict(more=field(2, 3)), "cannot read 'model/ab': a shape is of no known kind"),
+        (dict(more=field(2, 3)), "cannot read 'model/ab': a shape has an unknown type"),
     ],
 )
 def test_entries_that_are_not_read(changes, message, tmp_path):
@@ -278,7 +278,7 @@ def test_entries_that_are_not_read(changes, message, tmp_path):
         (pairs_of()[1:], "it has no header"),
         ([(b"", field(1, 1) + field(2, 1)), *pairs_of()[1:]], "its numbers are big-endian"),
         ([*pairs_of(), (b"a", b"")], "its keys are not in order"),
-        ([*pairs_of(), (b"x" * 600, b"")], "an entry lies beyond its block"),
+        ([*pairs_of(), (b"x" * 600, b"")], "an entry is beyond its block"),
         ([*pairs_of(), (b"\xff", b"")], "can't decode byte 0xff"),
     ],
 )
@@ -305,16 +305,18 @@ def test_two_names_for_one_tensor(tmp_path):
 
 def test_compressed_blocks_and_other_files(tmp_path):
     assert "it is compressed" in refused(write(tmp_path, table(pairs_of(), kind=1)))
-    assert "does not end as a table does" in refused(write(tmp_path, b"a page that says 404" * 9))
+    assert "does not end like a table" in refused(write(tmp_path, b"a page that says 404" * 9))
     path = write(tmp_path, bytes(MAX_INDEX + 1))
     assert f"m.ckpt.index is larger than {MAX_INDEX} bytes" in refused(path)
     (tmp_path / "m.ckpt.data-00000-of-00001").unlink()
     assert "has no .data-00000-of-00001 beside it" in refused(path)
-    assert refused(tmp_path / "missing").startswith(f"no file '{tmp_path}/missing.index'. Give a")
+    assert refused(tmp_path / "missing").startswith(
+        f"there is no file '{tmp_path}/missing.index'. Give a"
+    )
 
 
 def test_variables_of_other_models(tmp_path):
-    with pytest.raises(ConfigError, match=r"model: unexpected 'a'\. This is a checkpoint of an"):
+    with pytest.raises(ConfigError, match=r"model: unexpected key 'a'\. The checkpoint is of an"):
         imm.load(write(tmp_path))
     pairs = [(b"", HEADER), (b"other", entry(ARRAYS["other"], 44))]
     with pytest.raises(ConfigError, match="has no variables below 'model/'"):
@@ -339,5 +341,5 @@ def test_a_real_checkpoint_damaged(tmp_path):
             seen += 1
     assert seen >= 0.95 * len(content) / 250
     data.write_bytes(content[:-1000])
-    with pytest.raises(ConfigError, match="the file is cut off"):
+    with pytest.raises(ConfigError, match="the file is truncated"):
         imm.load(tmp_path / REAL.name)

@@ -146,17 +146,20 @@ def test_plugins_of_the_file_are_loaded_too(mine, tmp_path, monkeypatch):
         ),
         (
             MINE + "train = dict(iterations=5)\n",
-            "--data: {path}: 'train' would not be used; a file without 'model' gives 'data' and "
-            "'evaluate'. Change the others by --cfg-options.",
+            "--data: {path}: 'train' would be ignored: a file without 'model' provides only "
+            "'data' and 'evaluate'. Remove it, and change other settings with --cfg-options.",
         ),
-        (MINE + "imagesize = 3\n", "--data: {path}: 'imagesize' is not used in it."),
+        (
+            MINE + "imagesize = 3\n",
+            "--data: {path}: 'imagesize' is assigned but never used. Remove it.",
+        ),
         (
             "import os\n" + MINE,
-            "{path}: a config stands alone: write no import and no _base_ in it.",
+            "{path}: a config must be self-contained. Remove its imports and _base_.",
         ),
         (
             MINE.replace("fit=", "fitt="),
-            "data: the section 'data' takes no argument 'fitt'. Did you mean 'fit'?",
+            "data: the section 'data' has no argument 'fitt'. Did you mean 'fit'?",
         ),
     ],
 )
@@ -183,4 +186,4 @@ def test_a_file_to_evaluate_on(mine):
 def test_a_wrong_name():
     with pytest.raises(ConfigError) as caught:
         load_config("factorized_puppets", data="imm_pupets")
-    assert str(caught.value) == "no config 'imm_pupets'. Did you mean 'imm_puppets'?"
+    assert str(caught.value) == "there is no config 'imm_pupets'. Did you mean 'imm_puppets'?"

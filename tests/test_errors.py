@@ -127,7 +127,7 @@ def test_an_empty_video(tmp_path):
 
 def test_nothing_to_train_on():
     assert error_of(ConfigError, Draws, None, None, None, 0) == (
-        "data: give 'train', 'prior' or both; there is nothing to train on."
+        "data: there is nothing to train on. Add 'train', 'prior' or both."
     )
 
 
@@ -143,8 +143,8 @@ def test_a_prior_larger_than_its_data_set():
 def test_a_missing_field_names_its_producer():
     text = error_of(MissingFieldError, need, Outputs(), "render", "a pipeline with a decoder")
     assert text == (
-        "Outputs.render is missing; it is produced by a pipeline with a decoder. Add that part to "
-        "the config, or remove what asks for it."
+        "Outputs.render is missing; it is produced by a pipeline with a decoder. Add that "
+        "component to the config, or remove what needs it."
     )
     assert need(Batch(driving=IMAGES), "driving", "x") is IMAGES
 
@@ -167,7 +167,7 @@ def test_a_missing_field_names_its_producer():
 )
 def test_a_loss_says_what_it_misses(loss, producer):
     text = error_of(MissingFieldError, build(loss), Outputs(), Batch())
-    assert f" is missing; it is produced by {producer}. Add that part" in text
+    assert f" is missing; it is produced by {producer}. Add that component" in text
 
 
 @pytest.mark.parametrize(
@@ -235,8 +235,8 @@ def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(value):
     trainee = Trainee(pipeline, {"good": Constant(1.0), "bad": Constant(value)}, ())
     losses = trainee(poses=torch.rand(2, 2, 2))
     assert error_of(FloatingPointError, trainee.parse_losses, losses) == (
-        "loss_bad is not finite. The last checkpoint is from before this step; lower train.lr, set "
-        "train.clip, or look at the inputs of that loss."
+        "loss_bad is not finite. The last checkpoint is from before this step. Lower train.lr, "
+        "set train.clip, or check the inputs of that loss."
     )
     total, log = trainee.parse_losses({"loss_good": losses["loss_good"]})
     assert total.item() == log["loss"].item() == 1.0
@@ -244,7 +244,7 @@ def test_a_loss_that_is_not_finite_is_named_and_changes_nothing(value):
 
 def test_no_losses(tmp_path):
     assert error_of(ConfigError, Job, {**CFG, "losses": {}}, tmp_path) == (
-        "losses: the section is empty; there is nothing to minimise."
+        "losses: the section is empty. Add at least one loss."
     )
 
 
@@ -258,7 +258,8 @@ def test_init_from_a_part_that_is_not_there(tmp_path):
 def test_init_from_a_run_that_is_not_there(tmp_path):
     cfg = {**CFG, "train": {**CFG["train"], "init": {"bottleneck": "other"}}}
     assert error_of(ConfigError, Job, cfg, tmp_path / "run") == (
-        f"no checkpoint '{tmp_path}/other/last.pth'. Train first: keypoint-zoo train CONFIG "
+        f"there is no checkpoint '{tmp_path}/other/last.pth'. Train first: keypoint-zoo train "
+        "CONFIG "
         f"--work-dir {tmp_path}/other"
     )
 
@@ -276,7 +277,7 @@ def test_an_unknown_launcher():
 def test_a_launcher_that_did_not_start_the_tool(launcher, variable, monkeypatch):
     monkeypatch.delenv(variable, raising=False)
     assert error_of(ConfigError, join_processes, launcher) == (
-        f"--launcher {launcher}: {variable} is not set; start the tool with that launcher."
+        f"--launcher {launcher}: {variable} is not set. Start the command with that launcher."
     )
 
 
@@ -286,7 +287,8 @@ def test_a_launcher_that_did_not_start_the_tool(launcher, variable, monkeypatch)
 def test_a_missing_checkpoint(tmp_path):
     path = tmp_path / "last.pth"
     assert error_of(ConfigError, load_pipeline, CFG, path) == (
-        f"no checkpoint '{path}'. Train first: keypoint-zoo train CONFIG --work-dir {tmp_path}"
+        f"there is no checkpoint '{path}'. Train first: keypoint-zoo train CONFIG --work-dir "
+        f"{tmp_path}"
     )
 
 
@@ -295,7 +297,7 @@ def test_a_file_that_is_no_checkpoint(tmp_path, content):
     path = tmp_path / "last.pth"
     path.write_bytes(content)
     text = error_of(ConfigError, checkpoint.load, path)
-    assert text.startswith(f"{path} is not a checkpoint that can be read safely: ")
+    assert text.startswith(f"{path} cannot be read safely, so it is not loaded: ")
     assert "\n" not in text
 
 
@@ -327,7 +329,7 @@ def test_a_checkpoint_never_runs_code(tmp_path, write):
     else:
         path.write_bytes(pickle.dumps(state))
     text = error_of(ConfigError, checkpoint.load, path)
-    assert text.startswith(f"{path} is not a checkpoint that can be read safely: ")
+    assert text.startswith(f"{path} cannot be read safely, so it is not loaded: ")
     assert not harm.exists()
     pickle.loads(pickle.dumps(state))
     assert harm.is_dir()  # the attack is a real one

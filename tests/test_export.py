@@ -255,12 +255,12 @@ def test_mistakes_are_named(tmp_path):
         assert getattr(raised.value, "exit_code", INCOMPATIBLE) == INCOMPATIBLE
         return str(raised.value)
 
-    assert message(toy, format="onxx") == "no format 'onxx'. Did you mean 'onnx'?"
+    assert message(toy, format="onxx") == "there is no format 'onxx'. Did you mean 'onnx'?"
     assert message(toy, format="onnx").endswith("a file of format onnx must end with .onnx.")
-    assert message(toy, part="render") == "no part 'render'. Did you mean 'renderer'?"
-    assert message(toy, part="renderer") == "Toy has no renderer: no method reconstruct()."
-    assert message(nn.Identity()) == "Identity has no detector: no method predict()."
-    assert message(toy) == "the model does not say how large its images are; give images."
+    assert message(toy, part="render") == "there is no part 'render'. Did you mean 'renderer'?"
+    assert message(toy, part="renderer") == "Toy has no renderer: it lacks a method reconstruct()."
+    assert message(nn.Identity()) == "Identity has no detector: it lacks a method predict()."
+    assert message(toy) == "the model does not state the size of its images. Give images=."
     wide = message(toy, images=torch.rand(1, 3, 16, 20))
     assert wide.startswith("images must be (N, 3, 20, 20) in [0, 1], not (1, 3, 16, 20)")
     assert "torch.uint8" in message(toy, images=(255 * images).byte())
@@ -273,7 +273,7 @@ def test_a_missing_runtime_is_named_before_anything_is_done(tmp_path, monkeypatc
     monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxruntime" else name)
     with pytest.raises(ExportError) as raised:
         export(Toy(mean), tmp_path / "model.onnx", "onnx", images=puppets(1))
-    wanted = "the format onnx needs onnxruntime: pip install 'keypoint-zoo[onnx]'."
+    wanted = "the format onnx needs onnxruntime. Run pip install 'keypoint-zoo[onnx]'."
     assert str(raised.value) == wanted
 
 

@@ -592,7 +592,7 @@ def test_prepare_goes_on_where_it_was_stopped(prepare, monkeypatch):
     done = prepare()
     assert done.returncode == 130
     assert done.stderr.endswith(
-        "interrupted; what is complete stays. The same command goes on from there.\n"
+        "interrupted; complete clips are kept. Run the same command again to continue.\n"
     )
     assert sorted(p.name for p in Path("flow").iterdir()) == ["000000.npy", "index.json"]
     with pytest.raises(ConfigError, match=r"'flow' lacks the optical flow of 2 of 3 .* as 'b'"):

@@ -507,7 +507,7 @@ def run(tmp_path_factory):
 
 def test_training_starts_with_the_image_model_and_its_states(run):
     folder, out = run
-    assert out.index("train.init: origin comes first") < out.index("landmarks of 21/21 frames")
+    assert out.index("train.init: training origin first") < out.index("landmarks of 21/21 frames")
     assert "held_out.gif" in out
     cfg = json.loads((folder / "runs/forecast/config.json").read_text())
     pipeline = load_pipeline(cfg, folder / "runs/forecast/last.pth")

@@ -204,7 +204,7 @@ def overlap(found: dict[str, Any]) -> None:
 
 
 ARGS, ENCODER = "architecture.args", "architecture.args.encoder"
-NO_PART, NOT_JSON = "is not a part of a model", "is not valid JSON"
+NO_PART, NOT_JSON = "cannot be part of a model", "is not valid JSON"
 TYPES = [  # never looked up, whatever they name
     "os.getcwd",
     "builtins.exec",
@@ -252,9 +252,11 @@ CASES = [
     # weights that are none
     Case("pickle", file("model.safetensors", Bomb.pickled()), "IntegrityError", "never loaded"),
     Case("torch pickle", bomb_of_torch, "IntegrityError", "never loaded"),
-    Case("only pickles", only_pickles, "UnsafeWeightsError", "these are never loaded"),
+    Case("only pickles", only_pickles, "UnsafeWeightsError", "which are never loaded"),
     *(
-        Case(f"listed {name}", file(name, Bomb.pickled()), "IntegrityError", "not a file of a")
+        Case(
+            f"listed {name}", file(name, Bomb.pickled()), "IntegrityError", "cannot be a file of a"
+        )
         for name in ("pytorch_model.bin", "extra.pt", "modeling.py", "assets/evil.py", ".env")
     ),
     *(
@@ -336,7 +338,7 @@ CASES = [
         "plain plugin",
         plugin("encoders/acme/x"),
         "MissingArchitectureError",
-        "If you trust it: pip install 'kp-acme>=0.2'. Nothing was installed.",
+        "If you trust it, pip install 'kp-acme>=0.2'. Nothing was installed.",
     ),
     *(
         Case(
@@ -395,7 +397,12 @@ CASES = [
         Case(f"number {n}", write('"version": 1', f'"version": {n}'), "IntegrityError", NOT_JSON)
         for n in ("NaN", "Infinity", "-Infinity", "1e999", "9" * 5000, "01", "0x10")
     ),
-    Case("a key twice", write('"task"', '"name": "b", "task"'), "IntegrityError", "'name' twice"),
+    Case(
+        "a key twice",
+        write('"task"', '"name": "b", "task"'),
+        "IntegrityError",
+        "'name' is repeated",
+    ),
     Case(
         "one of many keys twice",
         write(
@@ -403,7 +410,7 @@ CASES = [
             '"training": {' + "".join(f'"{i}":0,' for i in range(80_000)) + '"79999":1,',
         ),
         "IntegrityError",
-        "'79999' twice",
+        "'79999' is repeated",
     ),
     Case("no object", lambda f: write_config(f, b"[]"), "IntegrityError", "format_version"),
     Case("no UTF-8", lambda f: write_config(f, b'{"\xff": 1}'), "IntegrityError", NOT_JSON),
@@ -472,7 +479,7 @@ CASES = [
     ),
     # the folder
     *(
-        Case(f"lists {path!r}", listed(path), "IntegrityError", "not a file of a package")
+        Case(f"lists {path!r}", listed(path), "IntegrityError", "cannot be a file of a package")
         for path in (
             *("../../evil", "/etc/passwd", "assets\\..\\evil.png", "assets/../config.json"),
             *("C:evil.png", "assets/./a.png", "assets//a.png", "assets/a/b.png", "./README.md"),
@@ -706,8 +713,8 @@ def test_names_of_cases_are_different():
 
 
 SECRETS = {
-    "token": ("README.md", b"\nhf_" + b"a" * 34 + b"\n", "holds an access token"),
-    "token in results": ("evaluation.json", b"", "holds an access token"),
+    "token": ("README.md", b"\nhf_" + b"a" * 34 + b"\n", "contains an access token"),
+    "token in results": ("evaluation.json", b"", "contains an access token"),
     "home": ("README.md", b"\nsee /home/somebody/data\n", "holds a private path"),
     "leftover": (".tmpAbC123", b"half", "is left over"),
 }
@@ -738,15 +745,18 @@ def front_matter(text: str) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (front_matter("library_name: x\n"), "no licence for the weights"),
-        (front_matter("library_name: x\n# license: mit\n"), "no licence for the weights"),
-        (front_matter('license: ""\n'), "no licence for the weights"),
-        (front_matter("license:\ntags: [a]\n"), "no licence for the weights"),
-        (front_matter("x_license: mit\n"), "no licence for the weights"),
-        (lambda card: b"# A model\n\nlicense: mit\n", "no licence for the weights"),
+        (front_matter("library_name: x\n"), "the licence of the weights is missing"),
+        (
+            front_matter("library_name: x\n# license: mit\n"),
+            "the licence of the weights is missing",
+        ),
+        (front_matter('license: ""\n'), "the licence of the weights is missing"),
+        (front_matter("license:\ntags: [a]\n"), "the licence of the weights is missing"),
+        (front_matter("x_license: mit\n"), "the licence of the weights is missing"),
+        (lambda card: b"# A model\n\nlicense: mit\n", "the licence of the weights is missing"),
         (
             lambda card: front_matter("tags: [a]\n")(card) + b"\nlicense: mit\n",
-            "no licence for the weights",
+            "the licence of the weights is missing",
         ),
         (front_matter("license: other\n"), "needs a LICENSE file"),
     ],

@@ -146,8 +146,8 @@ def test_pushing_again_changes_nothing_and_sets_the_missing_tag(hub, client, tmp
     commit = hub.repos["alice/again"].refs["main"]
     assert error.kind == "HubUnreachableError"
     assert error.text == (
-        f"alice/again is published as {commit[:8]}, but has no tag 'v1': {hub.url} answers 503. "
-        "Push again: it only sets the tag."
+        f"alice/again is published as {commit[:8]}, but without the tag 'v1': {hub.url} "
+        f"answered with status 503. Push again to set the tag."
     )
     for changed in (False, False):
         again = client(PUSH, folder, "alice/again", tag="v1", token=ALICE)
@@ -170,25 +170,25 @@ def test_push_is_refused_where_it_would_surprise(hub, client, tmp_path):
         (
             {"parent": was["commit"]},
             "PublishConflictError",
-            f"alice/careful changed since you started (was {was['commit'][:8]}, is {now[:8]}). "
-            "Nothing was published. Pull, compare, push again, or use a pull request.",
+            f"alice/careful has changed since you started (was {was['commit'][:8]}, is {now[:8]}). "
+            "Nothing was published. Pull, compare and push again, or open a pull request.",
         ),
         (
             {"tag": "v1"},
             "PublishConflictError",
-            f"Tag 'v1' of alice/careful is at {was['commit'][:8]} already. Nothing was published. "
-            "Choose another tag.",
+            f"Tag 'v1' of alice/careful already exists, at {was['commit'][:8]}. Nothing was "
+            "published. Choose another tag.",
         ),
         (
             {"private": True},
             "PublishRefusedError",
-            "alice/careful exists and is public. Publishing does not change that: do it at "
-            f"{hub.url}/alice/careful/settings, or leave it out.",
+            "alice/careful exists and is public, which publishing does not change. Change it at "
+            f"{hub.url}/alice/careful/settings, or leave out the visibility.",
         ),
         (
             {"create_pr": True, "tag": "v2"},
             "PublishRefusedError",
-            "a tag names a published commit, a pull request does not.",
+            "a pull request cannot have a tag. Leave out one of them.",
         ),
     ]:
         error = client.fail(PUSH, old, "alice/careful", token=ALICE, **options)
@@ -224,8 +224,8 @@ def test_a_head_that_moves_never_gives_two_halves(hub, client, tmp_path):
     error = client.fail(PUSH, mine, "alice/moving", token=ALICE)
     now = hub.repos["alice/moving"].refs["main"]
     assert error.text == (
-        f"alice/moving changed since you started (was {start[:8]}, is {now[:8]}). Nothing was "
-        "published. Pull, compare, push again, or use a pull request."
+        f"alice/moving has changed since you started (was {start[:8]}, is {now[:8]}). Nothing was "
+        "published. Pull, compare and push again, or open a pull request."
     )
     assert (error.kind, error.cause) == ("PublishConflictError", "HfHubHTTPError")
     assert hub.requests("POST .*/commit/")[-1].endswith(" 412")
@@ -237,13 +237,13 @@ def test_a_hub_that_fails_never_gives_an_old_model_silently(hub, client, tmp_pat
     commit = published(hub, "bob/old")
     client(PULL, "hf:bob/old", cache_dir=cache)
     today = time.strftime("%Y-%m-%d")
-    known = f" Commit {commit[:8]} from {today} is cached; to use it say revision='{commit}' or "
-    cannot = "Cannot learn what 'main' of bob/old is now: "
+    known = f" Commit {commit[:8]} from {today} is cached; to use it, give revision='{commit}' or "
+    cannot = "Cannot look up 'main' of bob/old: "
 
     hub.fault("GET", times=9, status=503)
     error = client.fail(PULL, "hf:bob/old", cache_dir=cache)
     hub.faults.clear()
-    assert error.text == f"{cannot}{hub.url} answers 503.{known}offline=True."
+    assert error.text == f"{cannot}{hub.url} answered with status 503.{known}offline=True."
     assert (error.kind, error.cause) == ("HubUnreachableError", "HfHubHTTPError")
     for how in ({"revision": commit}, {"offline": True}):
         assert client(PULL, "hf:bob/old", cache_dir=cache, **how)["commit"] == commit
@@ -257,14 +257,16 @@ def test_a_hub_that_fails_never_gives_an_old_model_silently(hub, client, tmp_pat
 
     hub.fault("GET", times=9, status=503)
     error = client.fail(PULL, "hf:bob/old@v7", cache_dir=cache)
-    assert error.text.endswith("answers 503. Nothing of it is cached; try again later.")
+    assert error.text.endswith("answered with status 503. It is not in the cache; try again later.")
     hub.faults.clear()
     newer = published(hub, "bob/old", value=5.0)
     hub.fault("HEAD|GET .*resolve", times=99, status=500)  # between resolving and fetching
     error = client.fail(PULL, "hf:bob/old", cache_dir=cache)
     assert error.kind == "HubUnreachableError"
     hub.faults.clear()
-    assert error.text.startswith(f"Cannot fetch bob/old at {newer[:8]}: {hub.url} answers 500.")
+    assert error.text.startswith(
+        f"Cannot fetch bob/old at {newer[:8]}: {hub.url} answered with status 500."
+    )
 
     with Worker("http://127.0.0.1:9", tmp_path / "home") as lonely:
         error = lonely.fail(PULL, "hf:bob/old", cache_dir=cache)
@@ -288,24 +290,24 @@ def test_offline_takes_what_is_whole_and_says_what_is_missing(hub, client, tmp_p
         error = offline.fail(PULL, "hf:bob/offline@v2")
         assert error.kind == "NotCachedError"
         assert error.text == (
-            f"'bob/offline' at v2 is not in the cache {home}/hub and offline mode is on "
+            f"'bob/offline' at v2 is not in the cache {home}/hub, and offline mode is on "
             "(HF_HUB_OFFLINE=1). On a connected machine run `keypoint-zoo pull "
-            "hf:bob/offline@v2 --dest DIR`, copy DIR, then load 'dir:DIR'. Cached commits of it: "
-            f"{commit}."
+            "hf:bob/offline@v2 --dest DIR`, copy DIR here, then load 'dir:DIR'. Its cached "
+            f"commits: {commit}."
         )
         error = offline.fail(PULL, "hf:bob/unknown")
         assert error.text.endswith("Cached entries: bob/offline.")
         error = offline.fail(PULL, "hf:bob/unknown", offline=False)
-        assert "HF_HUB_OFFLINE=1 forbids to ask the Hub" in error.text
+        assert "HF_HUB_OFFLINE=1 forbids requests to the Hub" in error.text
         error = offline.fail(PUSH, make_package(tmp_path / "p"), "alice/off", token=ALICE)
-        assert error.text == "HF_HUB_OFFLINE=1 forbids to ask the Hub."
+        assert error.text == "HF_HUB_OFFLINE=1 forbids requests to the Hub."
 
         snapshot = Path(pulled["path"])
         (snapshot / "model.safetensors").unlink()
         error = offline.fail(PULL, "hf:bob/offline")
         assert error.kind == "IncompleteEntryError"
         assert error.text == (
-            f"'bob/offline' at {commit[:8]}: 1 of 6 files missing (model.safetensors) in "
+            f"'bob/offline' at {commit[:8]}: 1 of 6 files are missing (model.safetensors) in "
             f"{snapshot}; a download was probably interrupted. On a connected machine run "
             "`keypoint-zoo pull hf:bob/offline`."
         )
@@ -315,7 +317,8 @@ def test_offline_takes_what_is_whole_and_says_what_is_missing(hub, client, tmp_p
                 path.unlink()
         error = offline.fail(PULL, "hf:bob/offline")
         assert (
-            "5 of 6 files missing (manifest.json, README.md, model.safetensors, ..." in error.text
+            "5 of 6 files are missing (manifest.json, README.md, model.safetensors, ..."
+            in error.text
         )
         assert offline("zoo.cache.cached_problems") == [[str(snapshot), "5 of 6 files missing"]]
     assert hub.log == []
@@ -356,14 +359,15 @@ def test_cut_and_altered_downloads(hub, client, tmp_path):
     error = client.fail(PULL, "hf:bob/faulty", cache_dir=tmp_path / "always")
     hub.faults.clear()
     assert error.kind == "IntegrityError"
-    assert f"model.safetensors of 'bob/faulty@{commit[:8]}' is damaged or was alt" in error.text
+    assert f"'bob/faulty@{commit[:8]}': model.safetensors is damaged or was mod" in error.text
 
     # on the disk: mended online, refused offline
     blob = (Path(pulled["path"]) / "evaluation.json").resolve()
     blob.write_bytes(blob.read_bytes().replace(b"640", b"641"))
     error = client.fail(PULL, "hf:bob/faulty", cache_dir=tmp_path / "once", offline=True)
     assert error.kind == "IntegrityError"
-    assert "evaluation.json of 'bob/faulty@" in error.text
+    assert "'bob/faulty@" in error.text
+    assert "evaluation.json is damaged or was modified" in error.text
     pulled = client(PULL, "hf:bob/faulty", cache_dir=tmp_path / "once")
     assert hub.content("bob/faulty") == folder_content(Path(pulled["path"]))
 
@@ -375,7 +379,8 @@ def test_a_commit_that_fails_and_one_whose_answer_is_lost(hub, client, tmp_path)
     head = hub.repos["alice/lost"].refs["main"]
     assert error.kind == "HubUnreachableError"
     assert error.text == (
-        f"{hub.url} answers 500. Nothing was published: main is still at {head[:8]}. Push again."
+        f"{hub.url} answered with status 500. Nothing was published: main is still at "
+        f"{head[:8]}. Push again."
     )
     assert hub.content("alice/lost") == {}
     assert len(hub.requests("PUT")) == 2
@@ -392,7 +397,8 @@ def test_a_commit_that_fails_and_one_whose_answer_is_lost(hub, client, tmp_path)
     hub.fault("preupload", before=silence)
     error = client.fail(PUSH, other, "alice/lost", token=ALICE)
     assert error.text == (
-        f"{hub.url} answers 500. It is not known whether the commit was made. Push again: if it "
+        f"{hub.url} answered with status 500. It is unknown whether the commit was made. Push "
+        f"again: if it "
         "was, that changes nothing."
     )
     hub.faults.clear()
@@ -411,7 +417,7 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
         ("out", {"../../evil": b"x"}, "IntegrityError", "lists '../../evil', which leads out"),
         ("root", {"/etc/evil": b"x"}, "IntegrityError", "lists '/etc/evil', which leads out"),
         ("back", {"a\\b.png": b"x"}, "IntegrityError", "which leads out of its folder"),
-        ("many", {f"{i}.txt": b"" for i in range(64)}, "IntegrityError", "more than 64 files"),
+        ("many", {f"{i}.txt": b"" for i in range(64)}, "IntegrityError", "at most 64 are allowed"),
     ]:
         hub.commit(f"eve/{name}", files)
         published(hub, f"eve/{name}")
@@ -424,8 +430,9 @@ def test_hostile_and_foreign_repositories(hub, client, tmp_path):
             "pickle",
             "pytorch_model.bin",
             "UnsafeWeightsError",
-            "eve/pickle has only pickled weights (pytorch_model.bin); these are never loaded. "
-            "Their owner can convert them offline: keypoint-zoo convert SOURCE FILE --out DIR.",
+            "eve/pickle has only pickled weights (pytorch_model.bin), which are never loaded. "
+            "Their owner can convert them offline: keypoint-zoo convert SOURCE FILE --license L "
+            "--out DIR.",
         ),
         (
             "other",
@@ -463,9 +470,17 @@ def test_who_may_not_is_told_so_and_no_token_is_shown(hub, client, tmp_path):
     hub.repos["bob/secret"].private = True
     package = make_package(tmp_path / "p")
     none, alice = "your machine (no token was found)", "your account 'alice'"
-    no_repo = "No repository bob/secret on {}, or it is private and {} has no access. Check the"
-    gated = "bob/gated is gated and {1} has no access. Ask for it at {0}/bob/gated, then `hf auth"
-    refused = "{} refuses bob/{} ({}): {} may not do this. Use another token: `hf auth login`."
+    no_repo = (
+        "There is no repository bob/secret on {}, or it is private and {} does not have access. "
+        "Check the name, or run `hf auth"
+    )
+    gated = (
+        "bob/gated is gated, and {1} does not have access. Request it at {0}/bob/gated, then run "
+        "`hf auth"
+    )
+    refused = (
+        "{} refuses access to bob/{} ({}): {} may not do this. Use another token: `hf auth login`."
+    )
     wrong = "hf_wrongSecretOfTheTests0123456789"
     errors = []
     for call, token, kind, text in [

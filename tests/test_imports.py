@@ -79,7 +79,7 @@ def test_a_file_that_shadows_ours_is_named(name, kind, tmp_path):
         return
     assert result.stderr.splitlines()[-1] == (
         f"ImportError: {file} shadows {ROOT / name / '__init__.py'} of keypoint-zoo: 'import "
-        f"{name}' finds it first. Rename it, or start Python from another folder."
+        f"{name}' finds it first. Rename it, or run Python from another folder."
     )
 
 
@@ -95,8 +95,8 @@ def test_a_missing_package_is_named(tmp_path):
         text=True,
     )
     assert result.stderr.splitlines()[-1] == (
-        f"ImportError: keypoint-zoo is incomplete: no {tmp_path}/registry/__init__.py. Install it "
-        "again."
+        f"ImportError: keypoint-zoo is incomplete: {tmp_path}/registry/__init__.py is missing. "
+        "Reinstall it."
     )
 
 

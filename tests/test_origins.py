@@ -82,7 +82,7 @@ def test_an_option_that_the_origin_refuses(tmp_path):
     write_config(tmp_path, "regressor.py", REGRESSOR.replace("encoders/stem", "encoders/imm"))
     path = write_config(tmp_path, "run.py", RUN)
     assert error_of(path, {"model.bottleneck.encoder.norm": "batch"}) == (
-        "train.init: regressor, which comes first: --cfg-options: no key "
+        "train.init: regressor, which is trained first: --cfg-options: there is no key "
         "'model.bottleneck.encoder.norm'. Known: num_landmarks, type, width."
     )
 
@@ -93,7 +93,7 @@ def test_a_number_of_a_shared_part_that_the_origin_does_not_have(tmp_path):
     path = write_config(tmp_path, "run.py", RUN)
     assert error_of(path, {"points": 4}) == (
         "--cfg-options: model.bottleneck.encoder.out_channels is 4, but in regressor, which "
-        "train.init names, model.bottleneck.encoder.out_channels is 15. Both must have the same."
+        "train.init names, model.bottleneck.encoder.out_channels is 15. Give both the same value."
     )
 
 
@@ -105,7 +105,7 @@ def test_two_parts_of_one_origin_change_together():
     assert error_of(path, {f"model.bottleneck.{width}": 8}) == (
         "--cfg-options: model.reference_bottleneck.encoder.width is 32, but in "
         "keypointgan_h36m_regressor, which train.init names, model.bottleneck.encoder.width is 8. "
-        "Both must have the same."
+        "Give both the same value."
     )
 
 
@@ -138,9 +138,9 @@ def test_a_saved_config_knows_its_origins(chain, tmp_path):
 def test_training_from_python_trains_the_origins_with_the_same_skeleton(chain, tmp_path, capsys):
     options = {"model.rasterizer.squared": True, "train.lr": 0.0}
     train(load_config(chain, options), tmp_path / "runs/third")
-    said = [line for line in capsys.readouterr().out.splitlines() if "comes first" in line]
+    said = [line for line in capsys.readouterr().out.splitlines() if "train.init: training" in line]
     names = ("second", "regressor")
-    assert said == [f"train.init: {name} comes first" for name in names]
+    assert said == [f"train.init: training {name} first" for name in names]
     folders = [tmp_path / "runs" / name for name in (*names, "third")]
     saved = [json.loads((folder / "config.json").read_text()) for folder in folders]
     assert [cfg["model"]["rasterizer"]["squared"] for cfg in saved] == [True] * 3
@@ -153,12 +153,12 @@ def test_training_from_python_trains_the_origins_with_the_same_skeleton(chain, t
     # trained once is enough, also for the next run, if it asks for the same
     again = tmp_path / "runs/again"
     train(load_config(chain, options), again)
-    assert "comes first" not in capsys.readouterr().out
+    assert "train.init: training" not in capsys.readouterr().out
     with pytest.raises(ConfigError) as caught:
         train(load_config(chain), tmp_path / "runs/other")
     assert str(caught.value) == (
-        f"train.init: {folders[0]} was trained with another model than this run asks for. Move "
-        "that folder away, or use a --work-dir in another one."
+        f"train.init: {folders[0]} was trained with a different model. Move that folder away, "
+        f"or use a --work-dir in another folder."
     )
 
 
@@ -178,5 +178,5 @@ def test_an_option_of_the_data_set_inside_another():
         == (cfg["data"]["test"]["frame_dataset"])
     )
     assert error_of("fomm_video", {"data.test.rooot": "x"}) == (
-        "--cfg-options: no key 'data.test.rooot'. Known: frame_dataset, type."
+        "--cfg-options: there is no key 'data.test.rooot'. Known: frame_dataset, type."
     )

@@ -23,7 +23,7 @@ def test_a_command_of_its_own(one_command):
     with pytest.raises(UsageError) as caught:
         one_command(["model", "a", "--outdir", "d"])
     hint = "Did you mean '--out-dir'? See `keypoint-zoo predict --help`."
-    assert str(caught.value) == f"no option --outdir. {hint}"
+    assert str(caught.value) == f"there is no option --outdir. {hint}"
 
 
 def test_options_may_stand_between_positional_words():
@@ -54,16 +54,19 @@ def command_line():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("train c --workdir x", "no option --workdir. Did you mean '--work-dir'?"),
-        ("train c --workdir=x", "no option --workdir. Did you mean '--work-dir'?"),
-        ("train --workdir x", "no option --workdir. Did you mean '--work-dir'?"),  # before CONFIG
-        ("train c --cfg a=1", "no option --cfg. Did you mean '--cfg-options'?"),
-        ("train c --work", "no option --work. Did you mean '--work-dir'?"),
-        ("train c -work-dir x", "no option -work-dir. Did you mean '--work-dir'?"),
-        ("train c --launcher torch", "--launcher: 'torch' is not a choice. Did you mean"),
-        ("trian c", "no command 'trian'. Did you mean 'train'?"),
-        ("eval", "no command 'eval'. Did you mean 'evaluate'?"),
-        ("--versoin", "no option --versoin. Did you mean '--version'?"),
+        ("train c --workdir x", "there is no option --workdir. Did you mean '--work-dir'?"),
+        ("train c --workdir=x", "there is no option --workdir. Did you mean '--work-dir'?"),
+        (
+            "train --workdir x",
+            "there is no option --workdir. Did you mean '--work-dir'?",
+        ),  # before CONFIG
+        ("train c --cfg a=1", "there is no option --cfg. Did you mean '--cfg-options'?"),
+        ("train c --work", "there is no option --work. Did you mean '--work-dir'?"),
+        ("train c -work-dir x", "there is no option -work-dir. Did you mean '--work-dir'?"),
+        ("train c --launcher torch", "--launcher cannot be 'torch'. Did you mean"),
+        ("trian c", "there is no command 'trian'. Did you mean 'train'?"),
+        ("eval", "there is no command 'eval'. Did you mean 'evaluate'?"),
+        ("--versoin", "there is no option --versoin. Did you mean '--version'?"),
         ("train c d", "unrecognized arguments: d"),
         ("train", "the following arguments are required: config"),
         ("", "the following arguments are required: COMMAND"),

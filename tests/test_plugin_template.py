@@ -147,7 +147,7 @@ def test_broken_plugins_do_not_break_the_others(told):
 
 def test_a_broken_index_is_named_with_its_distribution(told):
     lost, torn = told["broken"]["doctor"]
-    text = "The index of kp-broken 2.0 cannot be read, its entries are missing:"
+    text = "The index of kp-broken 2.0 cannot be read, so its entries are missing:"
     assert lost.startswith(f"plugin: {text} there is no ")
     assert lost.endswith("index.json.")
     assert torn.startswith(f"plugin: {text} ")
@@ -164,7 +164,7 @@ def test_a_broken_component_is_named_with_its_distribution(told, reference):
     assert text == (
         f"architecture: '{PART}' comes from the plugin keypoint-zoo-example 0.1.0, which cannot be "
         "imported (keypoint_zoo_example.convnext:ConvNext): ModuleNotFoundError: No module named "
-        "'a_library_that_is_not_there'. Repair or uninstall that plugin; all other names work."
+        "'a_library_that_is_not_there'. Fix or uninstall that plugin; all other names work."
     )
 
 
@@ -177,7 +177,7 @@ def test_removing_it_removes_its_files_and_its_entry(told):
     assert (removed["warned"], removed["doctor"]) == ([], [])
     name, text = removed["by name"]
     assert name == "UnknownEntryError"
-    assert text.startswith(f"No zoo entry named '{ENTRY}'.")
+    assert text.startswith(f"There is no zoo entry '{ENTRY}'.")
     assert ENTRY not in told["command"]
     assert "imm-puppets" in told["command"]
 
@@ -187,7 +187,7 @@ def test_a_package_that_needs_it_says_what_it_claims_to_need(told):
     name, text = told["removed"]["kept"]
     assert name == "MissingArchitectureError"
     assert text.startswith(
-        f"Entry 'kept' needs '{PART}', which is not installed. The entry claims that it comes from "
-        "the distribution 'keypoint-zoo-example'. If you trust it: "
-        "pip install 'keypoint-zoo-example>=0.1.0'. Nothing was installed. Available: encoders/"
+        f"Entry 'kept' needs '{PART}', which is not installed. According to the entry, it "
+        f"comes from the distribution 'keypoint-zoo-example'. If you trust it, pip install "
+        f"'keypoint-zoo-example>=0.1.0'. Nothing was installed. Available: encoders/"
     )

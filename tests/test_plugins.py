@@ -208,24 +208,24 @@ def test_names_are_listed_without_importing_a_plugin(found):
 def test_a_plugin_does_not_replace_our_names(found):
     assert found["ours"] == "components.encoders.stem"
     assert found["after ours"] == []
-    assert found["no prefix"].startswith("model: no encoder named 'encoders/tiny'.")
+    assert found["no prefix"].startswith("model: there is no encoder 'encoders/tiny'.")
 
 
 def test_a_plugin_is_built_by_name(found):
     assert found["theirs"] == "acme_keypoints"
     assert found["misspelt"] == (
-        "model: no encoder named 'encoders/acme/tiny_nte'. Did you mean 'encoders/acme/tiny_net'?"
+        "model: there is no encoder 'encoders/acme/tiny_nte'. Did you mean "
+        "'encoders/acme/tiny_net'?"
     )
     assert found["argument"] == (
-        "model: encoders/acme/tiny_net takes no argument 'out_chanels'. "
-        "Did you mean 'out_channels'?"
+        "model: encoders/acme/tiny_net has no argument 'out_chanels'. Did you mean 'out_channels'?"
     )
 
 
 def test_a_broken_plugin_is_named_with_its_distribution(found):
     assert found["broken"] == (
         "model: 'encoders/broken/net' comes from the plugin broken-keypoints 1.2, which cannot be "
-        "imported (broken_keypoints:Net): ImportError: libacme.so.3 is missing. Repair or "
+        "imported (broken_keypoints:Net): ImportError: libacme.so.3 is missing. Fix or "
         "uninstall that plugin; all other names work."
     )
 
@@ -239,8 +239,8 @@ def test_two_distributions_with_one_name(found):
 
 def test_an_entry_point_whose_class_registers_another_name(found):
     assert found["unregistered"] == (
-        "model: the file of 'encoders/acme/unregistered' does not register that name; give its "
-        "decorator the name."
+        "model: the file of 'encoders/acme/unregistered' does not register that name. Put it "
+        "into the decorator."
     )
 
 

@@ -95,15 +95,18 @@ GIVEN = "predict takes (B, 3, 32, 32) floats in [0, 1] as a tensor, not "
     ("change", "text"),
     [
         (lambda b: b * 255, "(1, 3, 32, 32) float32 from 0 to 255. Divide by 255."),
-        (lambda b: b * 2 - 1, "(1, 3, 32, 32) float32 from -1 to 1. Bring [-1, 1] to [0, 1]: (im"),
+        (
+            lambda b: b * 2 - 1,
+            "(1, 3, 32, 32) float32 from -1 to 1. Convert [-1, 1] to [0, 1]: (im",
+        ),
         (lambda b: (b - 0.45) / 0.225, "(1, 3, 32, 32) float32 from -2 to 2.44. Undo what normal"),
-        (lambda b: b * torch.nan, "(1, 3, 32, 32) float32 from nan to nan. Undo what normalised"),
+        (lambda b: b * torch.nan, "(1, 3, 32, 32) float32 from nan to nan. Undo the normalisation"),
         (lambda b: (b * 255).byte(), "(1, 3, 32, 32) uint8. Divide by 255, or give NumPy arrays"),
         (lambda b: b[0], "(3, 32, 32) float32. Add the batch axis: images[None]."),
         (lambda b: b.permute(0, 2, 3, 1), "(1, 32, 32, 3) float32. Move the channels: images.per"),
         (lambda b: b[:, :1], "(1, 1, 32, 32) float32. Give paths of images, PIL images, or NumPy"),
-        (lambda b: b[..., 1:], "(1, 3, 32, 31) float32. model.preprocess brings photographs of"),
-        (lambda b: b[:0], "(0, 3, 32, 32) float32. It is empty."),
+        (lambda b: b[..., 1:], "(1, 3, 32, 31) float32. Use model.preprocess for photographs of"),
+        (lambda b: b[:0], "(0, 3, 32, 32) float32. The batch is empty."),
     ],
 )
 def test_tensors_that_do_not_fit(model, batch, change, text):
@@ -120,9 +123,12 @@ def test_a_render_that_overshoots_a_little_is_an_image(model, batch):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda p: p / 255, "not (32, 32, 3) float64. Bring it to 0 ... 255: (255 * image)"),
-        (lambda p: p[..., 0], "not (32, 32) uint8. Repeat its one channel: np.repeat(image"),
-        (lambda p: np.dstack([p, p[..., :1]]), "not (32, 32, 4) uint8. Leave out alpha: image"),
+        (lambda p: p / 255, "not (32, 32, 3) float64. Convert it to 0 ... 255: (255 * image)"),
+        (lambda p: p[..., 0], "not (32, 32) uint8. Repeat its channel: np.repeat(image"),
+        (
+            lambda p: np.dstack([p, p[..., :1]]),
+            "not (32, 32, 4) uint8. Drop the alpha channel: image",
+        ),
         (lambda p: [p, p.astype(np.int64)], "not (32, 32, 3) int64. "),
         (lambda p: [torch.zeros(3, 32, 32)], "not (3, 32, 32) float32. "),
         (lambda p: 3, "int is not an image. Give paths of images, PIL images, or NumPy arrays"),

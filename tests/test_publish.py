@@ -117,15 +117,8 @@ def test_the_weights_are_those_of_the_run(finished, package):
 
 def test_scores_become_rows_with_their_protocol(package):
     rows = json.loads((package / "evaluation.json").read_text())["results"]
-    command = (
-        "tools/evaluate.py configs/factorized_puppets.py --checkpoint factorized-puppets "
-        "--cfg-options "
-    )
-    for row in rows:
-        asked = row.pop("command")
-        assert asked.startswith(command)
-        assert "width=8" in asked
-        assert "train." not in asked  # it has no part in evaluation
+    for row in rows:  # a package knows its config and its overrides
+        assert row.pop("command") == "keypoint-zoo evaluate factorized-puppets"
     shared = {
         "dataset": {"id": "puppets", "name": "puppets", "split": "test"},
         "task": "keypoint-detection",
@@ -311,7 +304,7 @@ def test_scores_of_another_config_are_published_with_their_own_protocol(finished
             work, tmp_path / "q", license="mit", name="q", metrics=tmp_path / "rows.json"
         )
     (tmp_path / "rows.json").write_text("not JSON")
-    with pytest.raises(ConfigError, match=r"rows\.json is not JSON: "):
+    with pytest.raises(ConfigError, match=r"rows\.json is not valid JSON: "):
         publication.package_run(
             work, tmp_path / "q", license="mit", name="q", metrics=tmp_path / "rows.json"
         )
@@ -353,6 +346,13 @@ def test_what_is_refused(finished, package, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_command_asks_only_for_paths_that_are_not_published():
+    overrides = {"model.width": 8, "data.test.root": "PATH", "train.seed": 1, "losses.a.w": "PATH"}
+    assert publication._command("hf:me/mine", Path("a.py"), overrides) == (
+        "keypoint-zoo evaluate hf:me/mine --cfg-options data.test.root=PATH"
+    )
+
+
 def test_a_run_of_no_entry(finished, tmp_path):
     """Its config and its options are not known then; the type of its data is."""
     work = tmp_path / "my_own"
@@ -366,7 +366,7 @@ def test_a_run_of_no_entry(finished, tmp_path):
     assert (training["dataset"], training["split"]) == ("puppets", "train")
     assert not {"config", "overrides", "seconds"} & set(training)
     assert found.evaluation["results"][0]["command"] == (
-        "tools/evaluate.py CONFIG --checkpoint my-own"
+        "keypoint-zoo evaluate CONFIG --checkpoint my-own"
     )
     assert not (found.root / "assets").exists()
 
@@ -456,7 +456,7 @@ def test_a_plan_needs_no_network(finished, tmp_path):
     size = sum(file.stat().st_size for file in files) / 1e6
     asked, plan = (line for line in said if "repository" in line or "not known" in line)
     assert asked.startswith("http://127.0.0.1:9 does not answer (")
-    assert asked.endswith(f"). So it is not known whether {address} is there, and what it holds.")
+    assert asked.endswith(f"). So it is unknown whether {address} exists, and what it contains.")
     assert plan == (f"private repository {address}, branch main: {len(files)} files, {size:.1f} MB")
     assert planned.splitlines()[-2:] == [f"{address}: nothing was sent", "exit 0"]
     assert sent.splitlines()[-1] == "exit 4"
@@ -466,4 +466,6 @@ def test_a_plan_needs_no_network(finished, tmp_path):
 def test_the_command_refuses_in_one_line(tmp_path, monkeypatch, capsys):
     words = (tmp_path / "none", "--license", "mit")
     assert inside("publish", *words, monkeypatch=monkeypatch) == 2
-    assert capsys.readouterr().err.startswith(f"error: no config '{tmp_path}/none/config.json'")
+    assert capsys.readouterr().err.startswith(
+        f"error: there is no config '{tmp_path}/none/config.json'"
+    )

@@ -139,7 +139,7 @@ def test_resume_with_another_number_of_processes_is_refused(tmp_path, uninterrup
     state = dict(uninterrupted, ranks=uninterrupted["ranks"] * 2, iteration=3)
     checkpoint.save(state, tmp_path / "last.pth")
     with pytest.raises(
-        Exception, match="was written by 2 processes, this run has 1; start as many"
+        Exception, match=r"was written by 2 processes, but this run has 1\. Start the same number"
     ):
         train(load_config(write_config(tmp_path)), tmp_path, resume="auto")
 
@@ -147,7 +147,7 @@ def test_resume_with_another_number_of_processes_is_refused(tmp_path, uninterrup
 def test_resume_from_weights_alone_is_refused(tmp_path, uninterrupted):
     state = {key: uninterrupted[key] for key in ("iteration", "config", "model")}
     checkpoint.save(state, tmp_path / "best.pth")
-    with pytest.raises(Exception, match=r"holds weights only; resume from last\.pth"):
+    with pytest.raises(Exception, match=r"holds weights only\. Resume from last\.pth"):
         train(load_config(write_config(tmp_path)), tmp_path, resume=tmp_path / "best.pth")
 
 

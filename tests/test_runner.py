@@ -62,7 +62,7 @@ def test_group_options_reach_their_group(tmp_path):
 
 def test_unknown_group_is_named_with_those_there_are(tmp_path):
     with pytest.raises(
-        ConfigError, match="no group 'critic'; there are generator, prior, bottleneck"
+        ConfigError, match="'critic' must be one of the groups generator, prior, bottleneck"
     ):
         run(tmp_path, groups={"critic": {"lr": 1.0}})
 

@@ -45,7 +45,7 @@ def test_it_is_what_the_places_say_not_the_number_at_the_top():
     ],
 )
 def test_two_sizes_are_refused_with_both_places_and_a_fix(places, first, second):
-    with pytest.raises(ConfigError, match="Override image_size=") as caught:
+    with pytest.raises(ConfigError, match="Set image_size=") as caught:
         image_size(config(**places))
     assert first in str(caught.value)
     assert second in str(caught.value)

@@ -159,7 +159,7 @@ def test_train_writes_its_folder(run):
     log = [line.partition(" ")[2] for line in (work / "log.txt").read_text().splitlines()]
     printed = iter(output.splitlines())
     assert all(line in printed for line in log)  # all of it, in this order
-    assert log[0] == "train.init: tiny_regressor comes first"
+    assert log[0] == "train.init: training tiny_regressor first"
     assert [line.split("]")[0] for line in log[-ITERATIONS:]] == [
         f"[{i}/{ITERATIONS}" for i in range(1, ITERATIONS + 1)
     ]
@@ -202,7 +202,7 @@ def test_metrics_have_the_agreed_schema(run):
 def test_the_origin_comes_first(run):
     _, work, output = run
     lines = output.splitlines()
-    assert lines[0] == "train.init: tiny_regressor comes first"
+    assert lines[0] == "train.init: training tiny_regressor first"
     origin = work.parent / "tiny_regressor"
     assert lines[1:3] == ["reading the data ...", "building the model ..."]
     assert lines[3].startswith(f"{origin}: ")
@@ -218,7 +218,7 @@ def test_resuming_a_finished_run_does_nothing(run):
     done = call(*train_command(config, work, "--resume"))
     assert done.returncode == 0, done.stderr
     assert table_of(done.stdout.splitlines()) == table_of(output.splitlines())
-    assert "comes first" not in done.stderr
+    assert "train.init: training" not in done.stderr
     assert f"[{ITERATIONS}/" not in done.stderr
     assert [path.read_bytes() for path in kept] == before
     assert kept[-1].stat().st_mtime_ns == written
@@ -234,7 +234,7 @@ def test_a_terminal_shows_one_bar_and_the_part_starts_from_its_origin(run):
     words = train_command(config, other, "--cfg-options", *options, val)
     code, shown = on_terminal(words, columns)
     assert code == 0, shown
-    assert "comes first" not in shown  # trained once is enough
+    assert "train.init: training" not in shown  # trained once is enough
     states = [state.strip() for state in shown.split("\r")]
     bars = [state for state in states if state.startswith("training: ")]
     assert re.match(r"training: \| +\| 0/2 it, \? s/it, 00:00, \? left$", bars[0])
@@ -267,8 +267,8 @@ def test_an_origin_of_other_settings_is_refused(run, tmp_path, monkeypatch, caps
     done = inside("train", *words, monkeypatch=monkeypatch, capsys=capsys)
     origin = work.parent / "tiny_regressor"
     assert assert_refused(done) == (
-        f"error: train.init: {origin} was trained with another train.lr than this run asks for. "
-        "Move that folder away, or use a --work-dir in another one."
+        f"error: train.init: {origin} was trained with a different train.lr. Move that folder "
+        f"away, or use a --work-dir in another folder."
     )
     assert not work.with_name("new").exists()
 
@@ -439,13 +439,13 @@ def test_predict_on_an_image_a_folder_and_a_video(run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("x.png", "no input '{}'. Give an image, a folder of images, or a video."),
+        ("x.png", "there is no input '{}'. Give an image, a folder of images, or a video."),
         ("empty.mp4", "'{}' is empty (0 bytes). Copy or download it again, or move it away."),
         (
             "bad.png",
             "'{}' cannot be decoded as an image. Copy or download it again, or move it away.",
         ),
-        ("nothing", "no image in folder '{}'. Give images or a video."),
+        ("nothing", "the folder '{}' has no images. Give images or a video."),
     ],
 )
 def test_predict_on_what_is_no_picture(run, tmp_path, name, text, monkeypatch, capsys):
@@ -472,7 +472,7 @@ def test_predict_never_replaces_an_input_or_a_result(run, tmp_path, monkeypatch,
     ):
         words = (*model, out, *(tmp_path / name for name in inputs))
         done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
-        assert_refused(done, f"'{clash}' is an input, or a result of another one.")
+        assert_refused(done, f"'{clash}' is an input, or the result of another one.")
     assert (tmp_path / "a_landmarks.png").read_bytes() == before
 
 
@@ -481,7 +481,7 @@ def test_predict_needs_a_model_of_images(run, tmp_path, monkeypatch, capsys):
     origin = work.parent / "tiny_regressor"
     words = (origin, tmp_path, "--out", tmp_path)
     done = inside("predict", *words, monkeypatch=monkeypatch, capsys=capsys)
-    assert_refused(done, f"{origin}: not a model of images")
+    assert_refused(done, f"{origin} does not find landmarks in images")
 
 
 def test_a_run_is_not_overwritten(run, monkeypatch, capsys):
@@ -489,7 +489,7 @@ def test_a_run_is_not_overwritten(run, monkeypatch, capsys):
     before = (work / "last.pth").read_bytes()
     done = inside("train", *train_command(config, work)[2:], monkeypatch=monkeypatch, capsys=capsys)
     assert assert_refused(done) == (
-        f"error: {work} holds a run already. Add --resume (in Python: resume='auto') to go on "
-        "with it, give another --work-dir, or move it away."
+        f"error: {work} already holds a run. Add --resume (in Python: resume='auto') to "
+        f"continue it, give another --work-dir, or move it away."
     )
     assert (work / "last.pth").read_bytes() == before

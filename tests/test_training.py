@@ -192,7 +192,7 @@ def test_twice_in_one_process_with_scores_printed(tmp_path, capsys):
 
 
 def test_a_resolved_config_needs_a_folder(tmp_path):
-    with pytest.raises(ConfigError, match="give work_dir=: a resolved config does not know"):
+    with pytest.raises(ConfigError, match="a resolved config has no name"):
         registry.train(load_config(write_config(tmp_path)))
 
 
@@ -207,7 +207,7 @@ def test_an_interrupted_run_has_its_curve_and_says_how_to_go_on(tmp_path, monkey
     last = tmp_path / "work/last.pth"
     assert caught.value.checkpoint == last
     assert str(caught.value) == (
-        f"Stopped; {last} is complete. Go on with the same call and resume='auto'."
+        f"Stopped; {last} is complete. To resume, repeat the call with resume='auto'."
     )
     assert (tmp_path / "work/curve.png").is_file()
     assert checkpoint.load(last)["iteration"] == 5
@@ -233,9 +233,12 @@ def test_a_refused_resume_changes_nothing(tmp_path):
     train(load_config(config, {"train.iterations": 3}), work)
     before = contents(work)
     for options, message in (
-        ({"train.iterations": 2}, "is at iteration 3, beyond train.iterations, 2."),
-        ({"train.seed": 7}, "was trained with another train.seed"),
-        ({"train.iterations": 9, "train.groups": {"x": {}}}, "no group 'x'"),
+        (
+            {"train.iterations": 2},
+            "is at iteration 3, beyond train.iterations=2. Raise train.iterations.",
+        ),
+        ({"train.seed": 7}, "was trained with a different train.seed"),
+        ({"train.iterations": 9, "train.groups": {"x": {}}}, "'x' must be one of the groups"),
     ):
         with pytest.raises(ConfigError, match=message):
             train(load_config(config, options), work, resume="auto")
@@ -251,8 +254,8 @@ def test_more_iterations_are_kept_in_the_config_and_said(tmp_path):
     log = (work / "log.txt").read_text()
     # at iteration 4 of 8 a third of the way from 1 to 0.1; the run of 4 ended there
     assert (
-        "train.lr_factors was [[1, 1.0], [4, 0.1]] up to iteration 4; from there on the learning "
-        "rate is times 0.7, not 0.1"
+        "train.lr_factors was [[1, 1.0], [4, 0.1]] up to iteration 4; from there on the "
+        "learning rate is multiplied by 0.7 instead of 0.1"
     ) in log
     # and the run of 8 goes on from its own config.json without a word
     train(load_config(work / "config.json"), work, resume="auto")

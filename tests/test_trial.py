@@ -14,7 +14,7 @@ from registry.trial import trial
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FAMILIES = ("factorized", "fomm", "imm", "lorenz", "monkeynet", "forecast", "i2v", "keypointgan")
-WHOLE = r"takes a whole number of at least 1, not (0|-1|1\.5|'x')\.$"
+WHOLE = r"must be an integer of at least 1, not (0|-1|1\.5|'x')\.$"
 
 
 def config(name, **options):
@@ -37,14 +37,14 @@ def line_of(cfg):
 @pytest.mark.parametrize("value", [0, -1, 1.5, "x"])
 def test_a_number_of_landmarks_that_is_none(name, value):
     line = line_of(config(name, num_landmarks=value))
-    assert re.match(r"model\.[\w.]+\.(num_landmarks|out_channels): [a-z]+/\w+ ", line), line
+    assert re.match(r"model\.[\w.]+\.(num_landmarks|out_channels) of [a-z]+/\w+ ", line), line
     assert re.search(WHOLE, line), line
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name != "keypointgan"])
 def test_a_width_of_nothing(name):
     line = line_of(config(name, width=0))
-    assert re.match(r"model\.[\w.]+\.width: [a-z]+/\w+ takes a whole number", line), line
+    assert re.match(r"model\.[\w.]+\.width of [a-z]+/\w+ must be an integer", line), line
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -82,7 +82,7 @@ def test_puppets_too_small_to_draw(name):
 def test_a_size_that_does_not_fit_is_refused_with_those_that_do(name, size, part, fitting):
     line = line_of(config(name, image_size=size))
     below, above = fitting
-    start = f"image_size={size} does not fit this model: use {below} or {above}. ({part} fails: "
+    start = f"image_size={size} does not fit this model. Use {below} or {above}. ({part} fails: "
     assert line.startswith(start), line
     for side in fitting:
         tried(config(name, image_size=side))
@@ -96,12 +96,14 @@ def test_a_family_that_takes_any_size(size):
 def test_parts_that_do_not_fit_together_are_named():
     line = line_of(config("keypointgan", num_landmarks=3))
     part = "model.rasterizer (rasterizers/skeleton) fails: ValueError: edges name landmark 14"
-    assert line.startswith("The parts of the config do not fit together, or not to the data. (")
+    assert line.startswith(
+        "The parts of the config do not fit each other, or do not fit the data. ("
+    )
     assert part in line
 
 
 def test_a_run_is_refused_before_its_folder_exists(tmp_path):
-    with pytest.raises(ConfigError, match="use 96 or 112"):
+    with pytest.raises(ConfigError, match="Use 96 or 112"):
         Job(config("factorized", image_size=100), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 
@@ -109,7 +111,7 @@ def test_a_run_is_refused_before_its_folder_exists(tmp_path):
 def test_a_mistake_does_not_wait_until_an_origin_is_trained(tmp_path):
     from registry.runner import train
 
-    with pytest.raises(ConfigError, match="use 96 or 104"):
+    with pytest.raises(ConfigError, match="Use 96 or 104"):
         train(config("keypointgan", image_size=100), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

@@ -99,8 +99,8 @@ def test_one_warning_names_the_place():
         warn_of(["", "x", "y"])
     assert [str(one.message) for one in caught] == [
         "a/photo.jpg: this image looks unlike those that the model was trained on (detail 0.3, "
-        "training 0.1 to 0.2); do not trust its landmarks.",
-        "2 of 3 images look unlike those that the model was trained on (x); do not trust their "
+        "training 0.1 to 0.2). Do not trust its landmarks.",
+        "2 of 3 images look unlike those that the model was trained on (x). Do not trust their "
         "landmarks.",
     ]
     with warnings.catch_warnings():
@@ -149,7 +149,7 @@ def test_a_package_keeps_it_and_older_ones_load(run, tmp_path):
     assert again.usual == model.usual
     resaved = zoo.save(again, tmp_path / "again", **names)
     assert read_config(resaved)["usual"] == json.loads((work / "usual.json").read_text())
-    assert "unlike those of training: 98 % of 24 of these have brightness" in (
+    assert "unlike the training images: 98 % of 24 of these have brightness" in (
         (saved / "README.md").read_text()
     )
     older = loadable_package(tmp_path / "older")
@@ -212,7 +212,7 @@ def test_bundled_models_tell_photographs_from_puppets(name):
     with pytest.warns(UserWarning, match="16 of 16 images look unlike") as caught:
         model.predict(photos)
     assert len(caught) == 1
-    with pytest.warns(UserWarning, match="this image looks unlike.* do not trust its landmarks"):
+    with pytest.warns(UserWarning, match="this image looks unlike.* Do not trust its landmarks"):
         model.predict(photos[0])
     model.usual = None
     with warnings.catch_warnings():

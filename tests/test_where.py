@@ -62,14 +62,14 @@ def test_an_unknown_paper_is_an_error_that_lists_the_papers():
     result = where("keypointgun", "2")
     assert result.returncode == 2
     assert not result.stdout
-    assert result.stderr.startswith("error: no paper 'keypointgun'; papers are ")
+    assert result.stderr.startswith("error: there is no paper 'keypointgun'. Known: ")
     assert "keypointgan" in result.stderr
 
 
 def test_an_unknown_place_is_an_error_that_lists_the_places():
     result = where("keypointgan", "99")
     assert result.returncode == 2
-    assert "nothing names keypointgan 99; there is eq 1, eq 2" in result.stderr
+    assert "no docstring names keypointgan 99. Known: eq 1, eq 2" in result.stderr
 
 
 def test_names_and_lines_of_modules_classes_and_methods(tmp_path):

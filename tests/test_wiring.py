@@ -48,7 +48,9 @@ def test_a_part_of_another_role_is_refused_with_its_place(name, key, role):
     wrong = ONE_OF[role]
     own = {role_of(p) for p in slots_of(ROLES[name.split("/")[0]].get(name))[key]}
     text = error_of({"type": name, key: node_of(wrong), **_others(name, key)})
-    assert text == f"model.{key}: needs one of {' or '.join(own)}, but '{wrong}' is of {role}."
+    assert (
+        text == f"model.{key}: must be one of {' or '.join(own)}, but '{wrong}' is one of {role}."
+    )
 
 
 def _others(name, key):
@@ -60,12 +62,12 @@ UNET = dict(type="encoders/unet", num_landmarks=3, first=2, widths=(8, 8, 4))
 OF_ONE_ROLE = {
     "an appearance encoder that needs the pose, as the encoder": (
         dict(encoder=node_of("encoders/part_appearance")),
-        "model.encoder: needs Encoder, which 'encoders/part_appearance' is not: its "
+        "model.encoder: 'encoders/part_appearance' does not fit Encoder: its "
         "forward(image, pose) must be forward(image).",
     ),
     "a decoder of motion, where poses are drawn": (
         dict(decoder=node_of("decoders/occlusion_aware")),
-        "model.decoder: needs Decoder, which 'decoders/occlusion_aware' is not: its "
+        "model.decoder: 'decoders/occlusion_aware' does not fit Decoder: its "
         "forward(source, motion) must be forward(drawn, appearance).",
     ),
     "a conditional critic, where nothing is its condition": (
@@ -90,7 +92,7 @@ def test_a_part_of_the_right_role_and_the_wrong_kind_is_refused(case):
 def test_a_decoder_of_drawn_poses_is_refused_in_motion_transfer():
     node = node_of("pipelines/motion_transfer", decoder=node_of("decoders/spade"))
     assert error_of(node) == (
-        "model.decoder: needs MotionDecoder, which 'decoders/spade' is not: its "
+        "model.decoder: 'decoders/spade' does not fit MotionDecoder: its "
         "forward(drawn, appearance) must be forward(source, motion)."
     )
 
@@ -99,14 +101,14 @@ def test_a_pose_prior_without_images_is_no_data_set_of_clips():
     text = error_of(
         node_of("datasets/clips", frame_dataset=node_of("datasets/poses")), "data.train"
     )
-    assert text.startswith("data.train.frame_dataset: needs ClipDataset, which 'datasets/poses'")
+    assert text.startswith("data.train.frame_dataset: 'datasets/poses' does not fit ClipDataset: ")
 
 
 def test_a_part_where_none_belongs_is_refused():
     text = error_of(node_of("encoders/stem", width=UNET))
     assert text == (
-        "model.width: no part belongs here. A class takes a part by annotating its argument with a "
-        "protocol of registry.protocols, as in 'encoder: Encoder'."
+        "model.width: this argument does not take a component. To take one, annotate it with a "
+        "protocol from registry.protocols, as in 'encoder: Encoder'."
     )
 
 
@@ -167,7 +169,8 @@ WRONG_RUNS = {
     "features, of a critic that hides them": (
         dict(losses=dict(like=dict(type="losses/feature_matching", weights=(1,)))),
         "losses.like: FeatureMatching reads Outputs.image_critic.features, which this config does "
-        "not fill; it is produced by a critic that shows its features, as critics/feature_patch.",
+        "not fill; it is produced by a critic that exposes its features, such as "
+        "critics/feature_patch.",
     ),
 }
 

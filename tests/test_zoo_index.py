@@ -128,15 +128,17 @@ def test_home_is_found_after_dir(monkeypatch, tmp_path):
 
 
 FORMS = (
-    "a name of the zoo, hf:owner/name for a Hub repository, or the path of a package, of a run's "
+    "the name of a zoo entry, hf:owner/name for a Hub repository, or the path of a package, of "
+    "a run's "
     "folder or of its checkpoint (.pth)"
 )
 NEITHER = (
     "the folder '{}' holds neither a package (manifest.json) nor a run (config.json and last.pth "
-    "or best.pth), and no entry of the zoo has that name. Give " + FORMS + "."
+    "or best.pth), and there is no zoo entry of that name. Give " + FORMS + "."
 )
 NO_REPO = (
-    "'{}' names no Hub repository: write hf:owner/name or hf:owner/name@revision (letters, digits, "
+    "'{}' is not a valid Hub reference. Write hf:owner/name or hf:owner/name@revision "
+    "(letters, digits, "
     "'.', '_', '-'), or dir:path for a folder."
 )
 
@@ -148,18 +150,18 @@ NO_REPO = (
             (
                 ref,
                 None,
-                f"nothing is at 'lab/model'. Write 'hf:{ref}' for a Hub repository; else "
+                f"there is no 'lab/model'. For a Hub repository write 'hf:{ref}'; otherwise "
                 f"give {FORMS}.",
             )
             for ref in ("lab/model", "lab/model@v1")
         ),
-        ("./a/b/c", None, f"nothing is at './a/b/c'. Write {FORMS}."),
+        ("./a/b/c", None, f"there is no './a/b/c'. Give {FORMS}."),
         *((ref, None, NEITHER.format(ref)) for ref in ("here/there", "./here", "here")),
         *(
             (
                 f"configs/x{end}",
                 None,
-                f"'configs/x{end}' is a config, which has no weights. Give the "
+                f"'configs/x{end}' is a config and has no weights. Give the "
                 "folder of its run, or a checkpoint (.pth).",
             )
             for end in (".py", ".json")
@@ -168,19 +170,20 @@ NO_REPO = (
         ("hf:lab/../net", None, NO_REPO.format("hf:lab/../net")),
         ("hf:lab/net/tree", None, NO_REPO.format("hf:lab/net/tree")),
         ("hf:lab/nét", None, NO_REPO.format("hf:lab/nét")),
-        ("net@", None, "'net@' has no revision after the @. Name one, or drop it."),
+        ("net@", None, "'net@' has no revision after the @. Add one, or drop it."),
         (
             "net@v1",
             "v2",
-            "'net@v1' names the revision 'v1', revision= names 'v2'. Give one of them.",
+            "'net@v1' names the revision 'v1', but revision= is 'v2'. Give only one.",
         ),
         (
             "dir:a",
             "v1",
-            "the folder 'a' has no revisions, so not 'v1'. Leave it out, or write hf:owner/name "
+            "the folder 'a' cannot have the revision 'v1'. Leave out the revision, or write "
+            "hf:owner/name "
             "for a Hub repository.",
         ),
-        ("dir:", None, "'dir:' names no folder. Write dir:path, dir:. for this one."),
+        ("dir:", None, "'dir:' has no path. Write dir:path, or dir:. for the current folder."),
         ("", None, f"'' is not a reference. Write {FORMS}."),
         (" net", None, f"' net' is not a reference. Write {FORMS}."),
         ("https://hub/lab/net", None, f"'https://hub/lab/net' is not a reference. Write {FORMS}."),
@@ -219,7 +222,9 @@ def test_paths_are_told_by_what_lies_there(tmp_path, monkeypatch):
         assert parse(ref) == parse(Path(ref)) == parse(f"dir:{ref}") == ("run", ref, None)
     assert parse("package") == parse(Path("package")) == ("dir", "package", None)
     assert parse("dir:torn") == ("dir", "torn", None)  # a package, but not a whole one
-    with pytest.raises(AmbiguousReferenceError, match="the folder 'runs/new' has no revisions"):
+    with pytest.raises(
+        AmbiguousReferenceError, match="the folder 'runs/new' cannot have the revision"
+    ):
         parse("runs/new", "v1")
 
 
@@ -436,13 +441,15 @@ def test_entries_are_filtered_by_licence_and_sorted_by_results(measured):
     order = ["test-b", "test-a", "test-c", "test-gone", "test-hub"]
     assert names("test-*", sort="pck@6") == order
     assert names("test-*", sort="regression") == ["test-a", "test-b", *order[2:]]
-    with pytest.raises(ValueError, match=r"^sort: no listed entry has a result 'speed'\. Sort by "):
+    with pytest.raises(
+        ValueError, match=r"^sort: none of these entries has a result 'speed'\. Sort by "
+    ):
         names("test-*", sort="speed")
 
 
 @pytest.mark.parametrize("metric", ["regression", "<5", "a=5", ("a", "~", 5), ("a", 5), "a<b"])
 def test_a_filter_that_is_none_is_named(metric):
-    with pytest.raises(ValueError, match=f"^metric is {re.escape(repr(metric))}, not like "):
+    with pytest.raises(ValueError, match=f"^metric {re.escape(repr(metric))} must be like "):
         zoo.list(metric=metric)
 
 
@@ -465,7 +472,7 @@ def test_the_hub_is_listed_by_the_same_filters(monkeypatch):
     assert names(source="hub") == ["hf:b/other", "hf:lab/net-9", "hf:lab/net-10"]
     assert names(["net-*", "b/*"], source="hub", license="MIT") == ["hf:lab/net-9", "hf:lab/net-10"]
     assert names("LAB/*", exclude="hf:*-9", source="hub") == ["hf:lab/net-10"]
-    with pytest.raises(ValueError, match=r"^source is 'index' or 'hub', not 'web'\.$"):
+    with pytest.raises(ValueError, match=r"^source must be 'index' or 'hub', not 'web'\.$"):
         zoo.list(source="web")
 
 
@@ -473,7 +480,7 @@ def test_the_hub_is_listed_by_the_same_filters(monkeypatch):
 
 
 def test_an_alias_warns_once_per_use_where_it_is_used(measured):
-    text = "'trial-a' is now called 'test-a'; the old name leaves in 0.3."
+    text = "'trial-a' is now called 'test-a'; the old name will be removed in 0.3."
     for _ in range(2):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -488,14 +495,14 @@ def test_an_unknown_name_is_told_what_to_do():
     with pytest.raises(UnknownEntryError) as error:
         find("factorised-bbc")
     text = str(error.value)
-    start = "No zoo entry named 'factorised-bbc'. Did you mean: factorized-bbc, "
+    start = "There is no zoo entry 'factorised-bbc'. Did you mean: factorized-bbc, "
     assert text.startswith(start)
     assert text.endswith(
-        "? List all: `keypoint-zoo list`. For a Hub repository write hf:owner/name, for a folder "
+        "? See `keypoint-zoo list` for all. For a Hub repository write hf:owner/name, for a folder "
         "dir:path."
     )
     assert isinstance(error.value, KeyError)
-    with pytest.raises(UnknownEntryError, match=r"^No zoo entry named 'xyz'\. List all: "):
+    with pytest.raises(UnknownEntryError, match=r"^There is no zoo entry 'xyz'\. See "):
         find("xyz")
     with pytest.raises(UnknownEntryError, match="Did you mean: keypointgan-h36m, "):
         find("keypointgan_h36m")
@@ -577,26 +584,29 @@ def test_the_licence_of_a_card():
     ("text", "reason"),
     [
         ("{", "index.json is not valid JSON"),
-        ('{"format_version": 1, "entries": {"a": 1, "a": 2}}', "the key 'a' twice"),
+        ('{"format_version": 1, "entries": {"a": 1, "a": 2}}', "the key 'a' is repeated"),
         ('{"format_version": 2, "entries": {}}', "has format 2; this version"),
-        ('{"entries": {}}', "format_version is None"),
+        ('{"entries": {}}', "format_version must be 1, not None"),
         ('{"format_version": 1, "rows": {}}', "index.json: unknown key 'rows'"),
         ({"a": {**ROW, "code": "x"}}, "index.json: entries: a: unknown key 'code'"),
-        ({"a": {"task": "x"}}, "index.json: entries: a: no 'architecture'"),
+        ({"a": {"task": "x"}}, "index.json: entries: a: 'architecture' is missing"),
         (
             {"a": {**ROW, "task": "x"}},
             "index.json: a: task 'x' must be one of keypoint-detection, ",
         ),
-        ({"a": {**ROW, "summary": ""}}, "index.json: a: no summary, and no config that has one"),
-        ({"A b": ROW}, "index.json: A b: 'A b' is not the name of an entry"),
-        ({"a": {**ROW, "package": "../x"}}, "a: package must be a folder below that of the index"),
-        ({"a": {**ROW, "package": "/x"}}, "a: package must be a folder below that of the index"),
-        ({"a": {**PINNED, "commit": "main"}}, "is named by repo_id, commit (40 digits) and digest"),
-        ({"a": {**PINNED, "repo_id": "net"}}, "is named by repo_id, commit (40 digits) and digest"),
-        ({"a": {**PINNED, "package": "x"}}, "is named by repo_id, commit (40 digits) and digest"),
+        (
+            {"a": {**ROW, "summary": ""}},
+            "index.json: a: the summary is missing, and there is no config with one",
+        ),
+        ({"A b": ROW}, "index.json: A b: 'A b' cannot be the name of an entry"),
+        ({"a": {**ROW, "package": "../x"}}, "a: package must be a folder below the index's folder"),
+        ({"a": {**ROW, "package": "/x"}}, "a: package must be a folder below the index's folder"),
+        ({"a": {**PINNED, "commit": "main"}}, "needs repo_id, commit (40 digits) and digest"),
+        ({"a": {**PINNED, "repo_id": "net"}}, "needs repo_id, commit (40 digits) and digest"),
+        ({"a": {**PINNED, "package": "x"}}, "needs repo_id, commit (40 digits) and digest"),
         (
             {"a": {**ROW, "repo_id": "lab/net"}},
-            "is named by repo_id, commit (40 digits) and digest",
+            "needs repo_id, commit (40 digits) and digest",
         ),
         (None, "there is no "),
     ],
@@ -617,7 +627,9 @@ def test_an_index_that_is_none_is_refused_and_nothing_added(tmp_path, text, reas
 @pytest.mark.parametrize("aliases", [{"a": "b"}, {"good": "good"}])
 def test_an_alias_leads_to_an_entry_and_is_none(tmp_path, aliases):
     rows = {old: {"to": new, "until": "0.3"} for old, new in aliases.items()}
-    with pytest.raises(PluginError, match=r"'\w+' is itself an entry, or leads to no entry\.$"):
+    with pytest.raises(
+        PluginError, match=r"'\w+' is the name of an entry, or does not lead to one\.$"
+    ):
         register_index(write(tmp_path, {"good": ROW}, aliases=rows))
 
 
@@ -683,8 +695,8 @@ def test_a_plugin_does_not_hide_our_entries_nor_another_plugins(tmp_path, monkey
         found = index.entries()
         assert zoo.list()
     texts = [
-        "keypoint-zoo and kp-acme 1.2 both have fomm-vox, imm-bbc: that of keypoint-zoo is taken.",
-        "kp-acme 1.2 and kp-bolt 1.2 both have acme-net: that of kp-acme 1.2 is taken.",
+        "keypoint-zoo and kp-acme 1.2 both have fomm-vox, imm-bbc; that of keypoint-zoo is used.",
+        "kp-acme 1.2 and kp-bolt 1.2 both have acme-net; that of kp-acme 1.2 is used.",
     ]
     assert [str(w.message) for w in caught] == [f"keypoint-zoo: {text}" for text in texts]
     assert index.problems() == texts
@@ -700,9 +712,21 @@ def test_a_plugin_does_not_hide_our_entries_nor_another_plugins(tmp_path, monkey
     [
         ("broken:index", None, "there is no {}/broken/index.json."),
         ("broken:index", "{", "{}/broken: index.json is not valid JSON: Expecting property name "),
-        ("broken:index", '{"format_version": 1, "entries": {"a": {}}}', "entries: a: no 'task'."),
-        ("broken.part:index", None, "its entry point is 'broken.part:index', not 'package:index'."),
-        ("json.decoder", None, "its entry point is 'json.decoder', not 'package:index'."),
+        (
+            "broken:index",
+            '{"format_version": 1, "entries": {"a": {}}}',
+            "entries: a: 'task' is missing.",
+        ),
+        (
+            "broken.part:index",
+            None,
+            "its entry point 'broken.part:index' must have the form 'package:index'.",
+        ),
+        (
+            "json.decoder",
+            None,
+            "its entry point 'json.decoder' must have the form 'package:index'.",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named_and_breaks_nothing(tmp_path, monkeypatch, value, text, reason):
@@ -713,7 +737,7 @@ def test_a_broken_plugin_is_named_and_breaks_nothing(tmp_path, monkeypatch, valu
         warnings.simplefilter("always")
         assert len(zoo.list()) == len(OURS) + 1
         assert find("acme-net").provider == "kp-acme 1.2"
-    start = "The index of kp-broken 1.2 cannot be read, its entries are missing: "
+    start = "The index of kp-broken 1.2 cannot be read, so its entries are missing: "
     assert [str(w.message)[:80] for w in caught] == [f"keypoint-zoo: {start}"[:80]]
     assert caught[0].filename == __file__
     (problem,) = index.problems()

@@ -107,8 +107,8 @@ def test_what_needs_a_package_says_how_to_make_one(run):
             with pytest.raises(RunError) as caught:
                 ask(ref)
             assert str(caught.value) == (
-                f"'{ref}' is a run, not a package. Make its package: keypoint-zoo publish {run} "
-                "--license L. zoo.load, predict, evaluate, animate and export take the run itself."
+                f"'{ref}' is a run, not a package. Make a package: keypoint-zoo publish {run} "
+                "--license L. Only zoo.load, predict, evaluate, animate and export accept runs."
             )
     with pytest.raises(RunError, match="is the folder of a training run, not a package"):
         zoo.push(run, "lab/tiny")
@@ -120,7 +120,7 @@ def test_a_checkpoint_alone_imports_nothing(run, cfg, tmp_path, monkeypatch):
     state = checkpoint.load(run / "best.pth")
     state["config"] = json.dumps({**cfg, "plugins": ["my_parts"]})
     checkpoint.save(state, tmp_path / "a.pth")
-    with pytest.raises(ConfigError, match=r"its config names the plugin 'my_parts'\. Import it"):
+    with pytest.raises(ConfigError, match=r"its config uses the plugin 'my_parts'\. Import it"):
         zoo.load(tmp_path / "a.pth")
     assert "my_parts" not in sys.modules
     del state["config"]
@@ -128,7 +128,7 @@ def test_a_checkpoint_alone_imports_nothing(run, cfg, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"b\.pth does not hold its config\. Give the folder"):
         zoo.load(tmp_path / "b.pth")
     (tmp_path / "c.pth").write_bytes(b"no checkpoint")
-    with pytest.raises(ConfigError, match=r"c\.pth is not a checkpoint that can be read safely"):
+    with pytest.raises(ConfigError, match=r"c\.pth cannot be read safely, so it is not loaded"):
         zoo.load(tmp_path / "c.pth")
     assert is_run(tmp_path / "d.pth")
     with pytest.raises(ConfigError, match=r"no checkpoint '.*d\.pth'"):

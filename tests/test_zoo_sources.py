@@ -79,7 +79,7 @@ def test_names_folders_and_paths_give_the_same_weights(registered, folder):
 def test_another_package_in_place_of_a_pinned_one_is_refused(registered):
     other = loadable_package(registered / "other", seed=9)
     zoo.pull(f"dir:{other}", dest=registered / "bundled" / "tiny")
-    with pytest.raises(IntegrityError, match="is not the one its index lists"):
+    with pytest.raises(IntegrityError, match="is not the package that the index lists"):
         zoo.load("acme-tiny")
 
 

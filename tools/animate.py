@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Move a picture as a video moves: ``tools/animate.py RUN face.png talk.mp4 --out out.mp4``.
+"""Animate a picture with a video: ``tools/animate.py RUN face.png talk.mp4 --out out.mp4``.
 
 The same as ``keypoint-zoo animate``.
 """

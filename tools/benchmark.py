@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure side by side in one run: ``tools/benchmark.py --rounds 7``.
+"""Measure speed: ``tools/benchmark.py --rounds 7``.
 
 The same as ``keypoint-zoo benchmark``.
 """

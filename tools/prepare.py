@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Compute once what training needs: ``tools/prepare.py flow configs/fomm_vox_flow.py``.
+"""Precompute data for training: ``tools/prepare.py flow configs/fomm_vox_flow.py``.
 
 The same as ``keypoint-zoo prepare``.
 """

@@ -1,7 +1,7 @@
 """Finished models: list them, load them, check them, publish them.
 
-Importing this, and listing, loads neither torch nor mmengine nor the Hub's client; each function
-brings what it needs when it is first used.
+Importing this package and listing entries load neither torch nor mmengine nor the Hub's client;
+each function imports what it needs when it is first used.
 
 Example:
     >>> import zoo
@@ -21,19 +21,19 @@ def _check_origin() -> None:
     """Check that the packages ``registry`` and ``components`` are those installed beside this one.
 
     Raises:
-        ImportError: another file of that name comes first on ``sys.path``, or one is missing.
+        ImportError: another file of that name is first on ``sys.path``, or a package is missing.
     """
     folder = Path(__file__).resolve().parents[1]
     for name in ("registry", "components"):
         ours = folder / name / "__init__.py"
         spec = find_spec(name)
         if spec is None:
-            raise ImportError(f"keypoint-zoo is incomplete: no {ours}. Install it again.")
+            raise ImportError(f"keypoint-zoo is incomplete: {ours} is missing. Reinstall it.")
         found = Path(spec.origin or next(iter(spec.submodule_search_locations or ()))).resolve()
         if found != ours:
             raise ImportError(
                 f"{found} shadows {ours} of keypoint-zoo: 'import {name}' finds it first. Rename "
-                "it, or start Python from another folder."
+                "it, or run Python from another folder."
             )
 
 

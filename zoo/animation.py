@@ -1,4 +1,4 @@
-"""A picture that moves as a video moves."""
+"""Animating a picture with the motion of a video."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Animated:
 
     out: Path
     frames: int
-    best_frame: int | None  # number of the driving frame most like the picture, if asked for
+    best_frame: int | None  # number of the driving frame closest to the picture, if requested
     notes: tuple[str, ...]  # what was left out, and why
 
 
@@ -54,21 +54,21 @@ def animate(
     adapt_scale: bool = False,
     batch_size: int = 8,
 ) -> Animated:
-    """Write a video in which a picture moves as another video does; frames stream through.
+    """Write a video in which a picture moves like another video; frames are streamed.
 
     Args:
         ref: as for ``zoo.load``.
         source: the picture.
         driving: video, GIF or folder of images.
-        out: .mp4 or .gif. An input is never replaced.
-        absolute: copy the driving poses, instead of moving from the first of them.
-        best_frame: move relative to the driving frame most like the picture.
-        side_by_side: picture, driving and result in one frame.
-        adapt_scale: move as much more as the picture's landmarks spread wider than the video's.
-        batch_size: frames that are in memory at a time.
+        out: .mp4 or .gif. An input is never overwritten.
+        absolute: copy the driving poses instead of moving relative to the first one.
+        best_frame: move relative to the driving frame whose pose is closest to the picture's.
+        side_by_side: picture, driving frame and result in one frame.
+        adapt_scale: scale the motion by the spread of the picture's landmarks over the video's.
+        batch_size: frames in memory at a time.
 
     Raises:
-        ZooError, ConfigError: there is no such model, or it does not move images.
+        ZooError, ConfigError: the model does not exist, or does not animate images.
         OSError, ValueError: an input cannot be read, or the result cannot be written.
     """
     source, driving, out = Path(source), Path(driving), Path(out)
@@ -78,7 +78,9 @@ def animate(
     model = load(ref, device=best_device())
     taken = model.preprocess
     if not hasattr(model, "animator") or taken is None:
-        raise ConfigError(f"{ref}: not a model that moves images of an image_size.")
+        raise ConfigError(
+            f"{ref} does not animate images. Give a motion transfer model with an image_size."
+        )
 
     def fitted(frame: Frame) -> Frame:
         image: Frame = taken.fitted(frame)[0]
@@ -121,20 +123,20 @@ def animate(
 
 
 def check_paths(source: Path, driving: Path, out: Path) -> None:
-    """Refuse what cannot work before anything is loaded; an input is never replaced."""
+    """Check the paths before anything is loaded; an input is never overwritten."""
     if out.suffix.lower() not in (".mp4", ".gif"):
         raise ValueError(f"--out '{out}' must end in .mp4 or .gif.")
     for path in (source, driving):
         if not path.exists():
-            raise FileNotFoundError(f"no input '{path}'. Give an image and a video.")
+            raise FileNotFoundError(f"there is no input '{path}'. Give an image and a video.")
         if out.exists() and out.samefile(path):
-            raise ValueError(f"'{out}' is an input. Give another --out.")
+            raise ValueError(f"--out '{out}' is an input. Give another --out.")
 
 
 def batches(
     frames: Iterable[Frame], size: int, device: torch.device
 ) -> Iterator[tuple[list[Frame], Tensor]]:
-    """Yield the frames of a batch, and the batch in [0, 1] (T, 3, H, W)."""
+    """Yield the frames of each batch, and the batch (T, 3, H, W) in [0, 1]."""
     frames = iter(frames)
     while batch := list(islice(frames, size)):
         images = torch.from_numpy(np.stack(batch)).to(device)
@@ -144,7 +146,7 @@ def batches(
 def nearest_frame(
     model: Any, source: Frame, frames: Iterable[Frame], batch_size: int
 ) -> tuple[int, Frame]:
-    """Return number and pixels of the frame with the landmarks most like the source's."""
+    """Return number and pixels of the frame whose landmarks are closest to the source's."""
     device = next(model.parameters()).device
     ((_, image),) = batches([source], 1, device)
     own = model.predict(image).landmarks
@@ -153,12 +155,12 @@ def nearest_frame(
     for batch, images in batches(frames, batch_size, device):
         distance = pose_distance(model.predict(images).landmarks, own)
         place = int(distance.argmin())
-        least = float(distance[place])
-        if best is None or least < best[0]:
-            best = least, seen + place, batch[place]
+        nearest = float(distance[place])
+        if best is None or nearest < best[0]:
+            best = nearest, seen + place, batch[place]
         seen += len(batch)
     if best is None:
-        raise ValueError("the driving video has no frames.")
+        raise ValueError("the driving video has no frames. Give another one.")
     return best[1:]
 
 
@@ -170,7 +172,7 @@ def moved(
     batch_size: int,
     adapt_scale: bool = False,
 ) -> Iterator[tuple[Frame, Frame]]:
-    """Yield each driving frame with the source moved like it, both (H, W, 3) uint8."""
+    """Yield each driving frame with the source in its pose, both (H, W, 3) uint8."""
     device = next(model.parameters()).device
     stills = [source] if initial is None else [source, initial]
     pair = [next(batches([still], 1, device))[1][0] for still in stills]
@@ -181,10 +183,10 @@ def moved(
 
 
 def add_sound(silent: Path, driving: Path) -> str | None:
-    """Put the driving video's sound, not encoded again, into the result; return why not, if so."""
+    """Copy the driving video's sound into the result; return the reason if that fails."""
     program = shutil.which("ffmpeg")
     if program is None:
-        return f"no ffmpeg on the PATH: the sound of {driving}, if any, is left out"
+        return f"the sound of {driving}, if any, is left out: ffmpeg is not on the PATH"
     words: list[Any] = [program, "-nostdin", "-y", "-loglevel", "error", "-i", silent]
     words += ["-i", driving]
     try:

@@ -1,4 +1,4 @@
-"""What a command says: its answer on stdout, progress and notices on stderr."""
+"""The output of a command: its answer on stdout, progress and notices on stderr."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from zoo.card import number
 from zoo.errors import OK
 from zoo.index import Entry
 
-INTERRUPTED, BROKEN_PIPE = 130, 141  # as shells call what SIGINT and SIGPIPE end
+INTERRUPTED, BROKEN_PIPE = 130, 141  # the statuses that shells report for SIGINT and SIGPIPE
 REF = (
-    "a name of the zoo, hf:owner/name[@revision], the folder of a run or of a package, or a "
+    "the name of a zoo entry, hf:owner/name[@revision], the folder of a run or package, or a "
     "checkpoint (.pth)"
 )
 
 
 class Answer(NamedTuple):
-    """What a command has to say: for programs, for people, and its exit status."""
+    """The answer of a command: for programs, for people, and its exit status."""
 
     document: Any
     lines: Sequence[str]
@@ -30,11 +30,11 @@ class Answer(NamedTuple):
 
 
 class UsageError(ValueError):
-    """Words that do not make a command."""
+    """The words of the command line are not a valid command."""
 
 
 def notice(text: str, *, passing: bool = False) -> None:
-    """Write a line to stderr; a passing one on terminals only, where the next takes its place."""
+    """Write a line to stderr; a passing one only on terminals, where the next line replaces it."""
     err = sys.stderr
     if err is None:
         return
@@ -46,7 +46,7 @@ def notice(text: str, *, passing: bool = False) -> None:
 
 
 def table(rows: Sequence[Sequence[str]], *, indent: int = 0, cut: bool = True) -> list[str]:
-    """Return aligned lines; on a terminal they are cut to its width, unless ``cut`` is false."""
+    """Return aligned lines, cut to the width of a terminal unless ``cut`` is false."""
     if not rows:
         return []
     cells = [["".join(c if c.isprintable() else " " for c in cell) for cell in r] for r in rows]
@@ -68,7 +68,7 @@ def score_of(row: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it; numbers that are not finite become null."""
+    """Return a value as plain JSON types; numbers that are not finite become null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Entry):

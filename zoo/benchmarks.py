@@ -1,6 +1,6 @@
-"""Measured side by side in one run: every variant once per round, then medians.
+"""Speed measured side by side in one run: every variant once per round, then medians.
 
-A machine whose speed drifts so treats all variants alike. Only ratios of one run mean anything.
+This way a machine whose speed drifts affects all variants alike. Compare only figures of one run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Variants = dict[str, Callable[[], Any]]
 
 
 def measure(rounds: int, device: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Yield the title of each group of variants, and the median seconds of each of them."""
+    """Yield the title of each group of variants, and the median seconds of each variant."""
     torch.manual_seed(0)
     for title, variants in (
         ("skeleton of 16 limbs, 128 px, batch 16, forward and backward", skeletons(device, 16)),
@@ -53,12 +53,12 @@ def measure(rounds: int, device: str) -> Iterator[tuple[str, dict[str, float]]]:
     ):
         yield title, compare(variants, rounds, device)
     with tempfile.TemporaryDirectory() as folder:
-        title = "an entry of 200 MB from the disk"
+        title = "an entry of 200 MB from disk"
         yield title, compare(packages(Path(folder)), rounds, device)
 
 
 def compare(variants: Variants, rounds: int, device: str) -> dict[str, float]:
-    """Return the median seconds of each variant, after one round that does not count."""
+    """Return the median seconds of each variant, after one warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for measured in [False, *[True] * rounds]:
         for name, run in variants.items():
@@ -93,7 +93,7 @@ def skeletons(device: str, limbs: int) -> Variants:
 
 
 def splines(device: str) -> Variants:
-    """Return ways to warp a batch by splines."""
+    """Return ways to warp a batch with splines."""
     images = torch.rand(16, 3, 128, 128, device=device)
     weight = 0.005 * torch.randn(16, 100, 2, device=device)
     affine = torch.eye(2, 3, device=device).repeat(16, 1, 1)
@@ -113,7 +113,7 @@ def splines(device: str) -> Variants:
 
 
 def motions(device: str) -> Variants:
-    """Return ways to warp a picture by several motions."""
+    """Return ways to warp a picture with several motions."""
     images = torch.rand(16, 3, 64, 64, device=device)
     points = [
         Landmarks(
@@ -143,7 +143,7 @@ def motions(device: str) -> Variants:
 def published(
     device: str, layout: torch.memory_format, name: str
 ) -> tuple[Any, Callable[[Outputs], Any], Batch]:
-    """Return pipeline, loss and batch of a config of full size."""
+    """Return pipeline, loss and batch of a full-size config."""
     cfg = load_config(name, {"losses.perceptual.weights": "random"})
     pipeline = build(cfg["model"], "model").to(device, memory_format=layout)
     losses: Any = nn.ModuleDict(build(cfg["losses"], "losses"))
@@ -202,7 +202,7 @@ def predictions(device: str) -> Variants:
 
 
 def interpreters() -> Variants:
-    """Return what starting Python costs, listing the zoo, and a first prediction."""
+    """Return starting Python, listing the zoo, and a first prediction."""
     predict = (
         "import zoo, torch; model = zoo.load('factorized-puppets', offline=True); "
         "model.predict(torch.rand(1, 3, 64, 64))"
@@ -221,7 +221,7 @@ def _interpret(code: str) -> None:
 
 
 def packages(folder: Path) -> Variants:
-    """Return loading a package, and the same without its checks: build, read, fill."""
+    """Return loading a package, with and without its checks, and verifying it."""
     cfg = load_config("fomm_vox")
     # 50 million numbers
     cfg["model"]["encoder"]["max_width"] = cfg["model"]["motion"]["max_width"] = 1536

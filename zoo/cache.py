@@ -1,7 +1,7 @@
 """The Hub client's cache on this machine: read without network, and hardly ever written.
 
 A repository is a folder ``models--owner--name``: ``snapshots/<commit>/``, whose files are links to
-``blobs/``, and ``refs/<name>``, which holds the commit that name was when last asked for.
+``blobs/``, and ``refs/<name>``, which holds the commit of that name as of the last request.
 """
 
 from __future__ import annotations
@@ -20,25 +20,27 @@ from zoo.package import REQUIRED
 from zoo.schema import FORMAT, is_repo_id, read_json
 
 WEIGHTS = "model.safetensors"
-STALE = 3600.0  # seconds without a byte after which an unfinished download is left over
+STALE = 3600.0  # seconds without a byte after which an unfinished download counts as left over
 
 
 def folder_of(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Path:
     """Return the folder of a repository in the cache; rejects path traversal.
 
     Raises:
-        UnknownEntryError: no repository or revision can have such a name.
+        UnknownEntryError: a repository or revision cannot have such a name.
     """
     if not is_repo_id(repo_id):
         raise UnknownEntryError(
-            f"{repo_id!r:.100} is not a repository of the Hub. Write hf:owner/name, or dir:path "
-            "for a folder."
+            f"{repo_id!r:.100} is not the name of a Hub repository. Write hf:owner/name, or "
+            "dir:path for a folder."
         )
     if revision is not None and (
         not re.fullmatch(r"[^\s/\\~^:?*\[\x00-\x1f][^\s\\~^:?*\[\x00-\x1f]*", revision)
         or ".." in revision
     ):
-        raise UnknownEntryError(f"{repo_id} has no revision {revision!r:.100}.")
+        raise UnknownEntryError(
+            f"{repo_id}: {revision!r:.100} is not a valid revision. Give a branch, tag or commit."
+        )
     cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
     return cache / f"models--{repo_id.replace('/', '--')}"
 
@@ -55,7 +57,7 @@ def missing_files(snapshot: Path, weights: bool = True) -> tuple[list[str], int]
         try:
             names = list(read_json(snapshot / "manifest.json", "")["files"])
         except (ZooError, KeyError, TypeError):
-            return [], 0  # damaged, which is for the check of the package to say
+            return [], 0  # damaged; the check of the package will report it
     names = [path for path in ["manifest.json", *names] if weights or path != WEIGHTS]
     return [path for path in names if not (snapshot / path).is_file()], len(names)
 
@@ -66,8 +68,8 @@ def from_cache(
     """Return the complete snapshot of a revision, and its commit.
 
     Raises:
-        NotCachedError: it is not there.
-        IncompleteEntryError: only a part of it is.
+        NotCachedError: it is not in the cache.
+        IncompleteEntryError: only part of it is.
     """
     commit = cached_commit(storage, revision)
     at = f" at {revision[:8] if is_commit(revision) else revision}" if revision else ""
@@ -75,15 +77,15 @@ def from_cache(
     if commit is None or not (storage / "snapshots" / commit).is_dir():
         reason = "HF_HUB_OFFLINE=1" if constants.HF_HUB_OFFLINE else "offline=True"
         raise NotCachedError(
-            f"'{repo_id}'{at} is not in the cache {storage.parent} and offline mode is on "
-            f"({reason}). On a connected machine run `{pull} --dest DIR`, copy DIR, then load "
-            f"'dir:DIR'. {_cached_entries(storage)}"
+            f"'{repo_id}'{at} is not in the cache {storage.parent}, and offline mode is on "
+            f"({reason}). On a connected machine run `{pull} --dest DIR`, copy DIR here, then "
+            f"load 'dir:DIR'. {_cached_entries(storage)}"
         )
     snapshot = storage / "snapshots" / commit
     missing, count = missing_files(snapshot, weights)
     if missing:
         raise IncompleteEntryError(
-            f"'{repo_id}' at {commit[:8]}: {len(missing)} of {count} files missing "
+            f"'{repo_id}' at {commit[:8]}: {len(missing)} of {count} files are missing "
             f"({', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}) in {snapshot}; a "
             f"download was probably interrupted. On a connected machine run `{pull}`."
         )
@@ -91,7 +93,7 @@ def from_cache(
 
 
 def cached_commit(storage: Path, revision: str | None) -> str | None:
-    """Return what the cache takes a revision for, without asking the Hub."""
+    """Return the commit of a revision according to the cache, without asking the Hub."""
     if revision and is_commit(revision):
         return revision
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -104,9 +106,9 @@ def cached_commit(storage: Path, revision: str | None) -> str | None:
 
 
 def remember(storage: Path, revision: str, commit: str) -> None:
-    """Note, as the client does, which commit a name was: offline it is the only source."""
+    """Record, as the client does, the commit of a name: offline it is the only source."""
     file = storage / "refs" / revision
-    with contextlib.suppress(OSError):  # a cache that cannot be written works as well
+    with contextlib.suppress(OSError):  # a read-only cache works too
         if not file.is_file() or file.read_text() != commit:
             part = storage / f".ref-{uuid.uuid4().hex}"
             part.write_text(commit)
@@ -115,35 +117,35 @@ def remember(storage: Path, revision: str, commit: str) -> None:
 
 
 def known_commit(storage: Path, revision: str | None) -> str:
-    """Say which commit is in the cache, and how to use it."""
+    """Return a sentence on which commit is in the cache, and how to use it."""
     commit = cached_commit(storage, revision)
     if commit is None or missing_files(storage / "snapshots" / commit)[0]:
-        return "Nothing of it is cached; try again later."
+        return "It is not in the cache; try again later."
     times = [(storage / "snapshots" / commit).stat().st_mtime]
     with contextlib.suppress(OSError):
         times.append((storage / "refs" / (revision or "main")).stat().st_mtime)
     return (
         f"Commit {commit[:8]} from {datetime.fromtimestamp(max(times)):%Y-%m-%d} is cached; to use "
-        f"it say revision='{commit}' or offline=True."
+        f"it, give revision='{commit}' or offline=True."
     )
 
 
 def _cached_entries(storage: Path) -> str:
-    """Say what there is in the cache instead."""
+    """Return a sentence on what the cache holds instead."""
     here = sorted({path.parent.name for path in storage.glob("snapshots/*/manifest.json")})
     if here:
-        return f"Cached commits of it: {', '.join(here[:5])}."
+        return f"Its cached commits: {', '.join(here[:5])}."
     found = storage.parent.glob("models--*/snapshots/*/manifest.json")
     names = sorted({path.parts[-4][len("models--") :].replace("--", "/", 1) for path in found})
     return f"Cached entries: {', '.join(names[:10]) or 'none'}."
 
 
 def cached_problems(cache_dir: str | Path | None = None) -> list[tuple[Path, str]]:
-    """Look through the cache for what killed downloads of packages left.
+    """Search the cache for what interrupted downloads of packages left behind.
 
     Returns:
-        A path and what is the matter with it. Where that begins with ``left over``, it is a file
-        that nobody needs and that no running download has touched for an hour.
+        Pairs of a path and its problem. If the problem begins with ``left over``, the path is a
+        file that is not needed and has not been touched by a download for an hour.
     """
     found = []
     cache = Path(cache_dir or constants.HF_HUB_CACHE).expanduser()
@@ -155,7 +157,7 @@ def cached_problems(cache_dir: str | Path | None = None) -> list[tuple[Path, str
             found += [(path, "left over from an interrupted download") for path in sorted(old)]
         for snapshot in snapshots:
             missing, count = missing_files(snapshot)
-            if missing and missing != [WEIGHTS]:  # a look at the description fetches no weights
+            if missing and missing != [WEIGHTS]:  # reading the description does not fetch weights
                 found.append((snapshot, f"{len(missing)} of {count} files missing"))
     return found
 

@@ -1,7 +1,7 @@
-"""The card of a package, ``README.md``: made of config and evaluation, but for one part.
+"""The card of a package, ``README.md``, generated from config and evaluation except for one part.
 
-What a person wrote between the two marker lines is read from the old card and put into the new.
-Names and texts may come from anywhere, so each is quoted (front matter) or escaped (text).
+What a person wrote between the two marker lines is copied from the old card to the new one. Names
+and texts may come from anywhere, so each is quoted (front matter) or escaped (text).
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ PIPELINE_TAGS = {
 ORIGINS = {
     "ours": "Measured with this package",
     "third-party": "Measured by others",
-    "reported-by-paper": "Reported by the paper, of the paper's own model, not measured here",
+    "reported-by-paper": "Reported by the paper for its own model, not measured here",
 }
 CALLS = {
     "keypoint-detection": """\
-image = np.zeros((120, 160, 3), np.uint8)  # yours: RGB, of any size; or a list of such
+image = np.zeros((120, 160, 3), np.uint8)  # yours: RGB, any size; or a list of images
 ready = model.preprocess(image)
-outputs = model.predict(ready)  # or predict(image), if pixels are not needed
-outputs.landmarks.xy  # (1, {count}, 2): (x, y) in [-1, 1] of what the network saw
+outputs = model.predict(ready)  # or predict(image), if you do not need pixels
+outputs.landmarks.xy  # (1, {count}, 2): (x, y) in [-1, 1] of the network's input
 ready.to_original(outputs.landmarks.xy)  # the same in pixels of the image
 """,
     "motion-transfer": """\
-picture = np.zeros((120, 160, 3), np.uint8)  # yours: RGB, of any size
-frames = [picture] * 5  # yours: the video whose motion the picture takes over
+picture = np.zeros((120, 160, 3), np.uint8)  # yours: RGB, any size
+frames = [picture] * 5  # yours: the video whose motion animates the picture
 source, driving = model.preprocess(picture).images[0], model.preprocess(frames).images
 model.transfer(source, driving)  # (5, 3, S, S) in [0, 1]
 model.predict(driving).landmarks.xy  # (5, {count}, 2): (x, y) in [-1, 1]
 """,
     "forecasting": """\
-frames = [np.zeros((120, 160, 3), np.uint8)] * {frames}  # yours: consecutive, RGB, of any size
+frames = [np.zeros((120, 160, 3), np.uint8)] * {frames}  # yours: consecutive, RGB, any size
 seen = model.preprocess(frames).images[None]
 model.forecast(seen, 10)  # (1, 10, 3, S, S) in [0, 1]
 """,
@@ -57,9 +57,9 @@ model.bottleneck(drawn).xy  # read back from the drawing: (1, {count}, 2)
 """,
 }
 INTEGRITY = """\
-`manifest.json` lists size and sha256 of every other file; its own sha256 stands for the whole. \
-Each loading checks all of them, that the weights were made for this `config.json`, and that \
-every tensor fits. Nothing is unpickled or executed.
+`manifest.json` lists size and sha256 of every other file; its own sha256 identifies the package. \
+Loading checks all files, that the weights belong to this `config.json`, and that every tensor \
+fits. Nothing is unpickled or executed.
 
 ```python
 # deep: also compares the outputs with golden.safetensors
@@ -84,18 +84,18 @@ def render(
     Args:
         config: content of ``config.json``.
         evaluation: content of ``evaluation.json``.
-        license: the Hub's identifier of the weights' licence; never guessed. The text of
-            ``other`` is the package's LICENSE.
-        repo_id: where the package will be published. The card says how to load it from there;
-            without, from the folder it is in.
-        human: what stands between the markers; see :func:`human_part`.
+        license: the Hub's identifier of the weights' licence; never guessed. For ``other``, the
+            text is the package's LICENSE.
+        repo_id: where the package will be published: the card then loads it from there, otherwise
+            from its folder.
+        human: the text between the markers; see :func:`human_part`.
         pictures: files below ``assets/``.
-        summary: one sentence; that of the zoo's entry of this name without.
-        folder: of the package; if it is that of the zoo's entry, the card loads it by name.
+        summary: one sentence; default: that of the zoo entry of this name.
+        folder: of the package; if it is that of the zoo entry, the card loads it by name.
 
     Raises:
-        PublishRefusedError: no licence, or markers in ``human``.
-        IntegrityError: results that cannot be published.
+        PublishRefusedError: there is no licence, or ``human`` contains a marker.
+        IntegrityError: the results are not valid.
     """
     name = str(config["name"])
     check_license(license, True, f"'{name}'")
@@ -105,7 +105,7 @@ def render(
     check_evaluation(evaluation, f"'{name}'")
     results = evaluation["results"]
     if BEGIN in human or END in human:
-        raise PublishRefusedError(f"the notes hold {BEGIN} or {END}; these lines frame them.")
+        raise PublishRefusedError(f"the notes contain {BEGIN} or {END}. Remove these lines.")
     known, trained = entries(), str(config["training"].get("config") or "").removesuffix(".py")
     entry = known.get(name)
     own = entry.folder if entry is not None else None
@@ -124,7 +124,7 @@ def render(
         _text(summary or about["summary"]),
         _description(config),
         "## Use\n\n" + _usage(config, reference),
-        "<!-- Kept when this card is made again: the lines between the next two. -->",
+        "<!-- The text between the next two lines is kept when this card is generated again. -->",
         f"{BEGIN}\n{human.strip()}\n{END}",
         "## Results\n\n" + _results(results),
         "## Training\n\n" + _training(config),
@@ -135,25 +135,22 @@ def render(
         "## Integrity\n\n" + INTEGRITY.format(reference=json.dumps(_line(reference))),
     ]
     if about["paper"]:
-        sections.append(
-            f"## Citation\n\nThe method, which please cite:\n\n> {_text(about['paper'])}"
-        )
+        sections.append(f"## Citation\n\nPlease cite the method:\n\n> {_text(about['paper'])}")
     body = "\n\n".join(section for section in sections if section)
     return f"---\n{_front_matter(config, results, licence)}---\n\n{body}\n"
 
 
 def repository_of(text: str) -> str | None:
-    """Return the Hub repository that a card loads its package from, if it does."""
+    """Return the Hub repository from which a card loads its package, if any."""
     found = re.search(r'^model = zoo\.load\("hf:([^"@]+)"\)', text, re.MULTILINE)
     return found[1] if found else None
 
 
 def human_part(text: str) -> str:
-    """Return what stands between the two marker lines of a card; nothing if it has none.
+    """Return the text between the two marker lines of a card; '' if it has no markers.
 
     Raises:
-        PublishRefusedError: one of the lines is missing or there twice, so that a new card would
-            lose what a person wrote.
+        PublishRefusedError: a marker is missing or repeated, so a new card would lose the notes.
     """
     lines = text.splitlines()
     begins = [i for i, line in enumerate(lines) if line.strip() == BEGIN]
@@ -162,7 +159,7 @@ def human_part(text: str) -> str:
         return ""
     if len(begins) != 1 or len(ends) != 1 or ends[0] < begins[0]:
         raise PublishRefusedError(
-            f"README.md: the notes must stand between one line {BEGIN} and one line {END}."
+            f"README.md: the notes must be between one line {BEGIN} and one line {END}."
         )
     return "\n".join(lines[begins[0] + 1 : ends[0]]).strip()
 
@@ -179,7 +176,7 @@ def _front_matter(
         "library_name": "keypoint-zoo",
         "pipeline_tag": PIPELINE_TAGS.get(config["task"]),
         "tags": list(dict.fromkeys(["keypoint-zoo", short, "unsupervised", "landmarks"])),
-        # a name of ours does not identify anything on the Hub, so only what says that it is there
+        # our own names mean nothing on the Hub, so only names that are there
         "datasets": _hub_ids(training.get("dataset")),
         "base_model": _hub_ids(training.get("base")),
         "metrics": list(dict.fromkeys(row["metric"] for row in ours)),
@@ -189,7 +186,7 @@ def _front_matter(
 
 
 def _index_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a result as model-index has it; what it has no place for is in ``args``."""
+    """Return a result as a row of model-index, with the other keys in ``args``."""
     data = row["dataset"]
     dataset = {"type": data["id"].removeprefix("hf:"), "name": data["name"]}
     if data["split"]:
@@ -202,13 +199,13 @@ def _index_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hub_ids(stated: Any) -> list[str]:
-    """Return the ``owner/name`` of an ``hf:owner/name[@revision]``."""
+    """Return the ``owner/name`` of ``hf:owner/name[@revision]``."""
     found = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(@.*)?", stated) if isinstance(stated, str) else None
     return [found[1]] if found else []
 
 
 def _yaml(value: Any) -> str:
-    """Return block YAML in ASCII that every parser reads alike: what could be misread is quoted."""
+    """Return ASCII block YAML; strings that a parser could misread are quoted."""
     import yaml
 
     class Dumper(yaml.SafeDumper):  # type: ignore[misc]
@@ -224,12 +221,12 @@ def _yaml(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    """Return a value as one line of Markdown without any markup of its own."""
+    """Return a value as one line of Markdown, its markup escaped."""
     return re.sub(r"([\\`*_{}\[\]<>|#~$&])", r"\\\1", _line(value or ""))
 
 
 def _code(value: Any) -> str:
-    """Return a value as code on one line, fit for a table."""
+    """Return a value as inline code that fits a table."""
     text = _line(value or "").replace("`", "'").replace("|", "\\|")
     return f"`{text}`" if text else ""
 
@@ -239,7 +236,7 @@ def _line(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a value of a table: four digits of a fraction, nothing for None."""
+    """Return a value for a table: floats with four digits, '' for None."""
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -254,7 +251,9 @@ def _bullets(items: Mapping[str, Any]) -> str:
 
 def _picture(file: str) -> str:
     if not re.fullmatch(r"assets/[A-Za-z0-9_-][A-Za-z0-9_.-]*\.png", file):
-        raise PublishRefusedError(f"{file!r} is not a picture of a package, assets/*.png.")
+        raise PublishRefusedError(
+            f"{file!r} cannot be a picture of a package. Name it assets/NAME.png."
+        )
     return f"![{file.removeprefix('assets/').removesuffix('.png')}]({file})"
 
 
@@ -281,7 +280,7 @@ def _usage(config: Mapping[str, Any], reference: str) -> str:
     code = CALLS.get(task, "").format(frames=needed, count=config["keypoints"]["count"])
     imports = IMPORTS.get(task, "import numpy as np\n\nimport zoo")
     plugins = "".join(
-        f"\n\nNeeds the plugin {_code(plugin['distribution'])}, which is not part of the library."
+        f"\n\nThis needs the plugin {_code(plugin['distribution'])}, which is installed separately."
         for plugin in config["plugins"]
     )
     here = "  # the folder of this card; or its path" if reference == "dir:." else ""
@@ -289,7 +288,7 @@ def _usage(config: Mapping[str, Any], reference: str) -> str:
 
 
 def _results(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return one table per origin, so that nobody's numbers stand in another's column."""
+    """Return one table per origin, so that numbers of different origin are kept apart."""
     parts = []
     for origin, title in ORIGINS.items():
         if rows := [row for row in results if row["origin"] == origin]:
@@ -322,7 +321,7 @@ def _protocols(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         source = [_text(row["date"]), _text(row["library"]), _code(row["command"])]
         shown = f" ({', '.join(filter(None, source))})" if any(source) else ""
-        definition = _text(row["definition"]) or "no definition given"
+        definition = _text(row["definition"]) or "no definition was given"
         lines[f"- {_code(row['protocol'])}, {_code(row['metric'])}: {definition}{shown}"] = None
     return "\n".join(lines)
 
@@ -350,15 +349,15 @@ def _training(config: Mapping[str, Any]) -> str:
 
 def _landmarks(keypoints: Mapping[str, Any]) -> str:
     meaning = (
-        "The names are those of the annotated keypoints the model was made to predict."
+        "The names are those of the annotated keypoints that the model was trained to predict."
         if keypoints["semantics"] == "annotated"
-        else "Discovered landmarks have no anatomical meaning: their names are numbers, and left "
-        "and right are whatever the training made of them."
+        else "Discovered landmarks have no anatomical meaning: their names are numbers, and "
+        "training decided which are left and right."
     )
     shown = {
         "names, in order": ", ".join(_code(name) for name in keypoints["names"]),
         "edges": ", ".join(f"{a}-{b}" for a, b in keypoints["edges"]),
-        "swapped by a mirror": ", ".join(f"{a}-{b}" for a, b in keypoints["flip_pairs"]),
+        "swapped by mirroring": ", ".join(f"{a}-{b}" for a, b in keypoints["flip_pairs"]),
     }
     for name, members in keypoints["groups"].items():
         shown[f"group {_text(name)}"] = ", ".join(map(str, members))
@@ -370,19 +369,19 @@ def _coordinates(config: Mapping[str, Any]) -> str:
     size = images["image_size"]
     shown = {
         "network input": f"{size} x {size} pixels" if size else "any size",
-        "an image is fitted by": _code(images["fit"]),
+        "images are fitted by": _code(images["fit"]),
         "resizing": _text(images["resize"]) + (", antialiased" if images["antialias"] else ""),
         "values": f"{_text(images['color'])} in {_text(images['range'])}",
         "points": f"{_text(points['frame'])} to [-1, 1], order {_code(points['order'])}",
         "centre of pixel i of S": _code(points["pixel_centre"]),
-        "further outputs": ", ".join(_code(extra) for extra in points["extras"]),
+        "other outputs": ", ".join(_code(extra) for extra in points["extras"]),
     }
-    does = "\n\n`model.preprocess` does all this, and its `to_original` takes points back."
+    does = "\n\n`model.preprocess` does all this; `to_original` maps points back to the image."
     return _bullets(shown) + (does if size else "")
 
 
 def _usual(config: Mapping[str, Any]) -> str:
-    """Tell what images of training looked like, where a package says it."""
+    """Return a sentence on what the training images look like, if the package says so."""
     if (usual := config.get("usual")) is None:
         return ""
     ranges = [
@@ -390,21 +389,24 @@ def _usual(config: Mapping[str, Any]) -> str:
         for name, five in usual["quantiles"].items()
     ]
     return (
-        f" `predict` warns of photographs unlike those of training: 98 % of {usual['images']} of "
-        f"these have {', '.join(ranges)} (values in [0, 1], the image is 2 wide)."
+        f" `predict` warns about photographs unlike the training images: 98 % of "
+        f"{usual['images']} of these have {', '.join(ranges)} (values in [0, 1]; the image is 2 "
+        "wide)."
     )
 
 
 def _limits(config: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
     data, seed = config["training"].get("dataset"), config["training"].get("seed")
-    lines = [f"Trained on {_text(data)} alone; other images were not tried." if data else ""]
+    lines = [f"Trained on {_text(data)} only; other images were not tried." if data else ""]
     if seed is not None:
-        lines.append("One training run; another seed gives other numbers and other landmarks.")
+        lines.append("One training run; another seed leads to other numbers and other landmarks.")
     if not any(row["origin"] == "ours" for row in results):
         lines.append("No number above was measured with these weights.")
     if config["preprocess"]["fit"] == "stretch":
-        lines.append("Images are stretched to a square; very wide or tall ones suffer.")
+        lines.append(
+            "Images are stretched to a square, which distorts those that are very wide or tall."
+        )
     lines.append(
-        "Every image gets all landmarks, also one that shows nothing of the kind." + _usual(config)
+        "Every image gets all landmarks, even if it shows something else." + _usual(config)
     )
     return "\n".join(f"- {line}" for line in lines if line)

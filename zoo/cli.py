@@ -1,8 +1,8 @@
 """The command ``keypoint-zoo``: every answer as text, or with --json as one JSON document.
 
-Each command is a module of ``zoo.commands``: its docstring is its help, ``arguments`` declares what
-follows it, ``run`` answers. Answers go to stdout; progress, notices and errors to stderr. Here, and
-nowhere else, an error becomes a line and an exit status. Nothing heavy is imported before a command
+Each command is a module of ``zoo.commands``: its docstring is its help, ``arguments`` declares its
+arguments, ``run`` returns its answer. Answers go to stdout; progress, notices and errors to stderr.
+Only here does an error become a line and an exit status. Nothing heavy is imported before a command
 needs it.
 """
 
@@ -30,11 +30,11 @@ COMMANDS = {
 }
 EXIT_CODES = """\
 exit status:
-  0  fine                4    no network, or offline and not in the cache
-  1  a check failed      5    the Hub refuses this account
-  2  usage error: words, 6    needs another version, a plugin, or other weights
-     files or values     130  interrupted
-  3  no such entry       141  broken pipe"""
+  0  success              4    no network, or offline and not in the cache
+  1  a check failed       5    the Hub refused this account
+  2  wrong arguments,     6    needs another version, a plugin or other weights
+     files or values      130  interrupted
+  3  entry not found      141  broken pipe"""
 
 
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
@@ -42,7 +42,7 @@ LOOK: dict[str, Any] = {
     "formatter_class": argparse.RawDescriptionHelpFormatter,
     "epilog": EXIT_CODES,
     "allow_abbrev": False,
-    "conflict_handler": "resolve",  # a command may take --json its own way
+    "conflict_handler": "resolve",  # a command may define its own --json
 }
 
 
@@ -50,20 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     Args:
-        argv: its words; those of the process without.
+        argv: its words; None for those of the process.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     json_file = None
     try:
         with warnings.catch_warnings(), contextlib.ExitStack() as stack:
             warnings.showwarning = lambda message, *_, **__: notice(f"warning: {message}")
-            # a former name, which Python would only mention to its developers
+            # a former name: by default Python shows this warning to developers only
             warnings.filterwarnings("default", "'.*' is now called", DeprecationWarning)
             # of registry/usual.py: said of each input, not once
             warnings.filterwarnings("always", ".* unlike those that the model was trained on")
             options = _parsed(words)
             run, json_file = options.pop("run"), options.pop("json")
-            if json_file:  # what is said on the way is not part of the document
+            if json_file:  # progress is not part of the document
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             answer: Answer = run(**options)
     except SystemExit as stop:  # --help and --version, which have printed already
@@ -88,13 +88,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with replacing(json_file) as temporary:
             temporary.write_text(f"{document}\n", encoding="utf-8")
-    elif "--json" in words:  # also where the other words were not understood
+    elif "--json" in words:  # even if the other words are wrong
         text = document
     return _left(_written(f"{text}\n" if text else "", answer.code))
 
 
 def _failed(error: BaseException, message: str, code: int) -> Answer:
-    if message.startswith("Caught "):  # in a loader process: its traceback, whose end is the error
+    if message.startswith("Caught "):  # a loader process's traceback, which ends with the error
         message = message.strip().splitlines()[-1].partition(": ")[2]
     message = " ".join(message.split())
     notice(message if code == INTERRUPTED else f"error: {message}")
@@ -103,7 +103,7 @@ def _failed(error: BaseException, message: str, code: int) -> Answer:
 
 
 def _written(text: str, code: int) -> int:
-    """Write the answer; return its status, or another if it could not be written."""
+    """Write the answer; return its status, or that of a failed write."""
     out = sys.stdout
     if out is None:  # closed from the start
         return code
@@ -112,7 +112,7 @@ def _written(text: str, code: int) -> int:
         out.write(text.encode(encoding, "backslashreplace").decode(encoding))
         out.flush()
     except OSError as error:
-        # what is left in the buffer must not be tried again at exit
+        # do not try to write the rest of the buffer again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         if isinstance(error, BrokenPipeError):
             return BROKEN_PIPE
@@ -122,7 +122,7 @@ def _written(text: str, code: int) -> int:
 
 
 def _left(code: int) -> int:
-    """End a process of a distributed run: gloo now and then aborts in the interpreter's exit."""
+    """End a process of a distributed run: gloo sometimes aborts when the interpreter exits."""
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return code
@@ -136,10 +136,10 @@ def _left(code: int) -> int:
 
 
 def _parsed(words: Sequence[str]) -> dict[str, Any]:
-    """Return the options of the command that the words begin with, and its ``run``.
+    """Return the options of the command named first, and its ``run``.
 
     Raises:
-        UsageError: there is no such command, or it does not take these words.
+        UsageError: the command does not exist, or does not take these words.
     """
     if words and words[0] in NAMES:
         module = _module(words[0])
@@ -159,7 +159,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
         for name in names:
             text = (_module(name).__doc__ or "").strip()
             lines.append(f"  {name:12}{text.splitlines()[0]}")
-    lines += ["", "`keypoint-zoo COMMAND --help` says more."]
+    lines += ["", "For more see `keypoint-zoo COMMAND --help`."]
     parser = Parser(prog="keypoint-zoo", description="\n".join(lines), **LOOK)
     parser.add_argument("--version", action="version", version=LIBRARY)
     parser.add_argument("command", metavar="COMMAND", choices=NAMES)

@@ -1,6 +1,6 @@
-"""Wraps the Hub's client and its errors.
+"""The Hub's client, with its errors turned into ours.
 
-The token is passed on to the client and never put in a message.
+The token is passed on to the client and never appears in a message.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from zoo.package import MAX_FILES, PATTERNS
 
 
 def of_package(path: str) -> bool:
-    """Return whether a package can have a file of that name."""
+    """Return whether a package may have a file of that name."""
     return any(fnmatchcase(path, pattern) for pattern in PATTERNS)
 
 
@@ -40,17 +40,17 @@ def list_tree(repo_id: str, commit: str, token: str | None) -> dict[str, Any]:
     """List the files of a commit: path -> the client's description.
 
     Raises:
-        IntegrityError: paths that lead out of the folder, or too many.
+        IntegrityError: there are too many files, or paths that lead out of the folder.
     """
     with asking(repo_id, commit, token):
         listed = hf.list_repo_tree(repo_id, recursive=True, revision=commit, token=token)
-        # folders count too: a listing without end must end
+        # folders count too, so that an endless listing ends
         rows = list(itertools.islice(listed, 4 * MAX_FILES + 1))
     files = {row.path: row for row in rows if hasattr(row, "blob_id")}
     if len(files) > MAX_FILES or len(rows) > 4 * MAX_FILES:
         raise IntegrityError(
-            f"{repo_id} at {commit[:8]} has more than {MAX_FILES} files; at most {MAX_FILES} are "
-            "allowed. Nothing was fetched."
+            f"{repo_id} at {commit[:8]} has too many files: at most {MAX_FILES} are allowed. "
+            "Nothing was fetched."
         )
     for path in files:
         if path.startswith("/") or "\\" in path or ".." in path.split("/"):
@@ -62,7 +62,7 @@ def list_tree(repo_id: str, commit: str, token: str | None) -> dict[str, Any]:
 
 
 def same(file: Any, data: bytes) -> bool:
-    """Compare what the Hub lists with a content: sha256 of a big file, git's hash of a small."""
+    """Compare a listed file with a content: by sha256 if large, else by git's hash."""
     if file.size != len(data):
         return False
     if file.lfs is not None:
@@ -72,7 +72,7 @@ def same(file: Any, data: bytes) -> bool:
 
 @contextlib.contextmanager
 def asking(repo_id: str, revision: str | None, token: str | None) -> Iterator[None]:
-    """Turn what the client raises into our errors, the cause chained."""
+    """Turn errors of the client into ours, with the cause chained."""
     try:
         yield
     except ZooError:
@@ -85,7 +85,7 @@ def asking(repo_id: str, revision: str | None, token: str | None) -> Iterator[No
 
 
 def origin(error: BaseException) -> BaseException:
-    """Return what happened on the way to the Hub; the client wraps it in errors of its own."""
+    """Return the original error, which the client wraps in its own."""
     wrappers = (client.LocalEntryNotFoundError, RuntimeError)
     while isinstance(error, wrappers) and error.__cause__ is not None:
         error = error.__cause__
@@ -93,7 +93,7 @@ def origin(error: BaseException) -> BaseException:
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """Return the HTTP status that caused an error of the client; None if no answer came."""
+    """Return the HTTP status that caused a client error; None if there was no response."""
     response = getattr(error and origin(error), "response", None)
     return getattr(response, "status_code", None)
 
@@ -106,36 +106,36 @@ def _translated(
     status, hub = status_of(error), constants.ENDPOINT
     if isinstance(error, client.GatedRepoError):
         return AccessError(
-            f"{repo_id} is gated and {_account(token)} has no access. Ask for it at "
-            f"{hub}/{repo_id}, then `hf auth login`."
+            f"{repo_id} is gated, and {_account(token)} does not have access. Request it at "
+            f"{hub}/{repo_id}, then run `hf auth login`."
         )
     if isinstance(error, client.RepositoryNotFoundError):
         return UnknownEntryError(
-            f"No repository {repo_id} on {hub}, or it is private and {_account(token)} has no "
-            "access. Check the name, or `hf auth login`."
+            f"There is no repository {repo_id} on {hub}, or it is private and {_account(token)} "
+            "does not have access. Check the name, or run `hf auth login`."
         )
     if isinstance(error, client.RevisionNotFoundError):
         return UnknownEntryError(
-            f"{repo_id} has no revision '{revision}'. Its branches and tags: "
+            f"{repo_id} has no revision '{revision}'. Choose one of its branches and tags: "
             f"{hub}/{repo_id}/tree/main."
         )
     if isinstance(error, client.OfflineModeIsEnabled):
-        return HubUnreachableError("HF_HUB_OFFLINE=1 forbids to ask the Hub.")
+        return HubUnreachableError("HF_HUB_OFFLINE=1 forbids requests to the Hub.")
     if status in (401, 403):
         return AccessError(
-            f"{hub} refuses {repo_id} ({status}): {_account(token)} may not do this. Use another "
-            "token: `hf auth login`."
+            f"{hub} refuses access to {repo_id} ({status}): {_account(token)} may not do this. Use "
+            "another token: `hf auth login`."
         )
     if status == 412:
-        return PublishConflictError(f"{repo_id} changed meanwhile.")
+        return PublishConflictError(f"{repo_id} has changed in the meantime.")
     if status in (400, 413, 422):
         said = str(getattr(error, "server_message", None) or "no reason given").splitlines()[0]
         return PublishRefusedError(f"{hub} refuses this for {repo_id}: {said:.200}")
     if status is not None:
-        return HubUnreachableError(f"{hub} answers {status}.")
+        return HubUnreachableError(f"{hub} answered with status {status}.")
     library = type(error).__module__.partition(".")[0]
     lost = isinstance(error, (ConnectionError, TimeoutError, RuntimeError)) or (
-        isinstance(error, OSError) and error.errno is None  # not the system's: the client's own
+        isinstance(error, OSError) and error.errno is None  # the client's, not the system's
     )
     if lost or library.startswith(("http", "requests", "urllib3", "huggingface_hub")):
         return HubUnreachableError(f"{hub} does not answer ({type(error).__name__}).")
@@ -143,7 +143,7 @@ def _translated(
 
 
 def _account(token: str | None) -> str:
-    """Say whose account it is; a question that may fail, as the error at hand shows."""
+    """Return a description of the account; asking for its name may fail too."""
     if not (token or hf.get_token()):
         return "your machine (no token was found)"
     with contextlib.suppress(Exception):
@@ -153,7 +153,7 @@ def _account(token: str | None) -> str:
 
 @contextlib.contextmanager
 def bars(progress: bool | None) -> Iterator[None]:
-    """Let the client show bars or not; its environment variable goes before."""
+    """Show or hide the client's progress bars; its environment variable has priority."""
     shown = sys.stderr.isatty() if progress is None else progress
     change = constants.HF_HUB_DISABLE_PROGRESS_BARS is None
     hidden = change and not shown and not hidden_already()

@@ -1,4 +1,4 @@
-"""From a training config to what a package says about its model."""
+"""From a training config to the description of its model in a package."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from registry.sizes import image_size
 from zoo.fingerprint import landmarks_of
 from zoo.schema import COORDINATES, PREPROCESS
 
-TRAINING_ONLY = {"critics", "priors"}  # roles that no finished model runs
+TRAINING_ONLY = {"critics", "priors"}  # roles that finished models do not use
 
 
 def inference(model: Any) -> Any:
-    """Return the ``model`` section as a package keeps it.
+    """Return the ``model`` section as a package stores it.
 
-    Without critics and priors, with every default written out, and with nothing to fetch: the
-    weights are all in the package.
+    It has no critics and priors, every default is written out, and nothing is fetched: all weights
+    are in the package.
     """
     if isinstance(model, (list, tuple)):
         return [inference(part) for part in model]
@@ -31,7 +31,7 @@ def inference(model: Any) -> Any:
     cls = resolve(model["type"], "model")
     arguments = arguments_of(cls) or {}
     defaults = {k: p.default for k, p in arguments.items() if p.default is not p.empty}
-    # the config's own order, in which parts draw their first weights
+    # keep the config's order, in which parts draw their initial weights
     kept = {**model, **{k: v for k, v in defaults.items() if k not in model}}
     if cls.fetches_weights:
         kept["weights"] = "random"
@@ -40,7 +40,7 @@ def inference(model: Any) -> Any:
 
 
 def training_only(cls: Any) -> list[str]:
-    """Return the arguments of a class whose parts no finished model runs."""
+    """Return the arguments of a class whose parts only training uses."""
     from registry.protocols import role_of
 
     slots = slots_of(cls).items()
@@ -48,7 +48,7 @@ def training_only(cls: Any) -> list[str]:
 
 
 def plugins_in(model: Any) -> list[dict[str, str]]:
-    """Return the components of other distributions in an architecture, with their origin."""
+    """Return the components of an architecture that come from plugins, with their origin."""
     found = {}
     for name in types_in(model):
         if name.count("/") >= 2 and (origin := plugin_of(name)):
@@ -62,7 +62,7 @@ def plugins_in(model: Any) -> list[dict[str, str]]:
 
 
 def types_in(node: Any) -> list[str]:
-    """Return every ``type`` in an architecture, from the outside in."""
+    """Return every ``type`` in an architecture, outer ones first."""
     if isinstance(node, Mapping):
         own = [node["type"]] if "type" in node else []
         return own + [name for value in node.values() for name in types_in(value)]
@@ -74,10 +74,10 @@ def types_in(node: Any) -> list[str]:
 def images_and_keypoints(
     model: Any, cfg: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return ``preprocess`` and ``keypoints`` of the config.json of a model of a training config.
+    """Return ``preprocess`` and ``keypoints`` for the config.json of a trained model.
 
     Raises:
-        ConfigError: data sets and drawing parts state different image sizes.
+        ConfigError: data sets and drawing parts have different image sizes.
     """
     size = image_size(cfg)
     options = {"fit": "stretch", **fit_options(cfg)}
@@ -86,10 +86,10 @@ def images_and_keypoints(
 
 
 def fit_options(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return how a config's data set, that of test, else of train, fits images into a square."""
+    """Return how a config's test set (or training set) fits images into a square."""
     data = cfg.get("data", {})
     shown = data.get("test") or data.get("train") or {}
-    shown = shown.get("frame_dataset", shown)  # of clips
+    shown = shown.get("frame_dataset", shown)  # the frames of clips
     stated = {key: shown[key] for key in ("fit", "crop") if shown.get(key) is not None}
     return {key: list(value) if key == "crop" else value for key, value in stated.items()}
 
@@ -103,19 +103,18 @@ def coordinates_of(landmarks: Any) -> dict[str, Any]:
 def keypoints_of(model: Any, cfg: Mapping[str, Any], count: int) -> dict[str, Any]:
     """Return names, limbs and sides of the landmarks.
 
-    Landmarks that a prior of annotated poses shaped carry the annotation's names, if its data set
-    is at hand. Discovered ones are numbered: what they sit on is for the user to see. Limbs are
-    those of the model, also learned ones. Where a compositor masks a background out, all landmarks
-    belong to the foreground.
+    Landmarks shaped by a prior of annotated poses have the names of the annotation, if its data set
+    is available. Discovered ones are numbered. Limbs are those of the model, fixed or learned. If a
+    compositor masks out a background, all landmarks belong to the foreground.
 
     Args:
         model: the pipeline.
-        cfg: the resolved config it was trained with.
-        count: of its landmarks.
+        cfg: the resolved config that it was trained with.
+        count: number of its landmarks.
     """
     stated, prior = cfg.get("data", {}).get("prior"), None
     if stated:
-        with suppress(ConfigError, OSError):  # the data are elsewhere: numbers instead of names
+        with suppress(ConfigError, OSError):  # without the data: numbers instead of names
             prior = build(stated, "data.prior", "datasets")
     names = tuple(getattr(prior, "keypoint_names", ()))
     compositor = getattr(getattr(model, "image_pipeline", model), "compositor", None)

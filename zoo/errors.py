@@ -1,4 +1,4 @@
-"""Every error of the zoo: the first line says what, why and what to do; the cause is chained."""
+"""The errors of the zoo: the text says what, why and what to do; the cause is chained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ZooError(Exception):
     """Base class of all errors of the zoo.
 
     Attributes:
-        exit_code: what the console script returns for it.
+        exit_code: exit status of the command for this error.
     """
 
     exit_code = FAILED
@@ -22,14 +22,14 @@ class ZooError(Exception):
         cls.exit_code = cls.exit_code if code is None else code
 
     def __str__(self) -> str:
-        # KeyError would print quotes; an entry's own words could hold terminal codes, and no end
+        # KeyError would add quotes; an entry's text could be endless or contain terminal codes
         text = str(self.args[0]) if self.args else ""
         plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: MAX_TEXT + 1])
         return plain if len(text) <= MAX_TEXT else f"{plain} ... ({len(text)} characters)"
 
 
 class UnknownEntryError(ZooError, KeyError, code=NOT_FOUND):
-    """No entry, repository, folder or revision of that name."""
+    """There is no entry, repository, folder or revision of that name."""
 
 
 class AmbiguousReferenceError(ZooError, ValueError, code=USAGE):
@@ -37,11 +37,11 @@ class AmbiguousReferenceError(ZooError, ValueError, code=USAGE):
 
 
 class RunError(ZooError, ValueError, code=USAGE):
-    """A run was given where only its package will do."""
+    """A run was given where a package is needed."""
 
 
 class NoWeightsError(ZooError, FileNotFoundError, code=NOT_FOUND):
-    """The entry is known, but nobody has published weights for it."""
+    """The entry is known, but no weights have been published for it."""
 
 
 class NotCachedError(ZooError, FileNotFoundError, code=NETWORK):
@@ -53,11 +53,11 @@ class IncompleteEntryError(ZooError, FileNotFoundError):
 
 
 class HubUnreachableError(ZooError, ConnectionError, code=NETWORK):
-    """The Hub does not answer, or answers with an error of its own."""
+    """The Hub does not respond, or responds with a server error."""
 
 
 class IntegrityError(ZooError):
-    """Something in the package is not what its manifest, or its own description, says."""
+    """Something in the package does not match its manifest or description."""
 
 
 class MissingArchitectureError(ZooError, code=INCOMPATIBLE):
@@ -81,12 +81,12 @@ class AccessError(ZooError, PermissionError, code=ACCESS):
 
 
 class UnsafeWeightsError(ZooError, code=INCOMPATIBLE):
-    """There are only pickled weights, which are never loaded."""
+    """The repository or folder has only pickled weights, which are never loaded."""
 
 
 class PublishConflictError(ZooError):
-    """The repository changed since the publication began."""
+    """The repository has changed since publishing began."""
 
 
 class PublishRefusedError(ZooError, ValueError, code=USAGE):
-    """The package is not fit to be published: licence, names, numbers or leftovers."""
+    """The package cannot be published: licence, names, numbers or leftovers."""

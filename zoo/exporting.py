@@ -1,4 +1,4 @@
-"""Models in files that need none of this library, compared with the model they come from."""
+"""Exporting models to files that work without this library, and comparing them with the model."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ Format = Literal["onnx", "torch_export", "torchscript"]
 Part = Literal["detector", "renderer"]
 Batch = tuple[Tensor, ...]  # the inputs of a part, or its outputs
 
-PARTS = {"detector": "predict", "renderer": "reconstruct"}  # and the method of each
-FIELDS = ("xy", "cov", "affine", "score")  # of landmarks, that a detector gives
+PARTS = {"detector": "predict", "renderer": "reconstruct"}  # part -> its method
+FIELDS = ("xy", "cov", "affine", "score")  # of landmarks, which a detector returns
 NOTE = "keypoint-zoo.json"  # the description inside the file
-BATCHES = (1, 3)  # compared; traced with another one, so that a number written down is found out
+BATCHES = (1, 3)  # compared; traced with another size, so that hard-coded sizes are found
 TRACED = 2
 # Landmarks: 1/2000 of the image's side, far below what the papers' metrics resolve. Images: 2.5 of
-# 255 grey levels, since where the background is busy a shift so small changes a pixel that much.
-# Measured differences are at least 30 times smaller, those of wrong exports as large as the values.
+# 255 grey levels, since on a busy background such a small shift changes a pixel that much.
+# Measured differences are at least 30 times smaller; those of wrong exports are as large as the
+# values.
 TOLERANCE = {"detector": 1e-3, "renderer": 1e-2}
 
 
 class ExportError(ZooError, ValueError):
-    """What is asked for is beyond this model, or this installation."""
+    """The model or this installation cannot do what was requested."""
 
     exit_code = INCOMPATIBLE
 
@@ -49,13 +50,13 @@ class Exported:
     """An exported file."""
 
     path: Path
-    differences: dict[str, float]  # output -> largest absolute difference on any image compared
-    inputs: tuple[str, ...]  # names, in their order
+    differences: dict[str, float]  # output -> maximum absolute difference on any image compared
+    inputs: tuple[str, ...]  # names, in order
     outputs: tuple[str, ...]
 
 
 class Detector(nn.Module):
-    """Images (B, 3, S, S) in [0, 1] to fields of their landmarks: xy (B, K, 2), cov, affine ..."""
+    """Images (B, 3, S, S) in [0, 1] -> fields of their landmarks: xy (B, K, 2), cov, affine ..."""
 
     inputs = ("images",)
 
@@ -90,34 +91,34 @@ def export(
     part: Part = "detector",
     images: Tensor | None = None,
 ) -> Exported:
-    """Write a model into one file, read the file back and compare it with the model.
+    """Write a model to one file, read the file back and compare it with the model.
 
-    The file takes batches of any size of square images of the model's size, and computes on the
-    CPU in float32 (``torch.export.passes.move_to_device_pass`` moves a .pt2). It says itself what
-    its inputs and outputs are: as metadata, or extra file, ``keypoint-zoo.json``.
+    The file takes batches of any size, of square images of the model's size, and computes on the
+    CPU in float32 (``torch.export.passes.move_to_device_pass`` moves a .pt2). It describes its
+    inputs and outputs in the metadata or extra file ``keypoint-zoo.json``.
 
     Args:
         model: a pipeline, as ``zoo.load`` returns it; it is not changed.
-        out: the file, ``.onnx``, ``.pt2`` or ``.pt``; replaced only by one that passed.
+        out: the file, ``.onnx``, ``.pt2`` or ``.pt``; replaced only if the new file passes.
         format: ``onnx`` (tried with torch 2.13 and 2.15; 2.6 is too old for today's onnxscript),
             ``torch_export`` or ``torchscript``.
-        part: ``detector``: images -> xy, and what else the landmarks have of cov, affine, score;
+        part: ``detector``: images -> xy, and cov, affine and score if the landmarks have them;
             ``renderer``: source, driving -> render.
         images: (N, 3, S, S) in [0, 1] to compare on, besides random ones; None for generated
-            puppets. They also give the size of a model without ``preprocess``.
+            puppets. They also set the size for a model without ``preprocess``.
 
     Raises:
-        ExportError: the model has no such part or the format lacks its operations; images of
-            another size; a missing optional dependency.
+        ExportError: the model has no such part, the format lacks its operations, the images have
+            another size, or an optional dependency is missing.
         IntegrityError: the file does not compute what the model does.
     """
     out = Path(out)
     write, read = _tools(format, out)
     method = PARTS.get(part)
     if method is None:
-        raise ExportError(f"no part '{part}'.{did_you_mean(part, PARTS)}")
+        raise ExportError(f"there is no part '{part}'.{did_you_mean(part, PARTS)}")
     if not hasattr(model, method):
-        raise ExportError(f"{type(model).__name__} has no {part}: no method {method}().")
+        raise ExportError(f"{type(model).__name__} has no {part}: it lacks a method {method}().")
     size = _size(model, images)
     pictures = _puppets(size) if images is None else images.detach().float().cpu()
     random = torch.Generator().manual_seed(0)
@@ -129,15 +130,15 @@ def export(
         }
         batches = _inputs(net.inputs, pictures, random)
         expected = _called_only(net, batches)
-        shape = (TRACED, 3, size, size)  # not one tensor twice: it would be traced as one input
+        shape = (TRACED, 3, size, size)  # separate tensors: one used twice is traced as one input
         example = tuple(torch.rand(shape, generator=random) for _ in net.inputs)
         out.parent.mkdir(parents=True, exist_ok=True)
-        # a folder beside it: whatever an exporter leaves there is gone in any case
+        # a temporary folder beside it: whatever an exporter leaves there is removed
         with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
             draft = Path(folder) / out.name
             try:
                 write(net, example, draft, json.dumps(note))
-            except Exception as error:  # exporters raise anything
+            except Exception as error:  # exporters raise all kinds of errors
                 raise ExportError(
                     f"{type(model).__name__}'s {part} cannot be exported as {format} by torch "
                     f"{torch.__version__}: {_line(error)}"
@@ -154,25 +155,25 @@ def export(
 
 
 def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Return the maps of a model's keypoint encoder on the way to the pose.
+    """Return the intermediate maps of a model's keypoint encoder.
 
     Args:
         model: a pipeline, as ``zoo.load`` returns it.
         images: (B, 3, S, S) in [0, 1].
-        names: modules of the encoder, as ``named_modules`` calls them; None for its direct parts,
-            where a list or a sequence of layers counts as its members.
+        names: modules of the encoder, as in ``named_modules``; None for its direct children, with
+            lists and sequences of layers replaced by their members.
 
     Returns:
-        Copies of what these modules gave, in the order of their calls, and at the end ``pose``,
-        what the bottleneck gets. A module's second call is ``name@2``, the first of several tensors
-        ``name[0]``; gradients flow through them.
+        Copies of the outputs of these modules, in the order of their calls, and finally ``pose``,
+        the input of the bottleneck. A module's second call is ``name@2``, the first of several
+        tensors ``name[0]``; gradients flow through them.
 
     Raises:
-        ExportError: the model has no encoder, or the encoder no module of that name.
+        ExportError: the model has no encoder, or the encoder has no module of that name.
     """
     encoder = getattr(getattr(model, "image_pipeline", model), "encoder", None)
     if encoder is None:
-        raise ExportError(f"{type(model).__name__} has no encoder, so no features.")
+        raise ExportError(f"{type(model).__name__} has no encoder, and so no features.")
     known = {name: module for name, module in encoder.named_modules() if name}
     for name in names or ():
         if name not in known:
@@ -207,10 +208,10 @@ def features(model: Any, images: Tensor, names: Sequence[str] | None = None) -> 
 
 
 def _net(model: Any, part: str, pictures: Tensor) -> Any:
-    """Return a copy of the model, as a network with tensors in and tensors out."""
+    """Return a copy of the model as a network from tensors to tensors."""
     pipeline = copy.deepcopy(model).float().cpu().requires_grad_(False)
-    vars(pipeline).pop("predict", None)  # its own takes tensors alone, which can be traced
-    pipeline.to(memory_format=torch.contiguous_format)  # torch.export.save knows no other
+    vars(pipeline).pop("predict", None)  # the class's method takes only tensors: can be traced
+    pipeline.to(memory_format=torch.contiguous_format)  # the only one torch.export.save supports
     if part == "renderer":
         return Renderer(pipeline).eval()
     found = pipeline.eval().predict(pictures[:1]).landmarks
@@ -219,7 +220,7 @@ def _net(model: Any, part: str, pictures: Tensor) -> Any:
 
 
 def _size(model: Any, images: Tensor | None) -> int:
-    """Return the side of the images, of which ``images`` are some."""
+    """Return the side of the model's images; ``images``, if any, must have it."""
     side = getattr(getattr(model, "preprocess", None), "image_size", None)
     if images is not None:
         shape, side = tuple(images.shape), side or images.shape[-1]
@@ -229,7 +230,7 @@ def _size(model: Any, images: Tensor | None) -> int:
                 "Pass them through model.preprocess."
             )
     if side is None:
-        raise ExportError("the model does not say how large its images are; give images.")
+        raise ExportError("the model does not state the size of its images. Give images=.")
     return int(side)
 
 
@@ -242,7 +243,7 @@ def _puppets(size: int) -> Tensor:
 
 
 def _inputs(names: Sequence[str], pictures: Tensor, random: torch.Generator) -> list[Batch]:
-    """Return inputs of each batch size: noise, and the pictures, each driven by its successor."""
+    """Return inputs of each batch size: noise, and the pictures, each driven by the next one."""
     batches: list[Batch] = []
     for count in BATCHES:
         shape = (len(names), count, *pictures.shape[1:])
@@ -255,7 +256,7 @@ def _inputs(names: Sequence[str], pictures: Tensor, random: torch.Generator) -> 
 
 
 def _called_only(net: Any, batches: Sequence[Batch]) -> list[Batch]:
-    """Return the outputs, and take out of ``net`` every part that was not called for them."""
+    """Return the outputs, and remove every part of ``net`` that was not called for them."""
     called: set[nn.Module] = set()
     hooks = [m.register_forward_hook(lambda m, *_: called.add(m)) for m in net.modules()]
     outputs = [net(*batch) for batch in batches]
@@ -266,7 +267,7 @@ def _called_only(net: Any, batches: Sequence[Batch]) -> list[Batch]:
         for name, child in module.named_children():
             if not called.intersection(child.modules()):
                 setattr(module, name, None)
-            elif child not in called:  # a pipeline, of which a method was called
+            elif child not in called:  # a pipeline whose method was called
                 prune(child)
 
     prune(net.pipeline)
@@ -279,12 +280,12 @@ def _compare(
     batches: Sequence[Batch],
     expected: Sequence[Batch],
 ) -> dict[str, float]:
-    """Return the largest difference of each output; infinite where its shape is another."""
+    """Return the maximum difference of each output; infinite if the shapes differ."""
     worst = dict.fromkeys(names, 0.0)
     for batch, outputs in zip(batches, expected, strict=True):
         try:
             found = list(exported(*batch))
-        except Exception as error:  # runtimes raise anything, mostly of a batch size written down
+        except Exception as error:  # runtimes raise all kinds, mostly for a hard-coded batch size
             raise IntegrityError(
                 f"the exported file fails on a batch of {len(batch[0])}: {_line(error)}"
             ) from error
@@ -295,7 +296,7 @@ def _compare(
 
 
 def _line(error: Exception) -> str:
-    """Return an error in one line, without its colours; the rest is in its cause."""
+    """Return the first line of an error, without colours; its cause has the rest."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: " + re.sub(r"\x1b\[\d*m", "", first)
 
@@ -305,28 +306,28 @@ def _rank(difference: float) -> tuple[bool, float]:
 
 
 def _tools(format: str, out: Path) -> tuple[Callable[..., None], Callable[..., Any]]:
-    """Return what writes and what reads a format."""
+    """Return the functions that write and read a format."""
     known: dict[str, Any] = {
         "onnx": (".onnx", _write_onnx, _read_onnx),
         "torch_export": (".pt2", _write_torch_export, lambda f: torch.export.load(f).module()),
         "torchscript": (".pt", _write_torchscript, _read_torchscript),
     }
     if format not in known:
-        raise ValueError(f"no format '{format}'.{did_you_mean(format, known)}")
+        raise ValueError(f"there is no format '{format}'.{did_you_mean(format, known)}")
     suffix, write, read = known[format]
     if out.suffix != suffix:
         raise ValueError(f"{out}: a file of format {format} must end with {suffix}.")
     lacking = [m for m in ("onnx", "onnxscript", "onnxruntime") if find_spec(m) is None]
     if format == "onnx" and lacking:
         raise ExportError(
-            f"the format onnx needs {', '.join(lacking)}: pip install 'keypoint-zoo[onnx]'."
+            f"the format onnx needs {', '.join(lacking)}. Run pip install 'keypoint-zoo[onnx]'."
         )
     return write, read
 
 
 def _program(net: Any, example: Batch) -> tuple[torch.export.ExportedProgram, Any]:
-    """Return the network as one graph, and which of its inputs' sizes are free."""
-    batch = torch.export.Dim("batch", max=2**31 - 1)  # torch 2.6 chokes on one without bounds
+    """Return the network as one graph, and the free sizes of its inputs."""
+    batch = torch.export.Dim("batch", max=2**31 - 1)  # torch 2.6 fails without bounds
     free = tuple({0: batch} for _ in example)
     return torch.export.export(net, example, dynamic_shapes=free, strict=False), free
 
@@ -338,7 +339,7 @@ def _write_torch_export(net: Any, example: Batch, file: Path, note: str) -> None
 def _write_onnx(net: Any, example: Batch, file: Path, note: str) -> None:
     program, free = _program(net, example)
     with warnings.catch_warnings():
-        # torch 2.13's exporter warns of itself
+        # torch 2.13's exporter triggers its own deprecation warning
         warnings.filterwarnings("ignore", "`isinstance.treespec, LeafSpec.` is deprecated")
         found = torch.onnx.export(
             program,
@@ -379,9 +380,9 @@ def _read_torchscript(file: Path) -> Any:
 
 @contextmanager
 def _torchscript() -> Iterator[None]:
-    """Ignore that TorchScript is deprecated, which whoever asks for it knows."""
+    """Suppress TorchScript's deprecation warning: the user has chosen it."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.[a-z_]*` is deprecated")
-        # what tracing writes down is found out by comparing
+        # the comparison finds values that tracing has hard-coded
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield

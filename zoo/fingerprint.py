@@ -1,4 +1,4 @@
-"""A model's fingerprint: one stored input, and what every stage made of it."""
+"""A model's fingerprint: a stored input, and the output of every stage for it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from components.data.fit import fit_image
 from registry.contract import Batch
 from zoo.tensors import Buffer, read_header, read_tensors
 
-TOLERANCE = 1e-3  # of a fingerprint: other processors and thread counts round differently
-SAMPLES = 1024  # values of each stage that a fingerprint keeps, evenly spaced
+TOLERANCE = 1e-3  # other processors and thread counts round differently
+SAMPLES = 1024  # values that a fingerprint keeps of each stage, evenly spaced
 
 
 def fingerprint(model: Any, stated: Mapping[str, Any]) -> tuple[dict[str, Tensor], Any, int | None]:
-    """Return an input with its outputs, the landmarks, and the operations of one prediction.
+    """Return an input with its outputs, the landmarks, and the FLOPs of one prediction.
 
-    The input is two frames of a generated puppet, stored as they are, and a picture of another
-    shape with what ``stated``, the preprocessing of config.json, makes of it; of every stage's
-    output evenly spaced values are kept.
+    The input is two frames of a generated puppet and, to test ``stated``, the preprocessing of
+    config.json, a picture of another shape. Of every stage's output, evenly spaced values are kept.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -53,7 +52,7 @@ def _samples(value: Tensor) -> Tensor:
 
 
 def _poses(model: Any) -> Tensor:
-    """Return poses (1, K, 2), 0.8 at most, for a model that draws them and sees no image."""
+    """Return poses (1, K, 2) in [-0.8, 0.8], for a model that draws poses and sees no images."""
     count = len(model.rasterizer.edges())
     angles = 2.4 * np.arange(2 * count, dtype=np.float32).reshape(1, count, 2)
     return torch.from_numpy(0.8 * np.sin(angles))
@@ -74,7 +73,7 @@ def _inputs(model: Any, size: int) -> dict[str, Tensor]:
 
 
 def _stages(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return samples of everything the model computes from stored inputs, on the CPU."""
+    """Return samples, on the CPU, of everything that the model computes from stored inputs."""
     device = next(model.parameters()).device
     ready = {
         key: value.to(device).float() / (255 if value.dtype == torch.uint8 else 1)
@@ -106,9 +105,9 @@ def _tensors(value: Any, place: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def compare(model: Any, golden: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return, per stage of a stored fingerprint, the largest difference of the model's output.
+    """Return, per stage of a stored fingerprint, the maximum difference of the model's output.
 
-    Preprocessing is a stage of models that have it attached.
+    Preprocessing is a stage of models that have ``preprocess``.
     """
     inputs = {k.removeprefix("input."): v for k, v in golden.items() if k.startswith("input.")}
     found, worst = _stages(model, inputs), {}
@@ -124,14 +123,14 @@ def compare(model: Any, golden: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def read_golden(data: Buffer) -> tuple[dict[str, Tensor], float]:
-    """Return what ``golden.safetensors`` stores, and the tolerance it states, at most a tenth."""
+    """Return the tensors of ``golden.safetensors`` and its tolerance, at most 0.1."""
     stored, metadata = read_header(data, "golden.safetensors")
     tolerance = min(float(metadata.get("tolerance", TOLERANCE)), 0.1)
     return read_tensors(data, stored), tolerance
 
 
 def landmarks_of(model: Any, image_size: int | None) -> Any:
-    """Return the landmarks of a grey image; of drawn poses where no image is ever seen."""
+    """Return the landmarks of a grey image, or of drawn poses if the model sees no images."""
     device, training = next(model.parameters()).device, model.training
     model.eval()
     try:

@@ -1,4 +1,4 @@
-"""Folders of packages: written atomically, tidied up after whoever was killed."""
+"""Package folders: written atomically, and cleaned up after writers that were killed."""
 
 from __future__ import annotations
 
@@ -26,22 +26,25 @@ def write_folder(
     overwrite: bool = False,
     expected: str | None = None,
 ) -> str:
-    """Write a package so that at every moment ``dest`` is the old one, or the new one, or none.
+    """Write a package so that ``dest`` is always the whole old one, the whole new one, or missing.
 
-    The files go into a folder beside ``dest``, the manifest last, and one rename puts it there. An
-    old package is set aside first and deleted afterwards; who opens ``dest`` in between gets the
-    old one, and the next call here tidies up what a killed one left.
+    The files are written to a folder beside ``dest``, the manifest last, and then renamed. An old
+    package is first set aside and deleted afterwards; readers in between get the old one, and the
+    next call cleans up after a killed one.
 
     Args:
         dest: the folder.
         files: path in the package -> content, or the file to copy; without manifest.json.
-        overwrite: replace a package that is there; other folders are never replaced.
-        expected: the digest it must have, which is returned.
+        overwrite: replace an existing package; other folders are never replaced.
+        expected: the digest that it must have, or None.
+
+    Returns:
+        The digest of the package.
 
     Raises:
-        FileExistsError: something is there.
-        IntegrityError: it is not the package that was expected.
-        OSError: the disk is full or not writable; ``dest`` is as before.
+        FileExistsError: ``dest`` exists.
+        IntegrityError: its digest is not the expected one.
+        OSError: the disk is full or not writable; ``dest`` is unchanged.
     """
     dest = Path(dest).absolute()
     tidy(dest)
@@ -57,7 +60,7 @@ def write_folder(
         _sync(staging)
         digest = hashlib.sha256(canonical(manifest)).hexdigest()
         if expected not in (None, digest):
-            raise IntegrityError(f"Files changed while they were copied to '{dest}'. Copy again.")
+            raise IntegrityError(f"Files changed while being copied to '{dest}'. Copy them again.")
         while True:
             try:
                 os.rename(staging, dest)
@@ -82,29 +85,29 @@ def write_folder(
 
 
 def _discard(path: Path, dest: Path) -> None:
-    """Delete a folder beside ``dest``, under a name of which no reader expects a whole package."""
+    """Delete a folder beside ``dest``, first renaming it so that readers do not use it."""
     going = _beside(dest, "staging")
-    with suppress(OSError):  # another writer discards it, or the system does not let it go
+    with suppress(OSError):  # another writer deletes it, or the system refuses
         os.rename(path, going)
         shutil.rmtree(going, ignore_errors=True)
 
 
 def _put_back(old: Path, dest: Path) -> None:
-    """Rename what was set aside; where another writer was faster, it is left over."""
+    """Rename the old package back; if another writer was faster, it is left over."""
     with suppress(OSError):
         os.rename(old, dest)
 
 
 def _beside(dest: Path, kind: str) -> Path:
-    """Return a new hidden name that tells whose it is."""
+    """Return a new hidden name that contains the writer's process id."""
     return dest.with_name(f".{dest.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
 
 
 def check_free(dest: Path, overwrite: bool) -> None:
-    """Refuse to write where anything but a replaceable package is.
+    """Check that ``dest`` is free, or a package that may be replaced.
 
     Raises:
-        FileExistsError: naming what is there.
+        FileExistsError: it is neither; the text names what is there.
     """
     while (before := _identity(dest)) is not None:
         try:
@@ -118,9 +121,9 @@ def check_free(dest: Path, overwrite: bool) -> None:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when another folder takes this name; None where there is nothing.
+    """Return a value that changes when another folder takes this name; None if nothing is there.
 
-    The number alone would not do: a new folder may get that of one just deleted.
+    The inode alone is not enough: a new folder may reuse that of a deleted one.
     """
     with suppress(FileNotFoundError):
         found = os.lstat(path)
@@ -129,23 +132,25 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 
 
 def state_of(dest: Path) -> tuple[Any, ...]:
-    """Return what changes when a writer replaces ``dest``."""
+    """Return a value that changes when a writer replaces ``dest``."""
     return _identity(dest), *beside(dest, "old")
 
 
 def _problem(dest: Path, overwrite: bool) -> str | None:
     if not dest.is_dir() or dest.is_symlink():
-        return "is there and is not a folder. Give another one."
+        return "exists and is not a folder. Give another path."
     inside = any(dest.iterdir())
     if inside and not overwrite:
-        return "is there. Give another folder, or overwrite."
+        return "already exists. Give another folder, or (in Python) overwrite=True."
     if inside and (foreign := _foreign(dest)):
-        return f"holds {foreign} and is not replaced. Give another folder, or remove it."
+        return (
+            f"contains {foreign}, so it is not replaced. Give another folder, or remove the file."
+        )
     return None
 
 
 def _foreign(dest: Path) -> str | None:
-    """Return a file that no package put there; replacing the folder would delete it."""
+    """Return a file that is not part of the package; replacing the folder would delete it."""
     listed: set[str] = set()
     with suppress(OSError, ZooError, KeyError, TypeError):
         listed = {*read_json(dest / "manifest.json", dest.name)["files"], "manifest.json"}
@@ -181,12 +186,12 @@ def beside(dest: Path, kinds: str = "staging|old") -> Sequence[Path]:
 
 
 def leftovers(dest: Path) -> Sequence[Path]:
-    """Return what killed writers of ``dest`` left beside it; those still running are spared."""
+    """Return what killed writers of ``dest`` left beside it; running writers are skipped."""
     return [path for path in beside(dest) if not _running(path)]
 
 
 def _running(path: Path) -> bool:
-    if os.name == "nt":  # there, os.kill(pid, 0) sends Ctrl-C
+    if os.name == "nt":  # on Windows os.kill(pid, 0) sends Ctrl-C
         return time.time() - path.stat().st_mtime < 3600
     with suppress(PermissionError, OverflowError):
         try:
@@ -197,7 +202,7 @@ def _running(path: Path) -> bool:
 
 
 def tidy(dest: Path) -> Sequence[Path]:
-    """Complete or undo what killed writers of ``dest`` left; return what was found."""
+    """Complete or undo what killed writers of ``dest`` left behind; return what was found."""
     found = leftovers(dest)
     for path in found:
         if path.name.endswith(".old") and not dest.exists():

@@ -1,8 +1,8 @@
 """The Hugging Face Hub: revisions, downloads, publications.
 
-A revision is resolved to a commit once; only that commit is fetched. The client compares sizes
-alone, so whoever calls :func:`fetch` checks the package afterwards. A publication is one commit,
-guarded by the head seen before it.
+A revision is resolved to a commit once, and only that commit is fetched. The client compares only
+sizes, so callers of :func:`fetch` must check the package afterwards. Publishing makes one commit,
+which fails if the branch has moved since it was read.
 """
 
 from __future__ import annotations
@@ -26,23 +26,22 @@ from zoo.package import PATTERNS, PICKLES, Package, check_publishable, open_pack
 from zoo.refs import Access
 
 LIBRARY_TAG = "keypoint-zoo"
-TIMEOUT = 30.0  # seconds that the Hub may think about a revision
+TIMEOUT = 30.0  # seconds that the Hub may take to answer about a revision
 
 
 def is_offline(offline: bool | None = None) -> bool:
-    """Return what ``offline`` says, or without it whether HF_HUB_OFFLINE is set."""
+    """Return ``offline``, or if it is None, whether HF_HUB_OFFLINE is set."""
     return bool(constants.HF_HUB_OFFLINE) if offline is None else offline
 
 
 def resolve(repo_id: str, access: Access) -> str:
-    """Ask the Hub, once, which commit a revision is; a full commit needs no request.
-
-    If the Hub does not answer, an older commit that is in the cache is named.
+    """Ask the Hub, once, for the commit of a revision; a full commit needs no request.
 
     Raises:
-        UnknownEntryError: no such repository or revision.
-        AccessError: not for this account.
-        HubUnreachableError: the Hub does not answer.
+        UnknownEntryError: the repository or revision does not exist.
+        AccessError: this account does not have access.
+        HubUnreachableError: the Hub does not respond; the text names an older commit in the cache,
+            if any.
     """
     revision, token = access.revision, access.token
     storage = cache.folder_of(repo_id, revision, access.cache_dir)
@@ -53,7 +52,7 @@ def resolve(repo_id: str, access: Access) -> str:
             info = hf.repo_info(repo_id, revision=revision, timeout=TIMEOUT, token=token)
     except HubUnreachableError as error:
         raise HubUnreachableError(
-            f"Cannot learn what '{revision or 'main'}' of {repo_id} is now: {error} "
+            f"Cannot look up '{revision or 'main'}' of {repo_id}: {error} "
             f"{cache.known_commit(storage, revision)}"
         ) from error.__cause__
     return _checked(repo_id, info.sha)
@@ -61,14 +60,17 @@ def resolve(repo_id: str, access: Access) -> str:
 
 def _checked(repo_id: str, commit: str | None) -> str:
     if commit is None or not cache.is_commit(commit):
-        raise IntegrityError(f"{constants.ENDPOINT} calls {commit!r:.60} a commit of {repo_id}.")
+        raise IntegrityError(
+            f"{constants.ENDPOINT} returned {commit!r:.60} for {repo_id}, which is not a commit. "
+            "Try again later."
+        )
     return commit
 
 
 def fetch(repo_id: str, access: Access, *, weights: bool = True) -> tuple[Path, str]:
-    """Return a package's folder in the Hub client's cache, whose content is not yet checked.
+    """Return a package's folder in the Hub client's cache; its content is not checked yet.
 
-    What is missing is downloaded: with ``weights`` all files, else those that describe them.
+    Missing files are downloaded: all of them with ``weights``, otherwise all but the weights.
 
     Returns:
         The folder, and its commit.
@@ -84,7 +86,7 @@ def fetch(repo_id: str, access: Access, *, weights: bool = True) -> tuple[Path, 
     snapshot = storage / "snapshots" / commit
     if access.force or cache.missing_files(snapshot, weights)[0]:
         patterns = [path for path in PATTERNS if weights or path != cache.WEIGHTS]
-        remote_files(repo_id, commit, token)  # refuses what must not be written
+        remote_files(repo_id, commit, token)  # raises for files that must not be written
         for attempts in (2, 1, 0):
             try:
                 with asking(repo_id, commit, token), bars(access.progress):
@@ -101,29 +103,29 @@ def fetch(repo_id: str, access: Access, *, weights: bool = True) -> tuple[Path, 
                 if not attempts or status_of(error.__cause__) is not None:
                     raise HubUnreachableError(
                         f"Cannot fetch {repo_id} at {commit[:8]}: {error} Try again later; "
-                        "finished files are kept."
+                        "complete files are kept."
                     ) from error.__cause__
-                # a connection was cut, from which older clients do not recover by themselves
+                # a connection was lost; older clients do not recover on their own
     if commit != revision:
         cache.remember(storage, revision or "main", commit)
     return snapshot, commit
 
 
 def remote_files(repo_id: str, commit: str, token: str | None = None) -> dict[str, int]:
-    """Return file -> bytes of the package at a commit.
+    """Return file -> bytes for the package at a commit.
 
     Raises:
         UnsafeWeightsError: there are only pickled weights.
-        UnknownEntryError: it is no package.
-        IntegrityError: it has files that no package has: outside the folder, or too many.
+        UnknownEntryError: it is not a package.
+        IntegrityError: there are too many files, or paths that lead out of the folder.
     """
     tree = list_tree(repo_id, commit, token)
     pickles = [path for path in tree if any(fnmatchcase(path, kind) for kind in PICKLES)]
     if pickles and cache.WEIGHTS not in tree:
         raise errors.UnsafeWeightsError(
-            f"{repo_id} has only pickled weights ({', '.join(pickles[:3])}); these are never "
+            f"{repo_id} has only pickled weights ({', '.join(pickles[:3])}), which are never "
             "loaded. Their owner can convert them offline: keypoint-zoo convert SOURCE FILE "
-            "--out DIR."
+            "--license L --out DIR."
         )
     if "manifest.json" not in tree:
         raise errors.UnknownEntryError(
@@ -142,7 +144,7 @@ def is_cached(repo_id: str, commit: str, cache_dir: str | Path | None = None) ->
 def verify_remote(
     repo_id: str, commit: str, package: Package, token: str | None = None
 ) -> list[str]:
-    """Compare a package with what the Hub has at a commit, and return a line per difference."""
+    """Compare a package with a commit on the Hub, and return a line per difference."""
     where = f"{repo_id} at {commit[:8]}"
     content, tree = _content(package), list_tree(repo_id, commit, token)
     problems = [f"{path}: not in {where}" for path in content if path not in tree]
@@ -155,7 +157,7 @@ def verify_remote(
 
 
 def list_hub(token: str | None = None) -> list[Entry]:
-    """Ask the Hub for its repositories with our tag; ``token`` instead of the stored one."""
+    """Ask the Hub for the repositories with our tag; ``token`` replaces the stored one."""
     with asking("the list of models", None, token):
         infos = list(hf.list_models(filter=LIBRARY_TAG, limit=1000, full=True, token=token))
     entries = []
@@ -184,17 +186,17 @@ class Pushed:
     """What :func:`push` published, or would publish."""
 
     repo_id: str
-    commit: str  # that holds the package; empty after a dry run that would make one
+    commit: str  # with the package; empty after a dry run that would make one
     url: str  # of the commit, the pull request or the repository
-    files: dict[str, int]  # sent -> bytes; those that are there already are not sent again
+    files: dict[str, int]  # file sent -> bytes; unchanged files are not sent again
     visibility: str  # private or public
     changed: bool  # whether a commit was made, or would be
-    deleted: tuple[str, ...] = ()  # files of the old package that the new one has not
+    deleted: tuple[str, ...] = ()  # files of the old package that the new one does not have
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """Where a branch is; without a commit there is no such repository, or it is not to be seen."""
+    """The head of a branch; no commit means that the repository does not exist or is hidden."""
 
     repo_id: str
     branch: str | None
@@ -219,34 +221,35 @@ def push(
     token: str | None = None,
     announce: Callable[[str], None] | None = None,
 ) -> Pushed:
-    """Publish a package as one commit; what another published meanwhile is never overwritten.
+    """Publish a package as one commit; what others publish in the meantime is not overwritten.
 
     Publishing the same package again changes nothing, so after an interruption just repeat it.
-    Files of the repository that are no package's are left alone.
+    Files of the repository that do not belong to a package are left alone.
 
     Args:
         source: folder of the package.
-        repo_id: ``owner/name``; created if there is none.
-        private: of a new repository, unless this is False; an existing one must be so.
-        branch: instead of main; made from main if there is none.
-        tag: name the commit; it must be free.
+        repo_id: ``owner/name``; created if missing.
+        private: visibility of a new repository, private by default; an existing repository must
+            have the visibility given here, if any.
+        branch: instead of main; created from main if missing.
+        tag: tag for the commit; must not exist yet.
         create_pr: open a pull request instead.
-        parent: the commit you started from, if not the head of now.
-        message: first line of the commit.
-        dry_run: only tell what would be sent; if the Hub cannot be asked, all of the package.
+        parent: the commit that you started from, if not the current head.
+        message: first line of the commit message.
+        dry_run: only return what would be sent; the whole package, if the Hub cannot be reached.
         token: instead of the stored one.
         announce: called with one line, visibility and address, before anything is sent; and with
-            one that says so if the Hub cannot be asked.
+            another line if the Hub cannot be reached.
 
     Raises:
-        PublishRefusedError: the package is not fit for it, or the Hub says so.
-        PublishConflictError: the repository changed meanwhile, or the tag is taken.
-        AccessError, HubUnreachableError: the Hub refuses, or does not answer.
+        PublishRefusedError: the package cannot be published, or the Hub refuses it.
+        PublishConflictError: the repository has changed in the meantime, or the tag exists.
+        AccessError, HubUnreachableError: the Hub refuses the account, or does not respond.
     """
     cache.folder_of(repo_id, branch, None)
     cache.folder_of(repo_id, tag, None)
     if create_pr and tag:
-        raise errors.PublishRefusedError("a tag names a published commit, a pull request does not.")
+        raise errors.PublishRefusedError("a pull request cannot have a tag. Leave out one of them.")
     package = open_package(source)
     check_publishable(package)
     content = _content(package)
@@ -258,18 +261,18 @@ def push(
             raise
         head, parent, new = _Head(repo_id, branch, token), None, ""
         if announce is not None:
-            announce(f"{error} So it is not known whether {address} is there, and what it holds.")
+            announce(f"{error} So it is unknown whether {address} exists, and what it contains.")
     _check_visibility(head, private)
     if parent is not None and not head.commit:
-        raise PublishConflictError(f"{repo_id} is not there, and so has no commit {parent[:8]}.")
+        raise PublishConflictError(f"{repo_id} does not exist, so it has no commit {parent[:8]}.")
     if parent is not None and not (len(parent) >= 7 and head.commit.startswith(parent)):
         raise _conflict(repo_id, parent, head.commit)
     files, deleted = _difference(content, head)
     tagged = _tagged(repo_id, tag, token) if tag and head.commit else None
     if tagged and (files or deleted or tagged != head.commit):
         raise PublishConflictError(
-            f"Tag '{tag}' of {repo_id} is at {tagged[:8]} already. Nothing was published. Choose "
-            "another tag."
+            f"Tag '{tag}' of {repo_id} already exists, at {tagged[:8]}. Nothing was published. "
+            "Choose another tag."
         )
     hidden = head.private if head.commit else private is not False
     visibility = "private" if hidden else "public"
@@ -290,8 +293,8 @@ def push(
             hf.create_repo(repo_id, private=hidden, exist_ok=True, token=token)
         head = _head(repo_id, branch, token)
         if not head.commit:
-            raise HubUnreachableError(f"{address} was made, but is not there yet. Push again.")
-        _check_visibility(head, hidden)  # somebody else may have made it just now
+            raise HubUnreachableError(f"{address} was created but is not visible yet. Push again.")
+        _check_visibility(head, hidden)  # somebody else may just have created it
         files, deleted = _difference(content, head)
     commit, url = head.commit, f"{address}/commit/{head.commit}"
     if files or deleted:
@@ -310,19 +313,19 @@ def push(
                 hf.create_tag(repo_id, tag=tag, revision=commit, token=token)
         except ZooError as error:
             raise type(error)(
-                f"{repo_id} is published as {commit[:8]}, but has no tag '{tag}': {error} Push "
-                "again: it only sets the tag."
+                f"{repo_id} is published as {commit[:8]}, but without the tag '{tag}': {error} "
+                "Push again to set the tag."
             ) from error.__cause__
     return Pushed(repo_id, commit, url, files, visibility, bool(files or deleted), deleted)
 
 
 def _content(package: Package) -> dict[str, bytes]:
-    """Read the files again: what is sent is what was checked."""
+    """Read the files again, and make sure that what is sent is what was checked."""
     content = {}
     for path, stated in package.manifest["files"].items():
         content[path] = (package.root / path).read_bytes()
         if hashlib.sha256(content[path]).hexdigest() != stated["sha256"]:
-            raise IntegrityError(f"{package.root / path} changed while it was read. Try again.")
+            raise IntegrityError(f"{package.root / path} changed while being read. Try again.")
     content["manifest.json"] = (package.root / "manifest.json").read_bytes()
     return content
 
@@ -336,7 +339,7 @@ def _head(repo_id: str, branch: str | None, token: str | None) -> _Head:
             new_branch = True
             info = hf.repo_info(repo_id, timeout=TIMEOUT, token=token)
         except hf.errors.GatedRepoError:
-            raise  # of the next class, too
+            raise  # a subclass of the next one
         except hf.errors.RepositoryNotFoundError:
             return _Head(repo_id, branch, token)
     commit, private = _checked(repo_id, info.sha), bool(info.private)
@@ -347,9 +350,9 @@ def _head(repo_id: str, branch: str | None, token: str | None) -> _Head:
 def _check_visibility(head: _Head, private: bool | None) -> None:
     if head.commit and private not in (None, head.private):
         raise errors.PublishRefusedError(
-            f"{head.repo_id} exists and is {'private' if head.private else 'public'}. Publishing "
-            f"does not change that: do it at {constants.ENDPOINT}/{head.repo_id}/settings, or "
-            "leave it out."
+            f"{head.repo_id} exists and is {'private' if head.private else 'public'}, which "
+            f"publishing does not change. Change it at {constants.ENDPOINT}/{head.repo_id}/"
+            "settings, or leave out the visibility."
         )
 
 
@@ -373,7 +376,7 @@ def _difference(
 def _commit(
     head: _Head, operations: list[Any], content: Mapping[str, bytes], title: str, create_pr: bool
 ) -> tuple[str, str]:
-    """Make the one commit; if its answer is lost, look whether it was made before saying no."""
+    """Make the commit; if the response is lost, check whether it was made before failing."""
     repo_id, branch, token = head.repo_id, head.branch, head.token
     try:
         with asking(repo_id, branch, token), bars(None):
@@ -394,7 +397,7 @@ def _commit(
         now = _head(repo_id, branch, token)
     if not now.commit or create_pr:
         raise HubUnreachableError(
-            f"{lost} It is not known whether the commit was made. Push again: if it was, that "
+            f"{lost} It is unknown whether the commit was made. Push again: if it was, that "
             f"changes nothing{' (but look for the pull request first)' if create_pr else ''}."
         ) from cause
     if now.commit != head.commit and _difference(content, now) == ({}, ()):
@@ -409,6 +412,6 @@ def _commit(
 
 def _conflict(repo_id: str, was: str, now: str) -> PublishConflictError:
     return PublishConflictError(
-        f"{repo_id} changed since you started (was {was[:8]}, is {now[:8]}). Nothing was "
-        "published. Pull, compare, push again, or use a pull request."
+        f"{repo_id} has changed since you started (was {was[:8]}, is {now[:8]}). Nothing was "
+        "published. Pull, compare and push again, or open a pull request."
     )

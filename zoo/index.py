@@ -1,4 +1,4 @@
-"""What models there are: rows of data, read without network, torch or numpy.
+"""The index of models: rows of data, read without network, torch or numpy.
 
 An index is a JSON file::
 
@@ -10,18 +10,19 @@ An index is a JSON file::
                                      "options": {"num_landmarks": 20}}},
      "aliases": {"acme-bbc": {"to": "acme-net-bbc", "until": "0.3"}}}
 
-``ROW`` has all keys of a row. Where the weights are is said by ``package``, a folder below that of
-the file, or by ``repo_id``, ``commit`` and ``digest`` together, or by nothing: not published.
-Without ``summary``, it is the first line of the config.
+``ROW`` has all keys of a row. The weights are in ``package``, a folder below that of the file, or
+on the Hub at ``repo_id``, ``commit`` and ``digest`` together; without either, they are not
+published. ``summary`` defaults to the first line of the config.
 
 A distribution adds its index by an entry point in its ``pyproject.toml``::
 
     [project.entry-points."keypoint_zoo.entries"]
     acme = "acme_keypoints:index"
 
-which stands for the file ``index.json`` in its top-level package ``acme_keypoints``. The package is
-found, never imported. Beside it, ``configs/acme_net_bbc.py`` is what ``acme-net-bbc`` is trained
-with, and built from where there are no weights; ``acme-net-bbc-20`` too, with its ``options``.
+which means the file ``index.json`` in its top-level package ``acme_keypoints``. The package is
+found but never imported. The config ``configs/acme_net_bbc.py`` beside the index trains
+``acme-net-bbc``, and builds it if there are no weights; ``acme-net-bbc-20`` uses the same config
+with its ``options``.
 """
 
 from __future__ import annotations
@@ -62,32 +63,32 @@ ALIAS = {"to": TEXT, "until": TEXT}
 INDEX = {"format_version": int, "entries": {"*": ROW}, "aliases?": {"*": ALIAS}}
 
 
-class Entry(NamedTuple):  # importing dataclasses would make a listing slower by a half
+class Entry(NamedTuple):  # importing dataclasses would make listing half as slow again
     """One model of the zoo."""
 
     name: str  # what zoo.load takes
     task: str  # one of zoo.schema.TASKS
     architecture: str  # the pipeline's registered name
-    dataset: str  # short name of what it is trained on
+    dataset: str  # short name of its training data
     summary: str  # one sentence
     paper: str = ""  # short citation
-    data_licence: str = ""  # what may be done with the data
-    paper_results: tuple[dict[str, Any], ...] = ()  # papers' numbers of this very model
+    data_licence: str = ""  # what the data may be used for
+    paper_results: tuple[dict[str, Any], ...] = ()  # papers' numbers for this very model
     results: tuple[dict[str, Any], ...] = ()  # measured with this library
     license: str | None = None  # of the weights
     weights: Literal["bundled", "hub", "folder", "none"] = "none"  # where they are
-    how: str = ""  # to train or get weights, in one sentence
+    how: str = ""  # how to train it or get weights, in one sentence
     converter: str | None = None  # SOURCE of keypoint-zoo convert, if official checkpoints fit
     provider: str = OURS  # or a distribution with its version, or a registered file
-    folder: Path | None = None  # the package, if it is in one
-    config: Path | None = None  # the training config, if there is one
+    folder: Path | None = None  # of the package, if local
+    config: Path | None = None  # the training config, if any
     options: Mapping[str, Any] = {}  # what to override in it
-    repo_id: str | None = None  # the one package on the Hub that this entry means
+    repo_id: str | None = None  # of the package, if on the Hub
     commit: str | None = None
     digest: str | None = None
 
     def __repr__(self) -> str:
-        """Return its name, and what tells it from others; ``_asdict()`` has all."""
+        """Return name, task, dataset and weights; ``_asdict()`` has all fields."""
         told = {"task": self.task, "dataset": self.dataset, "weights": self.weights}
         return f"Entry({self.name!r}, {', '.join(f'{k}={v!r}' for k, v in told.items())})"
 
@@ -112,10 +113,10 @@ def entries() -> dict[str, Entry]:
 
 
 def find(name: str) -> Entry:
-    """Return the entry of that name, or of that former name with a ``DeprecationWarning``.
+    """Return the entry of that name; a former name works with a ``DeprecationWarning``.
 
     Raises:
-        UnknownEntryError: there is none; names that look like it are suggested.
+        UnknownEntryError: it does not exist; similar names are suggested.
     """
     known = entries()
     if name in known:
@@ -123,7 +124,7 @@ def find(name: str) -> Entry:
     for index in _indices():
         if name in index.aliases:
             new, until = index.aliases[name]
-            text = f"'{name}' is now called '{new}'; the old name leaves in {until}."
+            text = f"'{name}' is now called '{new}'; the old name will be removed in {until}."
             _warn(text, DeprecationWarning)
             return index.entries[new]
     import difflib
@@ -133,25 +134,25 @@ def find(name: str) -> Entry:
     hint = f" Did you mean: {', '.join(near)}?" if near else ""
     broken = "".join(f" {problem}" for problem in _plugins()[1])
     raise UnknownEntryError(
-        f"No zoo entry named '{name[:99]}'.{hint} List all: `keypoint-zoo list`. For a Hub "
+        f"There is no zoo entry '{name[:99]}'.{hint} See `keypoint-zoo list` for all. For a Hub "
         f"repository write hf:owner/name, for a folder dir:path.{broken}"
     )
 
 
 def is_known(name: str) -> bool:
-    """Return whether ``name`` is that of an entry, or a former one."""
+    """Return whether ``name`` is the name, or a former name, of an entry."""
     return name in entries() or any(name in index.aliases for index in _indices())
 
 
 def no_weights_text(entry: Entry) -> str:
-    """Return what to tell someone who asks for the weights of an entry that has none."""
+    """Return the advice for a user who wants the weights of an entry without weights."""
     ways = [f"or take the untrained model: zoo.load('{entry.name}', pretrained=False)."]
     if entry.converter is not None:
         command = f"keypoint-zoo convert {entry.converter} FILE --config {entry.name}"
         ways.insert(0, f"convert the official checkpoint: {command} --license L --out DIR")
     if entry.config is not None:
         changed = [f"{key}={value}" for key, value in entry.options.items()]
-        # a shipped config goes by its name, that of a plugin by its file
+        # a shipped config is given by name, that of a plugin by file
         config = entry.config.stem if entry.provider == OURS else str(entry.config)
         words = [config, *(["--cfg-options", *changed] if changed else [])]
         ways.insert(0, f"train it: keypoint-zoo train {shlex.join(words)}")
@@ -163,13 +164,13 @@ def no_weights_text(entry: Entry) -> str:
 
 
 def problems() -> list[str]:
-    """Return what is wrong with the indices of installed plugins."""
+    """Return the problems of installed plugins' indices."""
     _, broken, hidden = _plugins()
     return broken + hidden
 
 
 def register_index(source: str | Path) -> None:
-    """Add the entries of an index file for this process; a second time reads it again.
+    """Add the entries of an index file for this process; a second call reads the file again.
 
     Raises:
         PluginError: it cannot be read, or one of its names is taken; nothing is added.
@@ -197,30 +198,31 @@ def _ours() -> Index:
 
 @cache
 def _plugins() -> tuple[list[Index], list[str], list[str]]:
-    """Return the indices of installed distributions; which are broken; which names are hidden.
+    """Return the indices of installed distributions, broken indices, and names that are hidden.
 
-    What is wrong is warned of, once.
+    Warns about each problem once.
     """
     found: list[Index] = []
     broken: list[str] = []
     hidden: list[str] = []
     try:
         points = sorted({(_dist(point), point.value) for point in _entry_points()})
-    except Exception as error:  # one distribution's metadata; ours still work
+    except Exception as error:  # broken metadata of a distribution; ours still work
         points = []
-        broken.append(f"The plugins cannot be listed: {type(error).__name__}: {error}.")
+        broken.append(f"Plugins cannot be listed: {type(error).__name__}: {error}.")
     for provider, value in points:
         try:
             index = _read_index(_index_file(value), provider)
-        except Exception as error:  # whatever is wrong with it, all others work
+        except Exception as error:  # whatever the reason, all others work
             broken.append(
-                f"The index of {provider} cannot be read, its entries are missing: {_reason(error)}"
+                f"The index of {provider} cannot be read, so its entries are missing: "
+                f"{_reason(error)}"
             )
             continue
         for other in (_ours(), *found):
             if same := ", ".join(sorted(index.entries.keys() & other.entries.keys())):
                 both = f"{other.provider} and {provider} both have {same}"
-                hidden.append(f"{both}: that of {other.provider} is taken.")
+                hidden.append(f"{both}; that of {other.provider} is used.")
         found.append(index)
     for problem in (*broken, *hidden):
         _warn(f"keypoint-zoo: {problem}", UserWarning)
@@ -230,8 +232,8 @@ def _plugins() -> tuple[list[Index], list[str], list[str]]:
 def _entry_points() -> Iterable[EntryPoint]:
     """Return the entry points of our group.
 
-    Importing ``importlib.metadata`` takes longer than all the rest of a listing, so it is only done
-    if some ``entry_points.txt`` on ``sys.path`` names the group at all.
+    Importing ``importlib.metadata`` takes longer than the rest of a listing, so it is only done if
+    some ``entry_points.txt`` on ``sys.path`` names the group.
     """
     for folder in sys.path:
         for file in Path(folder).glob("*-info/entry_points.txt"):
@@ -248,10 +250,10 @@ def _dist(point: EntryPoint) -> str:
 
 
 def _index_file(value: str) -> Path:
-    """Return the file that ``package:index`` stands for, without importing the package."""
+    """Return the file of ``package:index`` without importing the package."""
     found = re.fullmatch(r"(\w+):(\w+)", value)
     if found is None:
-        raise PluginError(f"its entry point is '{value}', not 'package:index'.")
+        raise PluginError(f"its entry point '{value}' must have the form 'package:index'.")
     spec = find_spec(found[1])
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders:
@@ -263,8 +265,8 @@ def _read_index(file: Path, provider: str) -> Index:
     """Read and check an index file.
 
     Raises:
-        OSError: there is no such file.
-        IntegrityError, FormatTooNewError: it holds something else.
+        OSError: the file cannot be read.
+        IntegrityError, FormatTooNewError: it is not a valid index.
     """
     content = schema.read_json(file, str(file.parent))
     schema.check_version(content, str(file))
@@ -274,7 +276,7 @@ def _read_index(file: Path, provider: str) -> Index:
     for old, (new, _) in aliases.items():
         if new not in found or old in found:
             raise IntegrityError(
-                f"{file.name}: the alias '{old}' is itself an entry, or leads to no entry."
+                f"{file.name}: the alias '{old}' is the name of an entry, or does not lead to one."
             )
     return Index(provider, found, aliases)
 
@@ -291,7 +293,7 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
     if "package" in row:
         inside = PurePosixPath(row["package"])
         if inside.is_absolute() or ".." in inside.parts or "\\" in row["package"]:
-            raise IntegrityError(f"{where}: package must be a folder below that of the index.")
+            raise IntegrityError(f"{where}: package must be a folder below the index's folder.")
         folder = file.parent / inside
         attributes |= {"weights": "bundled", "folder": folder, "results": _measured(folder)}
     elif "repo_id" in row:
@@ -303,21 +305,21 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
         pinned = re.fullmatch("[0-9a-f]{40}", commit) and re.fullmatch("[0-9a-f]{64}", digest)
         if "package" in row or not pinned or not schema.is_repo_id(row.get("repo_id", "")):
             raise IntegrityError(
-                f"{where}: a package on the Hub is named by repo_id, commit (40 digits) and digest "
-                "(64), and by no folder."
+                f"{where}: a package on the Hub needs repo_id, commit (40 digits) and digest (64 "
+                "digits), and must not have a folder."
             )
     base = row.get("config", name)
     schema.check_name(base, f"{where}: config")
-    # configs are Python: those beside an index that somebody merely registered are left alone
+    # configs are Python: those beside a merely registered index are not read
     config, line = _config(base, file.parent) if provider != str(file) else (None, "")
     attributes.setdefault("summary", line)
     if not attributes["summary"]:
-        raise IntegrityError(f"{where}: no summary, and no config that has one.")
+        raise IntegrityError(f"{where}: the summary is missing, and there is no config with one.")
     return Entry(name=name, provider=provider, config=config, **attributes)
 
 
 def _config(name: str, folder: Path) -> tuple[Path | None, str]:
-    """Find a config beside its index, ours in a checkout one level up; and read its first line."""
+    """Return the config beside its index (ours, in a checkout: one level up) and its first line."""
     if folder == HERE and not (HERE / "configs").is_dir():
         folder = HERE.parent
     file = folder / "configs" / f"{name.replace('-', '_')}.py"
@@ -328,7 +330,7 @@ def _config(name: str, folder: Path) -> tuple[Path | None, str]:
 
 
 def _measured(folder: Path) -> tuple[dict[str, Any], ...]:
-    """Return our results in a package; none if they cannot be read, which loading will report."""
+    """Return our results in a package; empty if unreadable, which loading will report."""
     with suppress(OSError, ZooError):
         evaluation = schema.read_json(folder / "evaluation.json", folder.name)
         schema.check_evaluation(evaluation, folder.name)
@@ -341,7 +343,7 @@ def _reason(error: Exception) -> str:
 
 
 def _warn(text: str, category: type[Warning]) -> None:
-    """Warn at the line outside of this package that led here: only those are shown by default."""
+    """Warn at the caller's line outside this package: only such warnings are shown by default."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "zoo":
         level, frame = level + 1, frame.f_back

@@ -1,4 +1,4 @@
-"""Which entries pass some filters; nothing heavy is imported."""
+"""Listing the entries that match some filters; nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def list_entries(
     cached: bool | None = None,
     sort: str = "name",
 ) -> list[Entry]:
-    """Return the entries that pass all filters; known without network unless ``source="hub"``.
+    """Return the entries that match all filters; uses the network only with ``source="hub"``.
 
     Args:
-        pattern: of the names; on the Hub of owner/name, or of the name alone. This and the next
-            five are globs, or several of which one has to match; case is ignored.
-        exclude: of the names to leave out.
-        task, dataset, license, architecture: of those attributes.
-        metric: of our own results: ``("regression", "<=", 5)`` or ``"regression<=5"``, with the
+        pattern: for the names; on the Hub for owner/name, or for the name alone. This and the next
+            five are globs, or lists of globs of which one must match; case is ignored.
+        exclude: for the names to leave out.
+        task, dataset, license, architecture: for these attributes.
+        metric: for our own results: ``("regression", "<=", 5)`` or ``"regression<=5"``, with the
             name of a protocol or of a metric; entries without such a result are left out.
         source: ``index`` for the entries of the installed indices, ``hub`` to ask the Hub.
-        cached: whether it can be loaded without network.
-        sort: ``name`` (2 before 10), or a metric, the best first and those without it last.
+        cached: True for entries that load without network, False for the others.
+        sort: ``name`` (2 before 10), or a metric, best first and entries without it last.
 
     Raises:
-        ValueError: ``metric``, ``source`` or ``sort`` cannot be understood.
+        ValueError: ``metric``, ``source`` or ``sort`` is not valid.
 
     Example:
         >>> [entry.name for entry in list_entries("fomm-*", dataset="voxceleb*", exclude="*flow*")]
@@ -57,13 +57,13 @@ def list_entries(
     elif source == "index":
         found = list(entries().values())
     else:
-        raise ValueError(f"source is 'index' or 'hub', not {source!r}.")
+        raise ValueError(f"source must be 'index' or 'hub', not {source!r}.")
 
     def matches(value: str | None, globs: Sequence[str]) -> bool:
         return value is not None and any(fnmatchcase(value.lower(), w) for w in globs)
 
     def is_called(name: str, globs: Sequence[str]) -> bool:
-        """Match a name; those of the Hub, hf:owner/name, also without prefix and without owner."""
+        """Match a name; Hub names, hf:owner/name, also without the prefix and the owner."""
         return any(matches(n, globs) for n in {name, name.removeprefix("hf:"), name.split("/")[-1]})
 
     called, others = _globs(pattern), _globs(exclude)
@@ -81,13 +81,13 @@ def list_entries(
     found.sort(key=_natural)
     if sort != "name":
         if found and not any(_results(entry, sort) for entry in found):
-            raise ValueError(f"sort: no listed entry has a result '{sort}'. Sort by 'name'.")
+            raise ValueError(f"sort: none of these entries has a result '{sort}'. Sort by 'name'.")
         found.sort(key=lambda entry: _rank(_results(entry, sort)))
     return found
 
 
 def names(pattern: str | Iterable[str] = "*", **filters: Any) -> list[str]:
-    """Return the names of the entries that pass the filters of ``list``."""
+    """Return the names of the entries that match the filters of ``list``."""
     return [entry.name for entry in list_entries(pattern, **filters)]
 
 
@@ -105,19 +105,19 @@ def _comparison(metric: Any) -> tuple[str, Callable[[Any, Any], bool], float]:
         name, sign, limit = parts
         return str(name), COMPARE[sign], float(limit)
     raise ValueError(
-        f"metric is {metric!r}, not like 'regression<=5' or ('regression', '<=', 5), with one of "
+        f"metric {metric!r} must be like 'regression<=5' or ('regression', '<=', 5), with one of "
         f"{' '.join(COMPARE)}."
     )
 
 
 def _results(entry: Entry, name: str) -> list[dict[str, Any]]:
-    """Return the results of an entry under a protocol or metric."""
+    """Return the results of an entry for a protocol or metric."""
     keys = ("protocol", "metric")
     return [row for row in entry.results if name.lower() in (row[key].lower() for key in keys)]
 
 
 def _rank(results: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
-    """Order by the first result, the best first, and last if there is none."""
+    """Return a sort key: by the first result, best first; entries without results last."""
     if not results:
         return True, 0.0
     value = float(results[0]["value"])
@@ -125,7 +125,7 @@ def _rank(results: Sequence[Mapping[str, Any]]) -> tuple[bool, float]:
 
 
 def _natural(entry: Entry) -> list[Any]:
-    """Order numbers in names by value; text and numbers alternate."""
+    """Return a sort key that orders numbers in names by value."""
     parts = re.split(r"(\d+)", entry.name.lower())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)]
 

@@ -57,33 +57,33 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     **access: Any,
 ) -> Any:
-    """Return a finished model, built from its package and filled with its checked weights.
+    """Return a finished model, built from its package with checked weights.
 
     Args:
-        ref: ``name[@revision]``, ``hf:owner/repo[@revision]``, or a path (``dir:path`` where an
-            entry has that name): of a package, of the folder of a run (its config.json with
-            last.pth, else best.pth), or of a checkpoint (.pth), which holds its config.
-        pretrained: False gives the untrained model, as :func:`build` does.
-        device: where it goes.
+        ref: ``name[@revision]``, ``hf:owner/repo[@revision]``, or a path (``dir:path`` if an entry
+            has that name): of a package, of the folder of a run (its config.json with last.pth,
+            else best.pth), or of a checkpoint (.pth), which holds its config.
+        pretrained: False returns the untrained model, like :func:`build`.
+        device: where the model is put.
         dtype: of its parameters; None for float32, whatever the file stores.
         components: return only these parts of the pipeline, in an ``nn.ModuleDict``.
-        train: leave it in training mode.
-        strict: False also takes weights that fit in part, and says once what did not fit.
+        train: return it in training mode.
+        strict: False also accepts weights that fit in part, and warns once about the others.
         overrides: dotted argument of the architecture -> value.
         **access: ``revision`` (branch, tag or commit, if not in ``ref``), ``offline``,
             ``cache_dir``, ``token``, ``progress``, ``force``: see :class:`zoo.refs.Access`.
 
     Returns:
         The pipeline, with ``entry``, ``package`` (None for a run), ``keypoints`` (names, edges,
-        flip_pairs, ...), ``preprocess`` and ``usual``, what images of training looked like
+        flip_pairs, ...), ``preprocess`` and ``usual``, what the training images look like
         (:class:`registry.usual.Usual`; None if unknown). ``model.predict`` takes images of any
-        kind, and warns of photographs unlike the training's, see :class:`zoo.preprocess.Predict`;
-        for landmarks in pixels: ``ready = model.preprocess(images)``, ``found =
-        model.predict(ready)``, ``ready.to_original(found.landmarks.xy)``. Nothing is returned
-        unless every check has passed.
+        kind, and warns about photographs unlike the training images, see
+        :class:`zoo.preprocess.Predict`. For landmarks in pixels: ``ready =
+        model.preprocess(images)``, ``found = model.predict(ready)``,
+        ``ready.to_original(found.landmarks.xy)``. A model is returned only if every check passes.
 
     Raises:
-        ZooError: one of zoo/errors.py, with what to do.
+        ZooError: one of the classes in zoo/errors.py; the text says what to do.
         ConfigError: the config or the checkpoint of a run cannot be read.
     """
     how = Access(**access)
@@ -110,18 +110,18 @@ def load(
 
 
 def best_device() -> str:
-    """Return where the commands run a model: on a GPU if there is one."""
+    """Return the device on which the commands run a model: a GPU if available."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def build(ref: str | Path, *, overrides: Mapping[str, Any] | None = None, **access: Any) -> Any:
-    """Return the untrained model of an entry, in evaluation mode; nothing is downloaded for names.
+    """Return the untrained model of an entry, in evaluation mode; names need no download.
 
     Args:
         ref, overrides, **access: as for :func:`load`.
 
     Raises:
-        ZooError: no such entry, or a component of it is not installed.
+        ZooError: the entry does not exist, or one of its components is not installed.
     """
     how = Access(**access)
     reference, entry = sources.find(ref, how.revision)
@@ -146,7 +146,7 @@ class Run:
     checkpoint: Path
 
     def entry(self) -> Entry:
-        """Return what an index would say of it."""
+        """Return the entry that an index would have for it."""
         data = self.config.get("data", {}).get("train") or {}
         shown = data.get("frame_dataset", data).get("type", "")
         return Entry(
@@ -164,8 +164,8 @@ def open_run(path: str | Path) -> Run:
     """Return config and checkpoint of a run.
 
     Args:
-        path: its folder, whose last.pth is taken, else best.pth; or a checkpoint, which holds its
-            config.
+        path: its folder, of which last.pth is used, else best.pth; or a checkpoint, which holds
+            its config.
 
     Raises:
         ConfigError: the config, or the checkpoint, is missing or cannot be read.
@@ -179,18 +179,18 @@ def open_run(path: str | Path) -> Run:
         raise ConfigError(f"{path} does not hold its config. Give the folder of its run.")
     cfg = json.loads(saved)
     for module in cfg.get("plugins", []):
-        if module not in sys.modules:  # a file of weights alone never decides what is imported
+        if module not in sys.modules:  # a file of weights must not decide what is imported
             raise ConfigError(
-                f"{path}: its config names the plugin '{module}'. Import it first, or give the "
+                f"{path}: its config uses the plugin '{module}'. Import it first, or give the "
                 "folder of the run, whose config.json you can read."
             )
     return Run(load_config(cfg), path)
 
 
 def _trained(path: str, overrides: Mapping[str, Any] | None, strict: bool) -> Any:
-    """Build the model of a run and fill it; see :func:`load`."""
+    """Build the model of a run and load its weights; see :func:`load`."""
     run = open_run(path)
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+    with torch.random.fork_rng(devices=[]):  # do not change the caller's random numbers
         model = _of_config(run.config, run.entry(), overrides)
     own, saved = model.state_dict(), checkpoint.weights(checkpoint.load(run.checkpoint))
     state = {key: value for key, value in saved.items() if not _training_only(model, key)}
@@ -204,7 +204,7 @@ def _trained(path: str, overrides: Mapping[str, Any] | None, strict: bool) -> An
 
 
 def _training_only(model: Any, key: str) -> bool:
-    """Tell whether a tensor belongs to a part, as a critic, that a finished model leaves out."""
+    """Return whether a tensor belongs to a part that finished models lack, such as a critic."""
     node = model
     for word in key.split(".")[:-1]:
         node = getattr(node, word, False)
@@ -214,7 +214,7 @@ def _training_only(model: Any, key: str) -> bool:
 
 
 def _of_config(cfg: Mapping[str, Any], entry: Entry, overrides: Mapping[str, Any] | None) -> Any:
-    """Return the untrained model of a training config, with what a package would tell about it."""
+    """Return the untrained model of a training config, described as if from a package."""
     model = construct(overridden(architecture_of(cfg), overrides), entry.name)
     preprocess, model.keypoints = describe.images_and_keypoints(model, cfg)
     model.preprocess = _preprocess(preprocess, "cpu")
@@ -225,7 +225,7 @@ def _of_config(cfg: Mapping[str, Any], entry: Entry, overrides: Mapping[str, Any
 
 
 def _befriend(model: Any) -> None:
-    """Let ``model.predict`` take images of any kind."""
+    """Make ``model.predict`` accept images of any kind."""
     if model.preprocess is not None and hasattr(model, "predict"):
         model.predict = Predict(model)
 
@@ -233,14 +233,14 @@ def _befriend(model: Any) -> None:
 def assemble(
     found: Package, *, overrides: Mapping[str, Any] | None = None, strict: bool = True
 ) -> Any:
-    """Build a checked package's model and fill it; see :func:`load`.
+    """Build a checked package's model and load its weights; see :func:`load`.
 
     Raises:
-        MissingArchitectureError, PluginError: a component is not installed, or broken.
+        MissingArchitectureError, PluginError: a component is not installed, or is broken.
         WeightsMismatchError: names or shapes differ; nothing was loaded.
-        IntegrityError: the description cannot be built.
+        IntegrityError: the architecture cannot be built.
     """
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay what they were
+    with torch.random.fork_rng(devices=[]):  # do not change the caller's random numbers
         model = _constructed(found, overrides)
     state, own = read_tensors(found.weights, found.tensors), model.state_dict()
     _check_fit(own, state, found.config, overrides, strict)
@@ -251,7 +251,7 @@ def assemble(
 
 
 def _constructed(found: Package, overrides: Mapping[str, Any] | None) -> Any:
-    """Return a package's model with fresh weights, and what the package tells about it."""
+    """Return a package's model with fresh weights and the package's description."""
     architecture = overridden(found.config["architecture"], overrides)
     config = {**found.config, "architecture": architecture}
     with _Limit(found):
@@ -271,7 +271,7 @@ def _check_fit(
     overrides: Mapping[str, Any] | None,
     strict: bool,
 ) -> None:
-    """Compare names, shapes and kinds of a model's tensors with those of the file."""
+    """Compare names, shapes and dtypes of a model's tensors with those of the file."""
     both = {key: (state[key], value) for key, value in wanted.items() if key in state}
     problems: dict[str, list[str]] = {
         "missing": [key for key in wanted if key not in state],
@@ -299,7 +299,7 @@ def _check_fit(
     )
     if strict or problems["kinds"]:
         raise WeightsMismatchError(f"{text} Nothing was loaded.")
-    told = WeightsMismatchError(f"{text} strict=False: the rest stays untrained.")
+    told = WeightsMismatchError(f"{text} The rest stays untrained (strict=False).")
     warnings.warn(str(told), UserWarning, stacklevel=4)
 
 
@@ -308,9 +308,9 @@ def _times(shape: Sequence[int]) -> str:
 
 
 class _Limit(TorchFunctionMode):
-    """Stops a construction that makes many more numbers than its file can fill; in its thread only.
+    """Stops construction, in this thread, if it makes far more numbers than the file holds.
 
-    Tensors are made before they are filled, so no memory is used that is not allowed.
+    Tensors are allocated before they are filled, so memory beyond the limit is never used.
     """
 
     def __init__(self, found: Package) -> None:
@@ -325,13 +325,14 @@ class _Limit(TorchFunctionMode):
             self.numbers, self.tensors = self.numbers - made.numel(), self.tensors - 1
             if self.numbers < 0 or self.tensors < 0:
                 raise IntegrityError(
-                    f"'{self.name}': its architecture is far larger than its weights."
+                    f"'{self.name}': its architecture is much larger than its weights. Do not use "
+                    "it."
                 )
         return made
 
 
 def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a package of this config's model says under ``architecture``."""
+    """Return the ``architecture`` that a package of this config's model has."""
     args = describe.inference(json.loads(json.dumps(cfg["model"])))
     type_ = args.pop("type")
     return {"type": type_, "version": resolve(type_, "model").version, "args": args}
@@ -340,19 +341,19 @@ def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
 def construct(
     architecture: Mapping[str, Any], name: str, origins: Sequence[Mapping[str, str]] = ()
 ) -> Any:
-    """Build what ``architecture`` of a config.json says, with fresh weights.
+    """Build the ``architecture`` of a config.json with fresh weights.
 
     Args:
         architecture: type, version and args.
         name: of the entry, for messages.
-        origins: where its plugins' components come from, as it claims.
+        origins: where its plugins' components come from, according to the entry.
 
     Raises:
-        ZooError: a component is unknown, or the arguments do not make a model.
+        ZooError: a component is unknown, or the model cannot be built with these arguments.
     """
     args = architecture["args"]
     if "type" in args:
-        raise IntegrityError(f"'{name}': 'type' stands among the arguments of its architecture.")
+        raise IntegrityError(f"'{name}': the arguments of its architecture must not have a 'type'.")
     node = {**args, "type": architecture["type"]}
     for type_ in describe.types_in(node):
         _check_component(type_, name, origins)
@@ -361,8 +362,9 @@ def construct(
     own = resolve(node["type"], "architecture").version
     if architecture["version"] != own:
         raise WeightsMismatchError(
-            f"'{name}' was made with version {architecture['version']} of {node['type']}, this is "
-            f"version {own}. Use the keypoint-zoo that made it, or another revision of the entry."
+            f"'{name}' was made with version {architecture['version']} of {node['type']}, but this "
+            f"is version {own}. Use the keypoint-zoo that made it, or another revision of the "
+            "entry."
         )
     try:
         return build_model({"model": node}, to_fill=True)
@@ -371,12 +373,12 @@ def construct(
 
 
 def _check_component(type_: Any, name: str, origins: Sequence[Mapping[str, str]]) -> None:
-    """Check that a name is registered, and one of a network's parts; no other is looked up."""
+    """Check that a name is registered in the role of a network's part; only those are looked up."""
     role = type_.split("/")[0] if isinstance(type_, str) else ""
     if role not in ROLES:
         raise IntegrityError(
-            f"'{name}': {str(type_)[:80]!r} is not a part of a model; those are registered names "
-            f"such as 'encoders/unet', of {', '.join(ROLES)}. Nothing else is ever looked up."
+            f"'{name}': {str(type_)[:80]!r} cannot be part of a model. Parts have registered names "
+            f"such as 'encoders/unet', in the roles {', '.join(ROLES)}."
         )
     try:
         resolve(type_, "architecture")
@@ -391,14 +393,14 @@ def _check_component(type_: Any, name: str, origins: Sequence[Mapping[str, str]]
 
 
 def _advice(type_: str, origins: Sequence[Mapping[str, str]]) -> str:
-    """Return where an entry claims that a component comes from; only plain requirements."""
+    """Return advice on where a component comes from, according to the entry, if plain to read."""
     for origin in origins:
         requires = origin["requires"]
         plain = re.fullmatch(rf"{PLAIN_NAME}((>=|==|~=)[0-9][0-9A-Za-z.]*)?", requires)
         if origin["component"] == type_ and plain:
             return (
-                " The entry claims that it comes from the distribution "
-                f"'{origin['distribution'][:80]}'. If you trust it: pip install '{requires}'."
+                " According to the entry, it comes from the distribution "
+                f"'{origin['distribution'][:80]}'. If you trust it, pip install '{requires}'."
             )
     return ""
 
@@ -413,7 +415,7 @@ def overridden(
         overrides: dotted argument -> value.
 
     Raises:
-        UnknownEntryError: there is no such argument.
+        UnknownEntryError: the argument does not exist.
     """
     args = json.loads(json.dumps(architecture["args"]))
     for dotted, value in (overrides or {}).items():
@@ -435,5 +437,5 @@ def _preprocess(stated: Mapping[str, Any], device: str) -> Preprocess | None:
 
 
 def architectures() -> list[str]:
-    """Return the pipelines that packages may name, plugins' included."""
+    """Return the pipelines that packages may use, including those of plugins."""
     return PIPELINES.names()

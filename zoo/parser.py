@@ -1,4 +1,4 @@
-"""The parser of every command line: a mistyped option or command is answered with the right one."""
+"""The parser of all command lines, which suggests the right word for a mistyped one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoo.answer import UsageError
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises :class:`zoo.answer.UsageError`, with a suggestion if any.
 
-    Options are never abbreviated: one that is added later must not change what a script means.
+    Options cannot be abbreviated: an option added later must not change what a script does.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -26,41 +26,41 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse the words as argparse does, after a look at their options.
+        """Parse the words like argparse, but check the options first.
 
-        It would first miss the word that follows a mistyped option, or leave the option to the
-        parser above, which does not know the right one.
+        argparse would first complain about the word after a mistyped option, or leave the option
+        to the parent parser, which does not know the right one.
 
         Raises:
-            UsageError: there is no such option, or another mistake.
+            UsageError: an option is unknown, or there is another mistake.
         """
         words = sys.argv[1:] if args is None else list(args)
         known = self._option_string_actions
         for word in words:
             if word == "--" or (self._subparsers is not None and not word.startswith("-")):
-                break  # what follows is for the subparser
+                break  # the rest is for the subparser
             name = word.partition("=")[0]
             is_option = name.startswith("--") or (name[:1] == "-" and name[1:3].isalpha())
             short = name[:2] in known and not name.startswith("--")  # -j4
             if is_option and not short and name not in known and " " not in name:
-                self.error(f"no option {name}.{suggestion(name, known)}")
+                self.error(f"there is no option {name}.{suggestion(name, known)}")
         return super().parse_known_args(words, namespace)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        # argparse's own words differ from one version of Python to the next
+        # argparse's own message differs between versions of Python
         if action.choices is None or value in action.choices:
             return
         words = [str(choice) for choice in action.choices]
         hint = suggestion(str(value), words)
         if action.option_strings:
-            self.error(f"{'/'.join(action.option_strings)}: '{value}' is not a choice.{hint}")
+            self.error(f"{'/'.join(action.option_strings)} cannot be '{value}'.{hint}")
         named = action.metavar or action.dest
         what = "command" if named == argparse.SUPPRESS else str(named).lower()
-        self.error(f"no {what} '{value}'.{hint}")
+        self.error(f"there is no {what} '{value}'.{hint}")
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean '--work-dir'?`` of a mistyped or shortened word, or what there is."""
+    """Return `` Did you mean '--work-dir'?`` for a mistyped or shortened word, or all options."""
     from registry.errors import did_you_mean  # not sooner: it imports mmengine
 
     known = sorted(name for name in known if not name.startswith("-") or name.startswith("--"))

@@ -1,4 +1,4 @@
-"""Landmarks of pictures and videos, drawn on them and as tables."""
+"""Finding landmarks in pictures and videos: drawings and tables."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Predicted:
 
     input: Path  # image, folder of images, or video
     table: Path  # CSV with a row per frame: file, width, height; x, y in pixels and score
-    coco: Path | None  # the same as COCO keypoints, if the model has limbs: its skeleton
-    drawn: tuple[Path, ...]  # the pictures, or the one video, with the landmarks on them
+    coco: Path | None  # the same as COCO keypoints, if the model has limbs (its skeleton)
+    drawn: tuple[Path, ...]  # the pictures, or the video, with the landmarks drawn
     frames: int
     landmarks: int
-    checked: int = 0  # of the frames, whether they look like those that the model was trained on
-    unusual: int = 0  # of these, how many do not
+    checked: int = 0  # number of frames that were compared with the training images
+    unusual: int = 0  # how many of these look unlike them
 
 
 def predict(
@@ -49,24 +49,26 @@ def predict(
     Args:
         ref: as for ``zoo.load``.
         inputs: images, folders of images, videos.
-        out: folder of the results, ``NAME_landmarks.*``. An input, or the result of another one,
-            is never replaced.
-        batch_size: frames that are in memory at a time.
+        out: folder for the results, ``NAME_landmarks.*``. An input, or the result of another one,
+            is never overwritten.
+        batch_size: frames in memory at a time.
 
     Raises:
-        ZooError, ConfigError: there is no such model, or it takes no images.
+        ZooError, ConfigError: the model does not exist, or does not take images.
         OSError, ValueError: an input cannot be read, or a result cannot be written.
     """
     for name in inputs:
         if not Path(name).exists():
             raise FileNotFoundError(
-                f"no input '{name}'. Give an image, a folder of images, or a video."
+                f"there is no input '{name}'. Give an image, a folder of images, or a video."
             )
     if Path(out).exists() and not Path(out).is_dir():
         raise NotADirectoryError(f"--out '{out}' is a file. Give a folder for the results.")
     model = load(ref, device=best_device())
     if not hasattr(model, "predict") or model.preprocess is None:
-        raise ConfigError(f"{ref}: not a model of images with an image_size.")
+        raise ConfigError(
+            f"{ref} does not find landmarks in images. Give a model of images with an image_size."
+        )
     taken = {Path(name).resolve() for name in inputs}
     for name in inputs:
         yield _predict_input(model, Path(name), Path(out), max(batch_size, 1), taken)
@@ -75,7 +77,7 @@ def predict(
 def _predict_input(
     model: Any, path: Path, out: Path, batch_size: int, taken: set[Path]
 ) -> Predicted:
-    """Write drawing and table of one input; video frames stream through, one batch at a time."""
+    """Write drawing and table of one input; video frames are streamed, one batch at a time."""
     names, edges = model.keypoints["names"], model.keypoints["edges"]
     files: list[str] = []
     points: list[NDArray[np.float32]] = []
@@ -87,8 +89,8 @@ def _predict_input(
     def claim(target: Path) -> Path:
         if target.resolve() in taken:
             raise ValueError(
-                f"'{target}' is an input, or a result of another one. Give another --out, or "
-                "rename."
+                f"'{target}' is an input, or the result of another one. Give another --out, or "
+                "rename the input."
             )
         taken.add(target.resolve())
         return target
@@ -113,7 +115,7 @@ def _predict_input(
         if path.is_dir():
             images = sorted((file for file in path.iterdir() if is_image(file)), key=natural)
         if not images:
-            raise FileNotFoundError(f"no image in folder '{path}'. Give images or a video.")
+            raise FileNotFoundError(f"the folder '{path}' has no images. Give images or a video.")
         looked_at |= set(spread(len(images), CHECKED))
         taken |= {image.resolve() for image in images}
         folder = out / f"{path.name}_landmarks" if path.is_dir() else out

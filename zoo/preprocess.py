@@ -1,4 +1,4 @@
-"""From images of any size to what a model takes, and landmarks back."""
+"""From images of any size to the input of a model, and landmarks back to the images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from registry.loading import spread
 from registry.usual import CHECKED, warn_of
 
 KINDS = "paths of images, PIL images, or NumPy arrays (H, W, 3) uint8 RGB, one or a list"
-SLACK = 0.1  # how far beyond [0, 1] a batch may go: decoders and resizing overshoot
+SLACK = 0.1  # how far a batch may exceed [0, 1]: decoders and resizing overshoot
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Prepared:
-    """Images as a model takes them."""
+    """Images ready for a model."""
 
     images: Tensor  # (N, 3, S, S) in [0, 1]
     affines: NDArray[np.float64]  # (N, 2, 3): pixels of the originals to contract coordinates
@@ -39,25 +39,25 @@ class Prepared:
             (N, K, 2) in [-1, 1] -> (N, K, 2)
 
         Raises:
-            ValueError: landmarks of other images than these.
+            ValueError: the landmarks are not of these images.
         """
         found = xy.detach().float().cpu().numpy()
         if len(found) != len(self.affines) or found.ndim != 3:
             raise ValueError(
-                f"landmarks of {len(self.affines)} images are ({len(self.affines)}, K, 2), not "
-                f"{found.shape}; each image has its own way back."
+                f"landmarks of {len(self.affines)} images must be ({len(self.affines)}, K, 2), not "
+                f"{found.shape}: each image has its own mapping."
             )
         return np.stack([to_pixels(one, affine) for one, affine in zip(found, self.affines)])
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How images of any size become what a model takes."""
+    """How images of any size become the input of a model."""
 
     image_size: int  # side of the model's square images
     fit: str = "stretch"  # or "pad", "crop"
     crop: tuple[int, int, int, int] | None = None  # left, top, width, height, cut out first
-    # those of the model when it was loaded; dataclasses.replace makes others
+    # of the model when it was loaded; change them by dataclasses.replace
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
 
@@ -65,11 +65,11 @@ class Preprocess:
         """Resize one image, or several.
 
         Args:
-            images: a photograph, or a list of photographs, each of its own size: a path (str or
-                Path), a PIL image, or (H, W, 3) uint8 RGB.
+            images: a photograph, or a list of photographs of any size: a path (str or Path), a PIL
+                image, or (H, W, 3) uint8 RGB.
 
         Raises:
-            ValueError: something else.
+            ValueError: ``images`` is something else.
             OSError: a file cannot be read as an image.
         """
         one = isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, "ndim", 4) < 4
@@ -77,7 +77,7 @@ class Preprocess:
             raise ValueError(f"{type(images).__name__} is not an image. Give {KINDS}.")
         several = [_pixels(image) for image in ([images] if one else images)]
         if not several:
-            raise ValueError("no images to prepare.")
+            raise ValueError("there are no images to prepare. Give at least one.")
         fitted = [self.fitted(image) for image in several]
         pixels = torch.from_numpy(np.stack([image for image, _ in fitted])).to(self.device)
         tensor = pixels.permute(0, 3, 1, 2).float() / 255
@@ -87,7 +87,7 @@ class Preprocess:
         """Return one image (H, W, 3) as (S, S, 3), both uint8 RGB, and its affine (2, 3).
 
         Raises:
-            ValueError: what the model cuts out of every picture first goes beyond this one.
+            ValueError: the model's crop goes beyond this image.
         """
         check_crop(self.crop, (image.shape[1], image.shape[0]), "the model's preprocess.crop")
         return fit_image(image, self.image_size, self.fit, self.crop)
@@ -96,20 +96,20 @@ class Preprocess:
 class Predict:
     """``model.predict`` of a loaded model: finds the landmarks of images of any kind.
 
-    Called with a photograph or a list of photographs (paths, PIL images, (H, W, 3) uint8 RGB), with
-    what ``model.preprocess`` made of them, or with a float batch (B, 3, S, S) RGB in [0, 1] of the
-    model's own size S. Landmarks are (x, y) in [-1, 1] of what the network saw; for pixels of the
-    photographs keep what ``model.preprocess`` returns: its ``to_original`` takes them back.
+    It takes a photograph or a list of photographs (paths, PIL images, (H, W, 3) uint8 RGB), the
+    result of ``model.preprocess``, or a float batch (B, 3, S, S) RGB in [0, 1] of the model's size
+    S. Landmarks are (x, y) in [-1, 1] of the network's input. For pixels of the photographs, keep
+    the result of ``model.preprocess``: its ``to_original`` maps landmarks back.
 
-    Of photographs, and of what ``model.preprocess`` made, at most 16 are compared with images of
-    training; if they look unlike those, there is a warning (``model.usual = None`` for none, and
-    for its time). Batches of tensors are not checked; ``model.usual.remarks`` does.
+    Of photographs and results of ``model.preprocess``, at most 16 are compared with the training
+    images; if they look unlike those, there is a warning (``model.usual = None`` turns it off, and
+    saves its time). Tensors are not checked; use ``model.usual.remarks`` for them.
 
     Args:
-        model: a pipeline with ``preprocess``, whose own ``predict`` takes such batches alone.
+        model: a pipeline with ``preprocess``, whose class's ``predict`` takes only such batches.
 
     Raises:
-        ValueError, OSError: it is something else; the text says what was given and what to do.
+        ValueError, OSError: the input is of another kind; the text says what to do.
     """
 
     def __init__(self, model: Any) -> None:
@@ -125,17 +125,17 @@ class Predict:
 
 
 def images_of(model: Any, images: Any) -> Tensor:
-    """Return images of any kind as a model takes them, see :class:`Predict`.
+    """Return images of any kind as input of a model, see :class:`Predict`.
 
     Shapes:
         N photographs, or (N, 3, S, S) in [0, 1] -> (N, 3, S, S) of the model's device and dtype
 
     Raises:
-        ValueError, OSError: they are something else.
+        ValueError, OSError: they are of another kind.
     """
     at: Tensor = next(model.parameters())
     if isinstance(images, Tensor):
-        if not torch.compiler.is_compiling():  # then its numbers are not known
+        if not torch.compiler.is_compiling():  # while compiling, its values are unknown
             _check_batch(images, model.preprocess.image_size)
         return images.to(at.device, at.dtype)
     ready: Prepared = images if isinstance(images, Prepared) else model.preprocess(images)
@@ -144,7 +144,7 @@ def images_of(model: Any, images: Any) -> Tensor:
 
 
 def _check_batch(images: Tensor, size: int) -> None:
-    """Refuse what is not a batch in [0, 1] of a model's size; renders may go a little beyond."""
+    """Check that a batch has the model's size and values in [0, 1], with slack for renders."""
     wanted = f"(B, 3, {size}, {size}) floats in [0, 1]"
     given = f"{tuple(images.shape)} {str(images.dtype).removeprefix('torch.')}"
     if not images.is_floating_point():
@@ -155,9 +155,9 @@ def _check_batch(images: Tensor, size: int) -> None:
         last = images.ndim == 4 and images.shape[3] == 3
         advice = "Move the channels: images.permute(0, 3, 1, 2)." if last else f"Give {KINDS}."
     elif tuple(images.shape[2:]) != (size, size):
-        advice = "model.preprocess brings photographs of any size into it."
+        advice = "Use model.preprocess for photographs of any size."
     elif not len(images):
-        advice = "It is empty."
+        advice = "The batch is empty."
     else:
         low, high = (value.item() for value in images.detach().aminmax())
         if low >= -SLACK and high <= 1 + SLACK:
@@ -166,9 +166,9 @@ def _check_batch(images: Tensor, size: int) -> None:
         if high > 2 and low >= 0:
             advice = "Divide by 255."
         elif -1 - SLACK <= low < 0 and high <= 1 + SLACK:
-            advice = "Bring [-1, 1] to [0, 1]: (images + 1) / 2."
+            advice = "Convert [-1, 1] to [0, 1]: (images + 1) / 2."
         else:
-            advice = "Undo what normalised them (mean and std); NaN is refused, too."
+            advice = "Undo the normalisation (mean and std), and remove NaN, if any."
     raise ValueError(f"predict takes {wanted} as a tensor, not {given}. {advice}")
 
 
@@ -185,14 +185,14 @@ def _pixels(image: Any) -> NDArray[np.uint8]:
     if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
         return image
     if image.ndim == 2 and image.dtype == np.uint8:
-        advice = "Repeat its one channel: np.repeat(image[..., None], 3, axis=2)."
+        advice = "Repeat its channel: np.repeat(image[..., None], 3, axis=2)."
     elif image.ndim == 3 and image.shape[2] == 4:
-        advice = "Leave out alpha: image[..., :3]."
+        advice = "Drop the alpha channel: image[..., :3]."
     elif image.dtype.kind == "f" and image.ndim == 3 and image.shape[2] == 3:
         advice = (
-            "Bring it to 0 ... 255: (255 * image).round().astype(np.uint8), if it is in [0, 1]."
+            "Convert it to 0 ... 255: (255 * image).round().astype(np.uint8), if it is in [0, 1]."
         )
     else:
-        advice = "Tensors in [0, 1] of the model's own size go to predict() as they are."
+        advice = "Pass tensors in [0, 1] of the model's own size directly to predict()."
     shown = f"{image.shape} {image.dtype}"
     raise ValueError(f"an image must be (H, W, 3) uint8 RGB, not {shown}. {advice}")

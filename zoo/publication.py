@@ -1,4 +1,4 @@
-"""The folder of a training run becomes a package, with what is known of the run and its scores."""
+"""Turning the folder of a training run into a package, with its history and scores."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from registry.roles import ROLES
 from zoo import folder, index, saving, schema
 
 PICTURE = 100_000  # bytes of the card's picture
-ROW = ("protocol", "metric", "unit", "value", "n", "crop", "higher_is_better")  # kept as they are
-INNER_TYPE = "frame_dataset.type"  # of a data set of clips
-GENERATED = ("datasets/puppets", "datasets/standin")  # whose pictures are nobody's
+ROW = ("protocol", "metric", "unit", "value", "n", "crop", "higher_is_better")  # kept unchanged
+INNER_TYPE = "frame_dataset.type"  # for a data set of clips
+GENERATED = ("datasets/puppets", "datasets/standin")  # their pictures are free to publish
 
 
 def package_run(
@@ -49,26 +49,28 @@ def package_run(
     overwrite: bool = False,
     **licence: Any,
 ) -> Path:
-    """Write a checkpoint of a finished run as a package, with its scores and its history.
+    """Write a checkpoint of a finished run as a package, with its scores and history.
 
     Args:
-        work_dir: folder of a finished run: config.json, last.pth, and if they are there
-            metrics.json, scalars.jsonl, log.txt, held_out.gif and panels.
+        work_dir: folder of a finished run: config.json, last.pth, and if present metrics.json,
+            scalars.jsonl, log.txt, held_out.gif and panels.
         dest: the package.
-        name: of the entry; that of ``repo_id``, else of the folder, hyphens for underscores.
-        checkpoint_name: the weights in it: "last.pth", or "best.pth", the validation set's choice.
-        dtype: what numbers are rounded to. The rounded model is evaluated anew, for which the
-            config's data must be at hand, unless ``metrics`` has its scores.
-        metrics: scores of just these weights, as keypoint-zoo evaluate --json writes them.
-        picture: PNG for the card. Without, one of the run's own where its test data are generated;
-            photographs may not be anyone's to publish.
-        hardware, commit: what it was trained on, and this library's; those of now without.
+        name: of the entry; default: that of ``repo_id``, else of the folder, with hyphens instead
+            of underscores.
+        checkpoint_name: its weights: "last.pth", or "best.pth", chosen on the validation set.
+        dtype: numbers are rounded to it. The rounded model is evaluated again, which needs the
+            config's data, unless ``metrics`` has its scores.
+        metrics: scores of these weights, as written by keypoint-zoo evaluate --json.
+        picture: PNG for the card; default: a picture of the run if its test data are generated,
+            since photographs may not be free to publish.
+        hardware, commit: what it was trained on, and the library's commit; default: the current
+            ones.
         repo_id, overwrite, **licence: as for ``zoo.save``.
 
     Raises:
         ConfigError: the run is not finished, or its scores cannot be read.
-        ZooError: the package is not fit to be published.
-        FileExistsError: something is at ``dest``.
+        ZooError: the package cannot be published.
+        FileExistsError: ``dest`` exists.
     """
     work_dir, dest = Path(work_dir), Path(dest).absolute()
     folder.check_free(dest, overwrite)
@@ -86,7 +88,8 @@ def package_run(
     entry = known.get(name) or known.get(work_dir.resolve().name.replace("_", "-"))
     if metrics and not Path(metrics).is_file():
         raise ConfigError(
-            f"no scores '{metrics}'. Write them with keypoint-zoo evaluate {work_dir} --json FILE."
+            f"there are no scores '{metrics}'. Write them: keypoint-zoo evaluate {work_dir} --json "
+            "FILE."
         )
     model = load_pipeline(cfg, chosen)
     for value in model.state_dict().values():
@@ -106,7 +109,7 @@ def package_run(
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{metrics or work_dir / 'metrics.json'} does not hold the rows of a metrics.json "
-            f"({error!r}). Write them with keypoint-zoo evaluate {work_dir} --json FILE."
+            f"({error!r}). Write them again: keypoint-zoo evaluate {work_dir} --json FILE."
         ) from error
     init = cfg["train"].get("init", {}).values()
     training = {
@@ -143,7 +146,7 @@ def _scores(
 ) -> tuple[Sequence[Mapping[str, Any]], datetime]:
     """Return the rows of a metrics.json of these weights, and when they were measured.
 
-    ``changed``: the scores of the run itself are those of other weights than ``chosen``.
+    ``changed``: the run's own scores are not those of these weights.
     """
     file = Path(metrics) if metrics else chosen.parent / "metrics.json"
     if changed and metrics is None and cfg.get("evaluate"):
@@ -152,23 +155,25 @@ def _scores(
         return (), datetime.now(timezone.utc)
     if metrics is None and file.stat().st_mtime < chosen.stat().st_mtime:
         raise ConfigError(
-            f"{file} is older than {chosen}, so it may be of other weights. Evaluate again "
-            "with keypoint-zoo evaluate --json FILE, and give that file as --metrics."
+            f"{file} is older than {chosen}, so it may be of other weights. Run keypoint-zoo "
+            f"evaluate {chosen} --json FILE, then give --metrics FILE."
         )
     measured = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
     try:
         return json.loads(file.read_text()), measured
     except ValueError as error:
-        raise ConfigError(f"{file} is not JSON: {error}. Write it again.") from error
+        raise ConfigError(
+            f"{file} is not valid JSON: {error}. Write it again with keypoint-zoo evaluate."
+        ) from error
 
 
 def _measured(
     row: Mapping[str, Any], cfg: Mapping[str, Any], test: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the metric of a row, and id and split of its data, which may not be the run's own.
+    """Return the metric of a row, and id and split of its data, which may differ from the run's.
 
     Args:
-        row: of a metrics.json; those of older ones do not say it themselves.
+        row: of a metrics.json; older ones do not state their data.
         cfg: of the run.
         test: id and split of the run's own test data.
     """
@@ -182,7 +187,7 @@ def _measured(
 
 
 def _result(row: Mapping[str, Any], node: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn a row of metrics.json, of a metric of the config, into one of evaluation.json."""
+    """Turn a row of metrics.json into a row of evaluation.json."""
     baselines = {key: value if _finite(value) else None for key, value in row["baselines"].items()}
     return {
         **{key: row[key] for key in ROW},
@@ -211,23 +216,26 @@ def _definition(node: Mapping[str, Any], extra: Mapping[str, float]) -> str:
 
 
 def _command(name: str, config: Path | None, overrides: Mapping[str, Any] | None) -> str:
-    """Return what evaluates the published model."""
-    words = ["tools/evaluate.py", f"configs/{config.name}" if config else "CONFIG"]
-    words += ["--checkpoint", name]
+    """Return the command that scores the published model, which knows its config and overrides.
+
+    Only overrides with someone's paths, which are not published, must be given again.
+    """
+    words = ["keypoint-zoo", "evaluate", *([name] if config else ["CONFIG", "--checkpoint", name])]
     told = {k: v for k, v in (overrides or {}).items() if not k.startswith(("train.", "losses."))}
-    changed = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in told.items()]
+    hidden = {key: value for key, value in told.items() if '"PATH"' in json.dumps(value)}
+    changed = [f"{k}={v if isinstance(v, str) else json.dumps(v)}" for k, v in hidden.items()]
     return shlex.join([*words, *(["--cfg-options", *changed] if changed else [])])
 
 
 def _overrides(cfg: Mapping[str, Any], config: Path) -> dict[str, Any]:
-    """Return what differs from the entry's config, as options that would make it so."""
+    """Return the differences from the entry's config, as options that lead to this config."""
     base = {k: v for k, v in load_config(config).items() if not isinstance(v, dict)}
     plain = {key: cfg[key] for key, value in base.items() if cfg.get(key, value) != value}
     there = dict(_leaves(load_config(config, plain)))
     here = dict(_leaves(cfg))
     keys = [
         key
-        for key in {**there, **here}  # those of the origins follow from the others
+        for key in {**there, **here}  # options of the origins follow from the others
         if here.get(key) != there.get(key) and not key.startswith("origins.")
     ]
     return {**plain, **{key: _public(here.get(key)) for key in keys}}
@@ -242,7 +250,7 @@ def _leaves(node: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any
 
 
 def _public(value: Any) -> Any:
-    """Return a value without the places of someone's files."""
+    """Return a value with someone's file paths replaced by PATH."""
     if isinstance(value, (list, tuple)):
         return [_public(inner) for inner in value]
     if isinstance(value, Mapping):
@@ -254,7 +262,7 @@ def _public(value: Any) -> Any:
 def _data(
     cfg: Mapping[str, Any], part: str, overrides: Mapping[str, Any] | None, dataset: str
 ) -> dict[str, Any]:
-    """Return the name and split of a data set: the entry's name, unless another type is in use."""
+    """Return name and split of a data set: the entry's name, unless its type is overridden."""
     node = cfg["data"].get(part) or {}
     shown = node.get("frame_dataset", node)
     changed = any(f"data.{part}.{key}" in (overrides or {}) for key in ("type", INNER_TYPE))
@@ -263,7 +271,7 @@ def _data(
 
 
 def _hardware(log: Path) -> str:
-    """Describe what trained: the device the log names, in words that name no machine."""
+    """Return the training device named in the log, without naming the machine."""
     text = log.read_text() if log.is_file() else ""
     cuda = "parameters on cuda" in text
     if cuda and torch.cuda.is_available():
@@ -272,7 +280,7 @@ def _hardware(log: Path) -> str:
 
 
 def _seconds(scalars: Path) -> int | None:
-    """Return how long the iterations took, if the run recorded all of them."""
+    """Return the total time of the iterations; None if the run did not record it."""
     total, before = 0.0, 0
     for line in scalars.read_text().splitlines() if scalars.is_file() else ():
         record = json.loads(line)
@@ -283,9 +291,9 @@ def _seconds(scalars: Path) -> int | None:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout this library is in, if it is in one."""
+    """Return the commit of the checkout that this library is in, if any."""
     root, options = index.HERE.parent, ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    with suppress(OSError, subprocess.CalledProcessError):  # no git, or a checkout of somebody else
+    with suppress(OSError, subprocess.CalledProcessError):  # no git, or another user's checkout
         if (root / ".git").exists():
             words = ["git", "-C", str(root), "describe", *options]
             done = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -310,7 +318,7 @@ def _pictures(
 
 
 def _strip(animation: Path, count: int = 3) -> Image.Image:
-    """Return some frames of an animation, evenly spaced, below each other."""
+    """Return some evenly spaced frames of an animation, stacked vertically."""
     with Image.open(animation) as gif:
         length = getattr(gif, "n_frames", 1)
         strip = Image.new("RGB", (gif.width, gif.height * count))
@@ -321,7 +329,7 @@ def _strip(animation: Path, count: int = 3) -> Image.Image:
 
 
 def _small(image: Image.Image) -> bytes:
-    """Return a PNG of at most ``PICTURE`` bytes; shrunk until it is."""
+    """Return a PNG, shrunk to at most ``PICTURE`` bytes."""
     while True:
         out = io.BytesIO()
         image.quantize(256).save(out, "PNG", optimize=True)

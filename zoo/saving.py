@@ -42,27 +42,27 @@ def save(
     """Write a model as a package, atomically, and load it back before returning.
 
     Args:
-        model: a pipeline; one that came from :func:`load` knows its config.
+        model: a pipeline; one from :func:`load` knows its config.
         dest: the folder.
         name: of the entry.
         license: of the weights, as the Hub spells it: ``apache-2.0``, ``cc-by-nc-4.0``, ``other``.
-        license_text: the text itself; needed with ``other``.
-        cfg: the resolved training config the model was built from.
+        license_text: its text; required for ``other``.
+        cfg: the resolved training config that the model was built from.
         evaluation: results, rows of evaluation.json.
-        training: what is known of the run: dataset, steps, seed, hardware ...
-        usual: what images of training look like to the model, from ``registry.usual``; that of a
-            model from :func:`load` without.
+        training: facts about the run: dataset, steps, seed, hardware ...
+        usual: what the training images look like to the model, from ``registry.usual``; default:
+            that of a model from :func:`load`.
         dtype: stored numbers are rounded to it (``torch.float16`` halves the file); None keeps
             them. The fingerprint is that of the rounded model.
         pictures: file name -> PNG, shown on the card.
-        notes: text for the card's own part.
+        notes: text for the notes of the card.
         repo_id: where it will be published: the card then says how to load it from there.
-        overwrite: replace the package that is there.
+        overwrite: replace an existing package.
 
     Raises:
-        PublishRefusedError: no licence, or weights that are not finite.
-        IntegrityError: the package does not load back to the same outputs; nothing was written.
-        FileExistsError: something is there.
+        PublishRefusedError: there is no licence, or the weights are not finite.
+        IntegrityError: the saved package computes different outputs; nothing was written.
+        FileExistsError: ``dest`` exists.
     """
     dest = Path(dest).absolute()
     schema.check_name(name, "name")
@@ -79,9 +79,9 @@ def save(
     golden, landmarks, flops = fingerprint(twin, preprocess)
     own = copy.deepcopy(model).cpu().float().eval()
     own.load_state_dict(state, strict=False)  # rounded, as they are stored
-    other = f"'{name}': built again from its config, the model computes something else (give the "
+    other = f"'{name}': rebuilt from its config, the model computes something else (give the cfg "
     own = own.to(memory_format=torch.channels_last)
-    _require_same(own, golden, TOLERANCE, f"{other}cfg it was built with)")
+    _require_same(own, golden, TOLERANCE, f"{other}that it was built with)")
     learned = {key: state[key].numel() for key, _ in twin.named_parameters()}
     args = architecture["args"].items()
     parts = {role: node for role, node in args if isinstance(node, Mapping) and "type" in node}
@@ -148,18 +148,18 @@ def _require_same(model: Any, golden: Mapping[str, Tensor], limit: float, proble
     for stage, difference in compare(model, golden).items():
         if not difference <= limit:
             raise IntegrityError(
-                f"{problem}: {stage} differs by {difference:.3g}. Nothing written."
+                f"{problem}: {stage} differs by {difference:.3g}. Nothing was written."
             )
 
 
 def _prove(files: Mapping[str, bytes], name: str) -> None:
-    """Load the package from its files as anyone will, and compare every stage bit for bit."""
+    """Load the package from its files as users will, and compare every stage bit for bit."""
     with tempfile.TemporaryDirectory() as there:
         folder.write_folder(Path(there) / name, files)
         found = package.open_package(Path(there) / name)
         package.check_publishable(found)
         golden, _ = read_golden(found.golden)
-        _require_same(assemble(found), golden, 0, f"'{name}' does not load back as it was")
+        _require_same(assemble(found), golden, 0, f"'{name}' does not load back unchanged")
 
 
 def _described(
@@ -171,8 +171,8 @@ def _described(
     known = getattr(model, "package", None)
     if known is None:
         raise PublishRefusedError(
-            f"'{name}': give cfg=, the resolved config this model was built from; without it no "
-            "one could build it again."
+            f"'{name}' does not know its config. Give cfg=, the resolved config that it was built "
+            "from."
         )
     return known.config["architecture"], known.config["preprocess"], known.config["keypoints"]
 
@@ -180,11 +180,14 @@ def _described(
 def _stored(
     own: Mapping[str, Tensor], wanted: Mapping[str, Tensor], dtype: torch.dtype | None, name: str
 ) -> dict[str, Tensor]:
-    """Return the tensors of inference, rounded to ``dtype``, each with memory of its own."""
+    """Return the tensors needed for inference, rounded to ``dtype``, each with its own memory."""
     state = {}
     for key, twin in wanted.items():
         if key not in own or own[key].shape != twin.shape:
-            raise WeightsMismatchError(f"'{name}': '{key}' of the model is not that of its cfg.")
+            raise WeightsMismatchError(
+                f"'{name}': '{key}' of the model does not match its cfg. Give the cfg that it was "
+                "built with."
+            )
         value = own[key].detach().cpu()
         if value.is_floating_point():
             if not bool(value.isfinite().all()):

@@ -1,4 +1,4 @@
-"""What the JSON files of a package may say, and strict readers of them."""
+"""The schemas of a package's JSON files, and strict readers for them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FORMAT, FORMAT_VERSION = "keypoint-zoo", 1
 
 MAX_JSON = 1 << 20  # bytes
 MAX_DEPTH = 32
-MAX_NUMBER = 1 << 14  # of an architecture's whole numbers: channels, landmarks, levels
+MAX_NUMBER = 1 << 14  # of an architecture's integers: channels, landmarks, levels
 MAX_SIDE = 4096  # pixels
 MAX_KEYPOINTS = 4096
-MAX_USUAL = 1000  # of numbers that tell images apart; those of today are below 2
+MAX_USUAL = 1000  # of the statistics of images; today's are below 2
 
 TASKS = ("keypoint-detection", "motion-transfer", "forecasting", "pose-regression")
 TEXT, NUMBER, NOTHING = str, (int, float), type(None)
 
-# what the one implementation of each can do; another value asks for another library
+# what this library implements; other values need another version
 PREPROCESS = {
     **{"resize": "area then bilinear", "antialias": True, "color": "RGB", "range": [0, 1]},
     **{"mean": None, "std": None, "layout": "NCHW"},
@@ -34,7 +34,7 @@ COORDINATES = {
     "align_corners": False,
 }
 
-# a dict: an object of these keys ("?" may be missing); {"*": s}: any keys; [s]: a list of s
+# a dict: an object with these keys ("?": optional); {"*": s}: any keys; [s]: a list of s
 CONFIG = {
     **dict.fromkeys(("format", "min_library", "name", "task"), TEXT),
     "format_version": int,
@@ -76,17 +76,18 @@ ORIGINS = ("ours", "reported-by-paper", "third-party")
 
 
 def check_version(stated: Any, where: str) -> None:
-    """Refuse files of a later format, and those of none."""
+    """Refuse files of a later format, and files without a format."""
     version = stated.get("format_version") if isinstance(stated, dict) else None
     if isinstance(version, int) and version > FORMAT_VERSION:
-        least = stated.get("min_library")
-        needs = f" Needs >= {least}:" if isinstance(least, str) and _numbers(least) else ""
+        needed = stated.get("min_library")
+        known = isinstance(needed, str) and _numbers(needed)
+        needs = f", and it needs >= {needed}" if known else ""
         raise FormatTooNewError(
-            f"{where} has format {version}; this version ({LIBRARY}) reads up to {FORMAT_VERSION}."
-            f"{needs} pip install -U keypoint-zoo, or pin an older revision."
+            f"{where} has format {version}; this version ({LIBRARY}) reads up to {FORMAT_VERSION}"
+            f"{needs}. Run pip install -U keypoint-zoo, or pin an older revision."
         )
     if version != FORMAT_VERSION:
-        raise IntegrityError(f"{where}: format_version is {version!r}, not a number that exists.")
+        raise IntegrityError(f"{where}: format_version must be {FORMAT_VERSION}, not {version!r}.")
 
 
 def read_json(file: Path, where: str) -> Any:
@@ -100,7 +101,7 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
     """Parse strict JSON: no NaN, no duplicate keys, bounded depth and size.
 
     Raises:
-        IntegrityError: it is not such JSON.
+        IntegrityError: it is not strict JSON.
     """
 
     def number(text: str) -> float:
@@ -112,7 +113,7 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
         keys: dict[str, Any] = {}
         for key, value in pairs:
             if key in keys:
-                raise ValueError(f"the key {key!r} twice")
+                raise ValueError(f"the key {key!r} is repeated")
             keys[key] = value
         return keys
 
@@ -122,7 +123,7 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
     try:
         value = json.loads(data.decode("utf-8"), **hooks)
         if _depth(value) > MAX_DEPTH:
-            raise ValueError(f"deeper than {MAX_DEPTH}")
+            raise ValueError(f"nested deeper than {MAX_DEPTH}")
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise IntegrityError(f"{where} is not valid JSON: {reason}.") from None
@@ -143,7 +144,7 @@ def conform(value: Any, schema: Any, where: str) -> None:
     """Check a value against one of the tables above.
 
     Raises:
-        IntegrityError: naming the first place that does not conform.
+        IntegrityError: it does not conform; the text names the first place.
     """
     if isinstance(schema, tuple) and isinstance(schema[0], list):
         schema = object if value is None else schema[0]
@@ -157,7 +158,7 @@ def conform(value: Any, schema: Any, where: str) -> None:
                     raise IntegrityError(f"{where}: unknown key {key!r}.")
             for key, written in keys.items():
                 if key not in value and not written.endswith("?"):
-                    raise IntegrityError(f"{where}: no {key!r}.")
+                    raise IntegrityError(f"{where}: {key!r} is missing.")
         for key, inner in value.items():
             conform(inner, schema[keys.get(key, "*")], f"{where}: {key}")
     elif isinstance(schema, list):
@@ -167,7 +168,7 @@ def conform(value: Any, schema: Any, where: str) -> None:
             conform(inner, schema[0], f"{where}[{i}]")
     else:
         kinds = schema if isinstance(schema, tuple) else (schema,)
-        # a bool is an int to Python
+        # in Python a bool is an int
         if not isinstance(value, kinds) or (
             isinstance(value, bool) and bool not in kinds and object not in kinds
         ):
@@ -179,11 +180,11 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
     """Check the values of a config.json whose keys and types are right."""
     where = f"{where}: config.json"
     if config["format"] != FORMAT:
-        raise IntegrityError(f"{where}: format is {config['format']!r}, not '{FORMAT}'.")
+        raise IntegrityError(f"{where}: format must be '{FORMAT}', not {config['format']!r}.")
     if (_numbers(config["min_library"]) or (0,)) > (_numbers(LIBRARY) or (0,)):
         raise FormatTooNewError(
-            f"{where}: needs keypoint-zoo >= {config['min_library']}, this is {LIBRARY}. "
-            "pip install -U keypoint-zoo, or pin an older revision."
+            f"{where}: it needs keypoint-zoo >= {config['min_library']}, but this is {LIBRARY}. "
+            "Run pip install -U keypoint-zoo, or pin an older revision."
         )
     check_name(config["name"], where)
     if config["task"] not in TASKS:
@@ -194,15 +195,15 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
             if config[place][key] != value:
                 raise IntegrityError(
                     f"{where}: {place}.{key} is {str(config[place][key])[:60]!r}; this version "
-                    f"knows {value!r} only."
+                    f"supports only {value!r}."
                 )
     preprocess = config["preprocess"]
     size, crop = preprocess["image_size"], preprocess.get("crop", (0, 0, 1, 1))
     whole = len(crop) == 4 and all(0 < side <= MAX_NUMBER for side in crop[2:])
     fine = {
         f"image_size {size} is not in 1 ... {MAX_SIDE}": size is None or 1 <= size <= MAX_SIDE,
-        f"fit is {preprocess['fit']!r}": preprocess["fit"] in FITS,
-        f"crop must be left, top, width and height, of 1 ... {MAX_NUMBER} pixels": whole,
+        f"fit {preprocess['fit']!r} must be one of {', '.join(FITS)}": preprocess["fit"] in FITS,
+        f"crop must be left, top, width and height, the last two 1 ... {MAX_NUMBER} pixels": whole,
     }
     _require(f"{where}: preprocess", fine)
     check_keypoints(config["keypoints"], where)
@@ -210,11 +211,13 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
 
 
 def _check_usual(usual: Mapping[str, Any], where: str) -> None:
-    """Check what images of training looked like; names that this version does not know are fine."""
+    """Check the statistics of training images; names unknown to this version are allowed."""
     texts = [name for name in usual["quantiles"] if re.fullmatch(r"[a-z][a-z_]{0,39}", name)]
     fine = {
-        f"images is {str(usual['images'])[:20]}": 0 < usual["images"] <= 1 << 40,
-        "at most 16 names of lower-case letters": len(texts) == len(usual["quantiles"]) <= 16,
+        f"images cannot be {str(usual['images'])[:20]}": 0 < usual["images"] <= 1 << 40,
+        "there must be at most 16 names, in lower-case letters": len(texts)
+        == len(usual["quantiles"])
+        <= 16,
     } | {
         f"{name} must be 5 ascending numbers in 0 ... {MAX_USUAL}": len(five) == 5
         and list(five) == sorted(five)
@@ -225,7 +228,7 @@ def _check_usual(usual: Mapping[str, Any], where: str) -> None:
 
 
 def _require(where: str, fine: Mapping[str, bool]) -> None:
-    """Refuse with the first text whose condition does not hold."""
+    """Raise with the first text whose condition is false."""
     for text, holds in fine.items():
         if not holds:
             raise IntegrityError(f"{where}: {text}.")
@@ -235,8 +238,8 @@ def check_name(name: str, where: str) -> None:
     """Refuse names other than lower-case words joined by hyphens."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,95}", name):
         raise IntegrityError(
-            f"{where}: {name[:80]!r} is not the name of an entry: lower-case letters, digits, '-' "
-            "and '.'."
+            f"{where}: {name[:80]!r} cannot be the name of an entry. Use lower-case letters, "
+            "digits, '-' and '.'."
         )
 
 
@@ -245,7 +248,7 @@ _REPO = re.compile(rf"(?!.*(?:--|\.\.)){_PART}/{_PART}", re.ASCII)
 
 
 def is_repo_id(text: str) -> bool:
-    """Return whether ``text`` is ``owner/name`` as the Hub allows it.
+    """Return whether ``text`` is an ``owner/name`` that the Hub allows.
 
     Example:
         >>> is_repo_id("lab/factorized-bbc"), is_repo_id("factorized-bbc"), is_repo_id("a/../b")
@@ -255,7 +258,7 @@ def is_repo_id(text: str) -> bool:
 
 
 def licence_of(card: str) -> str | None:
-    r"""Return the licence that the front matter of a card names.
+    r"""Return the licence named in the front matter of a card.
 
     Example:
         >>> licence_of("---\nlicense: apache-2.0\n---\n# A model")
@@ -267,25 +270,25 @@ def licence_of(card: str) -> str | None:
 
 
 def check_license(license: Any, has_text: bool, where: str) -> None:
-    """Refuse weights without a licence that the Hub knows, or whose text comes along.
+    """Check that weights have a licence that the Hub knows, or one whose text is included.
 
     Args:
         license: the Hub's identifier: ``apache-2.0``, ``other`` ...
-        has_text: whether the package holds the text, LICENSE.
+        has_text: whether the package has the text, LICENSE.
         where: for the message.
 
     Raises:
-        PublishRefusedError: with what to give.
+        PublishRefusedError: they do not; the text says what to give.
     """
     if not isinstance(license, str) or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
-        given = f"{license!r} is not an identifier of a licence" if license else "no licence"
+        fault = f"cannot be {license!r}" if license else "is missing"
         raise PublishRefusedError(
-            f"{where}: {given} for the weights, and none is guessed. Give license='apache-2.0', "
-            "another identifier of the Hub, or 'other' with license_text."
+            f"{where}: the licence of the weights {fault}. Give license='apache-2.0', another "
+            "identifier of the Hub, or 'other' with license_text."
         )
     if license == "other" and not has_text:
         raise PublishRefusedError(
-            f"{where}: license 'other' needs a LICENSE file in the package: give license_text."
+            f"{where}: license 'other' needs a LICENSE file in the package. Give license_text."
         )
 
 
@@ -299,10 +302,10 @@ def check_keypoints(keypoints: Mapping[str, Any], where: str) -> None:
     fine = {
         f"count {count} is not in 1 ... {MAX_KEYPOINTS}": 0 < count <= MAX_KEYPOINTS,
         f"names must be {count} different names": len(names) == count == len(set(names)),
-        "names must be printable, of 1 to 64 characters": printable,
-        f"semantics is {keypoints['semantics']!r}": keypoints["semantics"] in SEMANTICS,
-        "edges and flip_pairs must be pairs of two keypoints": distinct,
-        f"edges, flip_pairs and groups must name 0 ... {count - 1}": all(
+        "names must have 1 to 64 printable characters": printable,
+        f"semantics must be one of {', '.join(SEMANTICS)}": keypoints["semantics"] in SEMANTICS,
+        "edges and flip_pairs must be pairs of different keypoints": distinct,
+        f"edges, flip_pairs and groups must be in 0 ... {count - 1}": all(
             0 <= k < count for k in members
         ),
         "a keypoint is in two flip_pairs": len(flipped) == len(set(flipped)),
@@ -326,7 +329,7 @@ def check_evaluation(evaluation: Any, where: str) -> None:
 
 
 def _check_numbers(node: Any, where: str, most: int = MAX_NUMBER) -> None:
-    """Refuse numbers that could make a constructor loop, or allocate, without end."""
+    """Refuse numbers that could make a constructor loop or allocate endlessly."""
     if isinstance(node, dict):
         for key, value in node.items():
             _check_numbers(value, f"{where}.{key}", MAX_SIDE if key == "image_size" else most)
@@ -334,17 +337,17 @@ def _check_numbers(node: Any, where: str, most: int = MAX_NUMBER) -> None:
         for value in node:
             _check_numbers(value, where, most)
     elif isinstance(node, int) and abs(node) > most:
-        raise IntegrityError(f"{where} is {str(node)[:20]}; more than {most} is refused.")
+        raise IntegrityError(f"{where} must be at most {most}, not {str(node)[:20]}.")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return the release numbers of a version: (0, 1, 0); empty if it is none."""
+    """Return the release numbers of a version: (0, 1, 0); empty if it is not valid."""
     found = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def canonical(value: Any) -> bytes:
-    """Return the one way to write a JSON value: sorted keys, no spaces."""
+    """Return a JSON value in canonical form: sorted keys, no spaces."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode()
 
@@ -353,6 +356,6 @@ def pretty(value: Any) -> bytes:
     """Return JSON for people, ending with a newline.
 
     Raises:
-        ValueError: NaN or infinity is in it.
+        ValueError: it contains NaN or infinity.
     """
     return (json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode()

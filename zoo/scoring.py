@@ -1,4 +1,4 @@
-"""Scores of a model, whatever it is given as, on its own data or on those of a config."""
+"""Scoring any model, on its own data or on those of a config."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def score(
     """Evaluate a model beside its baselines.
 
     Args:
-        ref: any reference :func:`zoo.load` takes.
+        ref: any reference that :func:`zoo.load` accepts.
         config: whose data and metrics to use; None for the model's own: the config of the run, or
             the one that the package was trained with.
-        data: another config, whose data take the place of those; see ``registry.load_config``.
-        options: dotted key -> value, of that config.
-        device: where the model runs; None for a GPU if there is one.
+        data: another config, whose data are used instead; see ``registry.load_config``.
+        options: dotted key -> value, applied to the config.
+        device: where the model runs; None for a GPU if available.
 
     Returns:
-        The rows of a metrics.json, see :func:`registry.evaluation.evaluate`; ``selection`` in them
-        is ``last`` or ``best`` of a run, else the reference.
+        The rows of a metrics.json, see :func:`registry.evaluation.evaluate`. Their ``selection``
+        is ``last`` or ``best`` for a run, otherwise the reference.
 
     Raises:
-        ConfigError: the config is not of this model, or its data are missing.
-        ZooError: there is no such model.
+        ConfigError: the config is of another model, or its data are missing.
+        ZooError: the model does not exist.
     """
     model = load(ref, device=device or best_device())
     reference = parse(ref)
@@ -71,22 +71,25 @@ def _own(
     names = {e.config.name: e.config for e in index.entries().values() if e.config is not None}
     found = entry.config or names.get(str(training.get("config")))
     if found is None:
-        raise ConfigError(f"{ref} names no shipped config. Give the one it was trained with.")
+        raise ConfigError(
+            f"{ref} does not name a shipped config. Give the config that it was trained with: "
+            f"keypoint-zoo evaluate CONFIG --checkpoint {ref}"
+        )
     options = dict(training.get("overrides") or entry.options)
     hidden = [key for key, value in options.items() if '"PATH"' in json.dumps(value)]
     needed = [key for key in hidden if key.startswith(("data.test", "data.fit"))]
     if needed and not has_data and needed[0] not in given:
         raise ConfigError(
-            f"{ref} was measured on files whose place it does not tell ({needed[0]}). Give another "
-            "config with --data."
+            f"{ref} was measured on files whose path is not published. Give it with --cfg-options "
+            f"{needed[0]}=PATH, or give another config with --data."
         )
     return found, {key: value for key, value in options.items() if key not in hidden}
 
 
 def _model_section(package: Package) -> dict[str, Any]:
-    """Return what a package was made of as a config has it.
+    """Return the architecture of a package as the ``model`` section of a config.
 
-    Its own text will not do: arguments that the library has got since are not in it.
+    The stored architecture itself lacks arguments that were added to the library later.
     """
     architecture = package.config["architecture"]
     return {"model": {"type": architecture["type"], **architecture["args"]}}
@@ -95,10 +98,10 @@ def _model_section(package: Package) -> dict[str, Any]:
 def _check_same(
     own: Mapping[str, Any], other: Mapping[str, Any], ref: str | Path, config: str | Path | None
 ) -> None:
-    """Refuse a config of another model: its untrained network would be no baseline of this one.
+    """Check that a config is of this model: otherwise its untrained network is not a baseline.
 
     Raises:
-        ConfigError: they differ; the text names the first place.
+        ConfigError: they differ; the text names the first difference.
     """
     mine, theirs = (dict(_leaves(json.loads(json.dumps(node)))) for node in (own, other))
     for key in dict.fromkeys((*mine, *theirs)):

@@ -1,4 +1,4 @@
-"""From a reference to a checked package folder, wherever it is."""
+"""From a reference to a checked package folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("keypoint_zoo")
 class Located:
     """A package, and how it was found."""
 
-    entry: Entry  # its row of the index, or what the package says of itself
+    entry: Entry  # its row of the index, or made from the package itself
     package: Package  # checked
     repo_id: str | None = None  # on the Hub
     commit: str | None = None
@@ -36,30 +36,30 @@ def find(ref: str | Path, revision: str | None = None) -> tuple[Reference, Entry
     entry = index.find(reference.value)
     if reference.revision is not None and entry.repo_id is None:
         raise UnknownEntryError(
-            f"'{entry.name}' of {entry.provider} is not on the Hub and has no revision "
-            f"'{reference.revision}'. Leave it out."
+            f"'{entry.name}' of {entry.provider} is not on the Hub, so it has no revision "
+            f"'{reference.revision}'. Leave out the revision."
         )
     return reference, entry
 
 
 def locate(ref: str | Path, access: Access | None = None, *, weights: bool = True) -> Located:
-    """Find, fetch if need be, and check the package a reference names.
+    """Find the package that a reference names, fetch it if needed, and check it.
 
     Args:
         ref: as for ``zoo.load``.
-        access: how.
+        access: how to fetch it.
         weights: also fetch and check the weights.
 
     Raises:
-        ZooError: there is none, it is unavailable, or it is damaged.
+        ZooError: it does not exist, is unavailable, or is damaged.
     """
     access = access or Access()
     reference, entry = find(ref, access.revision)
     if reference.kind == "run":
         raise RunError(
-            f"'{ref}' is a run, not a package. Make its package: keypoint-zoo publish "
-            f"{_run_folder(reference.value)} --license L. zoo.load, predict, evaluate, animate "
-            "and export take the run itself."
+            f"'{ref}' is a run, not a package. Make a package: keypoint-zoo publish "
+            f"{_run_folder(reference.value)} --license L. Only zoo.load, predict, evaluate, "
+            "animate and export accept runs."
         )
     if reference.kind == "dir":
         found = package.open_package(reference.value, weights=weights)
@@ -68,8 +68,8 @@ def locate(ref: str | Path, access: Access | None = None, *, weights: bool = Tru
         found = package.open_package(entry.folder, entry.name, weights=weights)
         if entry.digest not in (None, found.digest):
             raise IntegrityError(
-                f"'{entry.name}' in {entry.folder} is not the one its index lists. Install "
-                f"{entry.provider} again."
+                f"'{entry.name}' in {entry.folder} is not the package that the index lists. "
+                f"Reinstall {entry.provider}."
             )
         return Located(entry, found)
     if entry is not None and entry.repo_id is None:
@@ -80,8 +80,8 @@ def locate(ref: str | Path, access: Access | None = None, *, weights: bool = Tru
         return Located(_described(found, "hub", repo_id), found, repo_id, commit)
     if reference.revision is None and entry.digest not in (None, found.digest):
         raise IntegrityError(
-            f"'{entry.name}': {repo_id} at {commit[:8]} has the digest {found.digest[:8]}, the "
-            f"index expects {str(entry.digest)[:8]}. Do not use it."
+            f"'{entry.name}': {repo_id} at {commit[:8]} has the digest {found.digest[:8]}, but the "
+            f"index states {str(entry.digest)[:8]}. Do not use it."
         )
     return Located(entry, found, repo_id, commit)
 
@@ -91,7 +91,7 @@ def _run_folder(path: str) -> Path:
 
 
 def _on_hub(reference: Reference, entry: Entry | None, access: Access) -> tuple[str, Access]:
-    """Return the repository, and the access with the revision that is meant."""
+    """Return the repository, and the access with the revision to use."""
     pinned = entry.commit if entry is not None else None
     repo_id = entry.repo_id if entry is not None else None
     revision = reference.revision or pinned
@@ -99,7 +99,7 @@ def _on_hub(reference: Reference, entry: Entry | None, access: Access) -> tuple[
 
 
 def _fetched(repo_id: str, access: Access, weights: bool) -> tuple[Package, str]:
-    """Fetch and check; what is damaged is fetched once more."""
+    """Fetch and check a package; if it is damaged, fetch it once more."""
     from zoo import hub
 
     snapshot, commit = hub.fetch(repo_id, access, weights=weights)
@@ -145,26 +145,26 @@ class Info:
     """What is known about an entry without loading it."""
 
     entry: Entry  # its row of the index
-    # config.json; None where no weights are published
+    # config.json; None if no weights are published
     config: dict[str, Any] | None = dataclasses.field(default=None, repr=False)
     files: dict[str, int] = dataclasses.field(default_factory=dict)  # file -> bytes
     parameters: int | None = None
-    flops: int | None = None  # multiply-adds times two of one prediction
+    flops: int | None = None  # of one prediction; a multiply-add counts as two
     digest: str | None = None
     path: Path | None = None
     commit: str | None = None
-    missing: tuple[str, ...] = ()  # components it needs that are not installed
+    missing: tuple[str, ...] = ()  # components that it needs and that are not installed
 
 
 def info(ref: str | Path, **access: Any) -> Info:
-    """Describe an entry; reads its small files only, never the weights.
+    """Describe an entry; reads only its small files, never the weights.
 
     Args:
         ref: as for ``zoo.load``.
         **access: as for ``zoo.load``.
 
     Raises:
-        ZooError: there is no such entry, or its description is unavailable.
+        ZooError: the entry does not exist, or its description is unavailable.
     """
     how = Access(**access)
     _, entry = find(ref, how.revision)
@@ -179,7 +179,7 @@ def info(ref: str | Path, **access: Any) -> Info:
 
 
 def missing(config: dict[str, Any]) -> tuple[str, ...]:
-    """Return the plugins' components that a package needs and that are not installed."""
+    """Return the plugin components that a package needs and that are not installed."""
     from registry.plugins import plugin_of
 
     names = (origin["component"] for origin in config["plugins"])
@@ -187,7 +187,7 @@ def missing(config: dict[str, Any]) -> tuple[str, ...]:
 
 
 def sizes(found: Package) -> dict[str, int]:
-    """Return the size of every file of a package, the manifest's too."""
+    """Return the size of every file of a package, including the manifest."""
     files = {path: stated["size"] for path, stated in found.manifest["files"].items()}
     return {**files, "manifest.json": len(schema.canonical(found.manifest))}
 
@@ -209,8 +209,8 @@ def pull(
 
     Args:
         ref: as for ``zoo.load``.
-        dest: copy it there, atomically; a package that is there is replaced.
-        dry_run: only tell what would be fetched.
+        dest: copy it there, atomically; an existing package is replaced.
+        dry_run: only return what would be fetched.
         **access: as for ``zoo.load``.
 
     Raises:
@@ -237,14 +237,14 @@ def pull(
 
 
 def doctor(*, fix: bool = False, cache_dir: str | Path | None = None) -> list[str]:
-    """Look for what is broken or left over, and return one line per finding.
+    """Find what is broken or left over, and return one line per finding.
 
-    Bundled entries and those of plugins are checked byte by byte; in the Hub's cache, what is left
-    of interrupted downloads of keypoint-zoo's entries is found, and removed with ``fix``.
+    Bundled entries and those of plugins are checked byte by byte. In the Hub's cache, leftovers of
+    interrupted downloads of keypoint-zoo packages are found, and removed with ``fix``.
 
     Args:
-        fix: remove leftovers. Nothing that loads is ever removed.
-        cache_dir: another cache than the Hub client's.
+        fix: remove leftovers; never anything that loads.
+        cache_dir: instead of the Hub client's cache.
     """
     findings = [f"plugin: {problem}" for problem in index.problems()]
     for entry in index.entries().values():

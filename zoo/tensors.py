@@ -1,4 +1,4 @@
-"""Safetensors files: the one reader of their header, and a writer of reproducible bytes."""
+"""Safetensors files: a reader of their header, and a writer whose bytes are reproducible."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Buffer = bytearray | mmap  # writable bytes
 
-DTYPES = {  # in the file -> in torch (and numpy, but for bfloat16), and bytes
+DTYPES = {  # in the file -> in torch (and numpy, except bfloat16), and bytes
     **{"F64": ("float64", 8), "F32": ("float32", 4), "F16": ("float16", 2)},
     **{"I64": ("int64", 8), "I32": ("int32", 4), "I16": ("int16", 2), "I8": ("int8", 1)},
     **{"BF16": ("bfloat16", 2), "U8": ("uint8", 1), "BOOL": ("bool", 1)},
 }
 ROW = {"dtype": TEXT, "shape": [int], "data_offsets": [int]}
-MAX_HEADER = 8 << 20  # bytes; the safetensors library itself allows 100 MB
+MAX_HEADER = 8 << 20  # bytes; the safetensors library allows 100 MB
 
 
 class Stored(NamedTuple):
@@ -37,7 +37,7 @@ def read_header(data: Buffer, where: str) -> tuple[dict[str, Stored], dict[str, 
     """Return the tensors of a file in the order of their bytes, and its metadata.
 
     Raises:
-        IntegrityError: it is not such a file, or its tensors do not fill it exactly.
+        IntegrityError: it is not a safetensors file, or its tensors do not fill it exactly.
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= min(MAX_HEADER, len(data) - 8):
@@ -55,7 +55,7 @@ def read_header(data: Buffer, where: str) -> tuple[dict[str, Stored], dict[str, 
         known = dtype in DTYPES and len(shape) <= 8 and all(0 <= n < 1 << 40 for n in shape)
         end += DTYPES[dtype][1] * math.prod(shape) if known else 0
         if not known or row["data_offsets"] != [begin, end]:
-            raise IntegrityError(f"{where}: {key[:80]!r} is not laid out as it must be.")
+            raise IntegrityError(f"{where}: {key[:80]!r} has a wrong type, shape or offset.")
         found[key] = Stored(dtype, tuple(shape), start + begin, start + end)
     if start + end != len(data):
         raise IntegrityError(f"{where}: it is {len(data) - start - end} bytes too long.")
@@ -63,7 +63,7 @@ def read_header(data: Buffer, where: str) -> tuple[dict[str, Stored], dict[str, 
 
 
 def read_tensors(data: Buffer, stored: Mapping[str, Stored]) -> dict[str, Tensor]:
-    """Return the tensors of a file whose header was read; they share its memory."""
+    """Return the tensors of a file whose header has been read; they share its memory."""
     import torch
 
     found = {}
@@ -77,13 +77,13 @@ def read_tensors(data: Buffer, stored: Mapping[str, Stored]) -> dict[str, Tensor
 
 
 def to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Return a file; the same content gives the same bytes, which the library does not promise."""
+    """Return the bytes of a file; unlike the library, always the same for the same content."""
     import torch
 
     names = {name: dtype for dtype, (name, _) in DTYPES.items()}
     header: dict[str, object] = {"__metadata__": {"format": "pt", **metadata}}
     pieces, end = [], 0
-    # large numbers first, as the library does: all are aligned
+    # large number types first, like the library, so that all are aligned
     for key, value in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
         flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         pieces.append(flat.numpy().tobytes())

@@ -1,4 +1,4 @@
-"""Checks an entry's integrity and its outputs."""
+"""Checking an entry's integrity and its outputs."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from zoo.refs import Access
 class Report:
     """What :func:`verify` found."""
 
-    ok: bool  # no problem
+    ok: bool  # no problems
     digest: str  # of the package; empty if it could not be opened
     problems: list[str]  # one line each
-    checked: int  # files
-    differences: dict[str, float]  # with ``deep``: stage -> largest difference from what is stored
+    checked: int  # number of files
+    differences: dict[str, float]  # with ``deep``: stage -> maximum difference from stored values
 
 
 def verify(
     ref: str | Path, *, against: str = "manifest", deep: bool = False, **access: Any
 ) -> Report:
-    """Check every byte of an entry, and with ``deep`` that it still computes what it did.
+    """Check every byte of an entry, and with ``deep`` that its outputs have not changed.
 
     Args:
         ref: as for ``zoo.load``.
-        against: "manifest", or "hub": also compare with what the Hub lists for that commit.
-        deep: build it, load it strictly, and compare the outputs on the stored input.
+        against: "manifest", or "hub" to compare also with the files that the Hub lists for that
+            commit.
+        deep: build it, load it strictly, and compare the outputs for the stored input.
         **access: as for ``zoo.load``.
 
     Raises:
-        ZooError: there is no such entry, or it cannot be fetched. Damage is reported, not raised.
+        ZooError: the entry does not exist, or cannot be fetched. Damage is reported, not raised.
     """
     if against not in ("manifest", "hub"):
-        raise ValueError(f"against is 'manifest' or 'hub', not {against!r}.")
+        raise ValueError(f"against must be 'manifest' or 'hub', not {against!r}.")
     how = Access(**access)
     try:
         found = sources.locate(ref, how)
@@ -59,14 +60,14 @@ def verify(
             golden, tolerance = read_golden(found.package.golden)
             differences = compare(assemble(found.package), golden)
             if not any("landmarks" in stage for stage in differences):
-                problems.append("golden.safetensors stores no landmarks to compare with.")
+                problems.append("golden.safetensors has no landmarks to compare with.")
         except ZooError as error:
             problems.append(str(error))
-        except Exception as error:  # whatever running what it describes may raise
+        except Exception as error:  # running a described model may raise anything
             problems.append(str(IntegrityError(f"it cannot run: {type(error).__name__}: {error}")))
         else:
             problems += [
-                f"{stage} differs by {value:.3g} from what was stored (allowed {tolerance:g}): "
+                f"{stage} differs by {value:.3g} from the stored value (allowed {tolerance:g}): "
                 "architecture or preprocessing has changed."
                 for stage, value in differences.items()
                 if not value <= tolerance

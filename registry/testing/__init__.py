@@ -1,1 +1,1 @@
-"""The tests that every registered component must pass, and the inputs they are made with."""
+"""The tests that every registered component must pass, and their example inputs."""

@@ -2,10 +2,11 @@
 
     registry.check("encoders/acme/convnext", width=8)
 
-A component is called with the example inputs of its role, from registry/testing/examples.py, whose
-sizes are those of its constructor's arguments ``image_size``, ``num_landmarks``, ``edges``,
-``in_channels``, ``appearance_channels``, ``features``, its own or a nested part's. One that works
-on other inputs has a method ``example`` that makes them. Hooks are checked for form alone.
+A component is called with the example inputs of its role, from registry/testing/examples.py. Their
+sizes follow the constructor's arguments ``image_size``, ``num_landmarks``, ``edges``,
+``in_channels``, ``appearance_channels`` and ``features``, its own or those of a nested part. A
+component that needs other inputs has a method ``example`` that makes them. Only the form of hooks
+is checked.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ NO_SOURCE = ("datasets", "transforms", "warps", "metrics", "hooks")
 
 
 class Report(NamedTuple):
-    """What :func:`check` found in order; printed, ``encoders/unet: ok, 6 checks: form, ...``."""
+    """The checks that passed; prints as ``encoders/unet: ok, 6 checks: form, ...``."""
 
     name: str
     checks: tuple[str, ...]
@@ -62,23 +63,23 @@ _passed: ContextVar[list[str]] = ContextVar("passed")
 def check(name: str, /, **arguments: Any) -> Report:
     """Run the component tests on one registered name.
 
-    A network must return what its role promises, for images that are not square unless it has an
-    ``image_size``; leave its inputs alone; pass finite gradients to them and to every trained
-    parameter; give equal outputs after saving and loading; work in float64 and under bfloat16
-    autocast. A data set must decide its target by the index alone, unless it says
-    ``random_target = True``, a transform each item by that item's seed. A metric must return a row
-    of ``metrics.json``.
+    A network must return what its role promises, also for images that are not square unless it has
+    an ``image_size``; leave its inputs unchanged; pass finite gradients to them and to every
+    trained parameter; return equal outputs after saving and loading; work in float64 and under
+    bfloat16 autocast. The target of a data set must depend on the index alone, unless it sets
+    ``random_target = True``; each item of a transform must depend on its own seed. A metric must
+    return a row of ``metrics.json``.
 
     Args:
         name: ``encoders/stem``, ``encoders/acme/convnext``.
         arguments: of its constructor, as in a config; parts are dicts with a ``type``.
 
     Returns:
-        The checks that it passed, which is all of them.
+        The checks that it passed.
 
     Raises:
         AssertionError: a test failed; the text says which.
-        ConfigError: there is no such name, or it cannot be built from ``arguments``.
+        ConfigError: the name is unknown, or it cannot be built from ``arguments``.
     """
     role = name.split("/")[0]
     cls = resolve(name, "check")
@@ -100,24 +101,24 @@ def check_form(name: str, cls: Any) -> None:
     """Check what can be seen without building: names, constructor, docstring.
 
     Raises:
-        AssertionError: one of them is not as it should be.
+        AssertionError: one of them is wrong.
     """
     role, *_, last = name.split("/")
     built_in = name.count("/") == 1
     _require(
         cls.__name__.lower() == last.replace("_", "").lower(),
-        f"{name}: the class {cls.__name__} must have the name '{last}' in CapWords",
+        f"{name}: the class {cls.__name__} must be named '{last}' in CapWords",
     )
     if built_in:
         place = f"components.{role}.{last}"
-        _require(cls.__module__ == place, f"{name}: it stands in {cls.__module__}, not in {place}")
+        _require(cls.__module__ == place, f"{name}: it is in {cls.__module__}, not in {place}")
     faults = [fault(cls, protocol) for protocol in PROTOCOLS[role]]
     _require(not all(faults), f"{name}: {faults[0]}; see registry/protocols.py")
     own = cls.__init__ is not nn.Module.__init__
     for parameter in inspect.signature(cls).parameters.values() if own else ():
         _require(
             parameter.kind is parameter.KEYWORD_ONLY,
-            f"{name}: argument '{parameter}' must be keyword-only and named; put a * before it",
+            f"{name}: argument '{parameter}' must be named and keyword-only; put a * before it",
         )
         _require(
             not re.search(r"\b([Dd]ict|\w*Mapping|Config(Dict)?)\b", str(parameter.annotation)),
@@ -127,14 +128,14 @@ def check_form(name: str, cls: Any) -> None:
     summary = " ".join(doc.split("\n\n")[0].split())
     _require(
         summary.endswith(".") and not re.search(r"[.!?] [A-Z]", summary),
-        f"{name}: the docstring must begin with one sentence and an empty line, not {summary!r}",
+        f"{name}: the docstring must begin with one sentence and a blank line, not {summary!r}",
     )
     if role not in NO_SHAPES:
-        _require(bool(re.search(r"^Shapes:", doc, re.M)), f"{name}: no 'Shapes:' in its docstring")
+        _require(bool(re.search(r"^Shapes:", doc, re.M)), f"{name}: its docstring has no 'Shapes:'")
     if role not in NO_SOURCE and built_in:
         _require(
             bool(re.search(r"^Source: \w+ \w+ \S", doc, re.M)),
-            f"{name}: no 'Source: paper eq 1; paper fig 2' in its docstring",
+            f"{name}: its docstring has no line such as 'Source: paper eq 1; paper fig 2'",
         )
 
 
@@ -187,7 +188,7 @@ def _same(first: Any, second: Any) -> bool:
 
 
 class _Network(NamedTuple):
-    """What a role gives."""
+    """What a role promises, and how it is checked."""
 
     promise: str
     kept: Callable[[Any, Example, Any], bool]
@@ -207,7 +208,7 @@ def _is_composed(output: Any, example: Example, *_: Any) -> bool:
 
 
 def _is_a(kind: type) -> Callable[..., bool]:
-    """Return whether the output is one, and has what the part says that it fills."""
+    """Return a check that the output is of this class and has the fields named in ``fills``."""
 
     def kept(output: Any, example: Example, part: Any) -> bool:
         filled = part.fills if kind in (Encoding, Landmarks, Motion, Judgement) else ()
@@ -279,9 +280,9 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
         twin: nn.Module = build(node, name, role)
         twin.load_state_dict(torch.load(file, weights_only=True))
         equal = _same(run(part.eval(), inputs), run(twin.eval(), inputs))
-        _require(equal, f"{name}: a saved and loaded copy gives another output")
+        _require(equal, f"{name}: a saved and loaded copy returns a different output")
     with _step(name, "bfloat16 autocast"), torch.no_grad():
-        # losses are computed outside of autocast, from what networks gave inside
+        # losses are computed outside autocast, from what networks returned inside it
         amp = role != "losses"
         low = inputs if amp else _map(inputs, lambda tensor: tensor.bfloat16())
         with torch.autocast("cpu", torch.bfloat16, enabled=amp):
@@ -297,7 +298,7 @@ def _check_network(node: Mapping[str, Any], role: str) -> None:
 
 
 def _check_reads(name: str, loss: Any, outputs: Outputs, batch: Batch) -> None:
-    """Check that a loss needs every field that it says it reads, and no other."""
+    """Check that a loss needs exactly the fields that its ``reads`` names."""
     places = [field.partition(".") for field in loss.reads]
     given: dict[str, Any] = {"batch": {}}
     for owner, _, own in places:
@@ -324,11 +325,11 @@ def _check_reads(name: str, loss: Any, outputs: Outputs, batch: Batch) -> None:
             loss(Outputs(**less), Batch(**batch_less))
         except MissingFieldError:
             continue
-        raise AssertionError(f"{name}: it says that it reads {field}, but does without it.")
+        raise AssertionError(f"{name}: 'reads' names {field}, but it works without that field.")
 
 
 def _check_motion_decoder(part: Any, source: Tensor, motion: Motion) -> None:
-    """Check the three steps that animation takes apart."""
+    """Check the three steps that animation calls separately."""
     same = _same(part.decode(part.encode(source), motion), part(source, motion))
     _require(same, "decode(encode(source), motion) is not forward(source, motion)")
     shape = part.deform(source, motion).shape
@@ -358,7 +359,7 @@ def _check_gradients(
 
 
 def _filled(outputs: Outputs) -> set[str]:
-    """Return the names of the fields that are there, with a dot those of landmarks and layers."""
+    """Return the names of the fields that are set, such as ``landmarks`` and ``landmarks.prob``."""
     found = set()
     for field in fields(outputs):
         value = getattr(outputs, field.name)
@@ -377,8 +378,8 @@ def _check_pipeline(name: str, pipeline: Any, batch: Batch) -> None:
     found, said = _filled(pipeline(batch)), set(pipeline.fills)
     _require(
         found == said,
-        f"{name}: 'fills' must name what forward fills; missing there: {sorted(found - said)}, not "
-        f"filled: {sorted(said - found)}",
+        f"{name}: 'fills' must name what forward fills; missing from it: {sorted(found - said)}, "
+        f"not filled: {sorted(said - found)}",
     )
     with _step(name, "parameter_groups"):
         groups = pipeline.parameter_groups()
@@ -439,7 +440,7 @@ def _check_dataset(dataset: Any, name: str) -> None:
         for seed in (0, 1):
             again = dataset.sample(index, np.random.default_rng(seed))
             for field in kept:
-                # another rng may move the window of a clip, and with it its name
+                # another rng may move the window of a clip, and so change its name
                 moves = "frames" in item or dataset.random_target
                 fixed = seed == 0 or (field in ("target", "keypoints", "name") and not moves)
                 _require(
@@ -476,7 +477,7 @@ def _check_transform(transform: Any, name: str) -> None:
     without: dict[str, Any] = dict.fromkeys(transform.fills)
     bare = transform(replace(batch, **without), seeds)
     missing = [field for field in transform.fills if getattr(bare, field) is None]
-    _require(not missing, f"{name}: it says that it fills {', '.join(missing)} and does not")
+    _require(not missing, f"{name}: 'fills' names {', '.join(missing)}, but it does not fill that")
     _check_seeded(found, copies, name)
 
 
@@ -491,8 +492,8 @@ def _check_warp(warp: Any, name: str) -> None:
 
 
 def _check_seeded(found: list[Any], copies: int, name: str) -> None:
-    """Check that what three calls gave depends on each item's seed alone."""
-    _require(_same(found[0], found[1]), f"{name}: equal seeds give different results")
+    """Check that the results of three calls depend on each item's seed alone."""
+    _require(_same(found[0], found[1]), f"{name}: equal seeds lead to different results")
 
     def without_first(tensor: Tensor) -> Tensor:
         return tensor.reshape(copies, BATCH, *tensor.shape[1:])[:, 1:].flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Example inputs of every role, for :func:`registry.testing.checks.check`."""
+"""Example inputs for every role, for :func:`registry.testing.checks.check`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from registry.contract import (
 )
 
 BATCH = 3
-NUMBERS = {"covariance": 6, "affine": 6}  # of a state; 5 of the others
+NUMBERS = {"covariance": 6, "affine": 6}  # numbers per state; other states have 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Stretch:
 
 
 def find(node: Any, key: str) -> Any:
-    """Return the first entry called ``key``, outer ones first; None if there is none."""
+    """Return the first entry called ``key``, outer ones first; None if not found."""
     if isinstance(node, Mapping):
         if node.get(key) is not None:
             return node[key]
@@ -179,7 +179,7 @@ class Example:
         )
 
     def of(self, role: str) -> tuple[Any, ...]:
-        """Return the inputs of the part: its own example, else that of its role."""
+        """Return the inputs of the part: its own example, otherwise that of its role."""
         own = type(self.part).example
         inputs: tuple[Any, ...] = own(self.part, self) if own is not None else getattr(self, role)()
         return inputs

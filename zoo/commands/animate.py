@@ -1,11 +1,10 @@
-"""Move a picture as a video moves.
+"""Animate a picture with the motion of a video.
 
-Both are resized as the model's data were. The result moves relative to the
-driving video's first frame, which should show the pose of the picture: shape
-and place stay the picture's own. --best-frame starts from the driving frame
-most like it instead (its landmarks, wherever and however large), --absolute
-copies the driving poses. With ffmpeg on the PATH an .mp4 keeps the driving
-video's sound.
+Both are resized like the model's training data. The picture moves relative to
+the driving video's first frame, which should show the same pose; its shape and
+place are kept. --best-frame starts from the driving frame whose landmarks are
+closest to the picture's instead, at any place and scale. --absolute copies the
+driving poses. With ffmpeg on the PATH, an .mp4 keeps the driving video's sound.
 """
 
 from __future__ import annotations
@@ -27,17 +26,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", type=Path, help=".mp4 or .gif")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument(
-        "--relative", action="store_true", help="move as the driving frames do; the default"
+        "--relative", action="store_true", help="move like the driving frames (default)"
     )
     mode.add_argument("--absolute", action="store_true", help="copy the driving poses")
     mode.add_argument(
-        "--best-frame", action="store_true", help="relative to the frame most like the picture"
+        "--best-frame", action="store_true", help="relative to the frame closest to the picture"
     )
-    parser.add_argument("--side-by-side", action="store_true", help="picture | driving | result")
+    parser.add_argument(
+        "--side-by-side", action="store_true", help="show picture | driving frame | result"
+    )
     parser.add_argument(
         "--adapt-scale",
         action="store_true",
-        help="move as much more as the picture's landmarks spread wider than the video's",
+        help="scale the motion if the picture's landmarks spread wider than the video's",
     )
     parser.add_argument("--batch-size", type=int, default=8, metavar="N")
 
@@ -55,5 +56,5 @@ def run(relative: bool, **options: Any) -> Answer:
     lines = [f"{done.out}: {done.frames} frames", *done.notes]
     if done.best_frame is not None:
         driving, source = options["driving"], options["source"]
-        lines.insert(0, f"{driving}: frame {done.best_frame} is the most like {source}")
+        lines.insert(0, f"{driving}: frame {done.best_frame} is closest to {source}")
     return Answer(done, lines)

@@ -1,8 +1,8 @@
 """Measure speed side by side in one run.
 
-Every variant runs once per round, so that a machine whose speed drifts treats
-them alike; medians and the ratio to the first variant of each group are the
-answer. Only ratios of one run mean anything.
+Every variant runs once per round, so that a machine whose speed drifts affects
+them alike. Prints medians, and ratios to the first variant of each group. Only
+ratios from the same run are comparable.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from zoo.answer import Answer, notice
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows the command."""
     parser.add_argument("--rounds", type=int, default=7, metavar="N")
-    parser.add_argument("--threads", type=int, metavar="N", help="default: as many as torch takes")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: torch's own choice")
 
 
 def run(rounds: int, threads: int | None) -> Answer:

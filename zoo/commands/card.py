@@ -1,4 +1,4 @@
-"""Render a package's card; nothing is sent."""
+"""Generate a package's card; nothing is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from zoo.answer import Answer
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows the command."""
     parser.add_argument("folder", metavar="DIR", help="the package")
-    parser.add_argument("--write", action="store_true", help="into the package, with edited notes")
+    parser.add_argument(
+        "--write", action="store_true", help="write it into the package, keeping edited notes"
+    )
 
 
 def run(folder: str, write: bool) -> Answer:

@@ -1,8 +1,8 @@
-"""List the parts that models are built from, or all about one.
+"""List the components that models are built from, or describe one.
 
-Without an argument: every role and its names. With a role (encoders): what each
-of its names is. With a name (encoders/unet): its arguments, shapes, source, and
-the configs that use it.
+Without an argument: all roles and their components. With a role (encoders):
+what each of its components does. With a name (encoders/unet): its arguments,
+shapes, source, and the configs that use it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from zoo.answer import Answer, UsageError
 
-# where a new line begins in these sections; elsewhere they are filled
+# where a new line begins in these sections; all other text is wrapped
 STARTS = {"Shapes": r"\n(?=\()", "Raises": r"\n(?=\w+: )", "Example": r"\n"}
 
 EXAMPLES = ("encoders", "encoders/unet")
@@ -32,12 +32,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         metavar="ROLE|NAME",
-        help="encoders, encoders/unet; all roles if left out",
+        help="encoders, encoders/unet; default: all roles",
     )
 
 
 def run(what: str | None = None) -> Answer:
-    """Answer the command; no component is imported for it."""
+    """Answer the command without importing any component."""
     from registry.errors import did_you_mean
     from registry.roles import ROLES
 
@@ -49,11 +49,13 @@ def run(what: str | None = None) -> Answer:
     if role in ROLES and what in ROLES[role].names():
         return _one(what)
     if role in ROLES:
-        raise UsageError(f"no {ROLES[role].singular} '{what}'.{did_you_mean(what, _known(role))}")
+        raise UsageError(
+            f"there is no {ROLES[role].singular} '{what}'.{did_you_mean(what, _known(role))}"
+        )
     known = [name for role in ROLES for name in _known(role)]
     same = [name for name in known if name.endswith(f"/{what}")]
     hint = f" Did you mean '{same[0]}'?" if same else did_you_mean(what, ROLES)
-    raise UsageError(f"no role or component '{what}'.{hint}")
+    raise UsageError(f"there is no role or component '{what}'.{hint}")
 
 
 def _roles() -> Answer:
@@ -76,7 +78,7 @@ def _roles() -> Answer:
         lines += [line for other in others for line in _filled(other, "  ", "    ")]
         lines.append("")
     lines += [line for problem in problems for line in _filled(f"broken: {problem}", "", "    ")]
-    lines += ["More of each:", *(f"  keypoint-zoo components {what}" for what in EXAMPLES)]
+    lines += ["For details:", *(f"  keypoint-zoo components {what}" for what in EXAMPLES)]
     return Answer({"roles": rows, "problems": problems}, lines)
 
 
@@ -147,7 +149,7 @@ def _meaning(role: str) -> str:
 
 
 def _sheet(name: str) -> Any:
-    """Return the sheet of a name; the reason as text if it is broken, which hides no other."""
+    """Return the sheet of a name; if it is broken, the reason as text."""
     from registry.docs import sheet
     from registry.errors import ConfigError
 
@@ -164,7 +166,7 @@ def _provider(name: str) -> str:
 
 
 def _configs(name: str) -> list[str]:
-    """Return the names of the configs of the zoo, those of plugins included, that use ``name``."""
+    """Return the names of the zoo's configs, including those of plugins, that use ``name``."""
     from zoo.index import entries
 
     folders = {entry.config.parent for entry in entries().values() if entry.config}
@@ -174,7 +176,7 @@ def _configs(name: str) -> list[str]:
 
 
 def _papers(source: str) -> dict[str, str]:
-    """Return the citation of each paper that a ``Source`` names, as far as an entry states it."""
+    """Return the citation of each paper in a ``Source``, if an entry has it."""
     from zoo.index import entries
 
     keys = dict.fromkeys(part.split()[0] for part in source.split(";") if part.split())

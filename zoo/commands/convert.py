@@ -11,12 +11,12 @@ from zoo.answer import Answer
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows the command."""
-    parser.add_argument("source", metavar="SOURCE", help="whose official code wrote the file")
+    parser.add_argument("source", metavar="SOURCE", help="the official code that wrote the file")
     parser.add_argument("file", metavar="FILE", help="the official checkpoint")
     parser.add_argument("--out", required=True, metavar="DIR")
-    parser.add_argument("--config", help="a config, or an entry, of the same model")
-    parser.add_argument("--license", required=True, help="of these weights: apache-2.0, other ...")
-    parser.add_argument("--license-text", metavar="FILE", help="the licence itself")
+    parser.add_argument("--config", help="config file or zoo entry of the same model")
+    parser.add_argument("--license", required=True, help="of the weights: apache-2.0, other ...")
+    parser.add_argument("--license-text", metavar="FILE", help="the text of the licence")
 
 
 def run(source: str, file: str, out: str, license_text: str | None, **options: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""Look for what is broken or left over."""
+"""Find what is broken or left over in the zoo and the cache."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Score a model beside what needs no learning.
+"""Score a model beside its baselines.
 
-REF alone is scored on the test data of its own config; with --config on those
-of another one, whose model must be the same.
+REF alone is scored on the test data of its own config; with --data on those of
+another config. A config with --checkpoint REF must be of the same model.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from zoo.answer import REF, Answer, notice
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows the command."""
     parser.add_argument("ref", metavar="REF", help=f"{REF}; or a config, with --checkpoint")
-    parser.add_argument("--checkpoint", metavar="REF", help="the model, where REF is a config")
+    parser.add_argument("--checkpoint", metavar="REF", help="the model, if REF is a config")
     parser.add_argument(
-        "--data", metavar="FILE", help="file or name of another config, whose data are used instead"
+        "--data", metavar="FILE", help="use the data of this config (a file or a name) instead"
     )
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE")
     parser.add_argument(
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="FILE",
-        help="answer with one JSON document, or write it to FILE, for publish --metrics",
+        help="print one JSON document, or write it to FILE (for publish --metrics)",
     )
 
 

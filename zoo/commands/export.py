@@ -1,4 +1,4 @@
-"""Write a model into a file that needs none of this library."""
+"""Write a model to a file that works without this library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", required=True, choices=("onnx", "torch_export", "torchscript"))
     parser.add_argument("--out", required=True, metavar="FILE", help=".onnx, .pt2 or .pt")
     parser.add_argument("--part", choices=("detector", "renderer"), default="detector")
-    parser.add_argument("--images", nargs="+", metavar="FILE", help="also compared on these")
+    parser.add_argument("--images", nargs="+", metavar="FILE", help="compare on these images too")
 
 
 def run(ref: str, out: str, format: Any, images: Sequence[str], **options: Any) -> Answer:
@@ -27,9 +27,9 @@ def run(ref: str, out: str, format: Any, images: Sequence[str], **options: Any) 
     model, batch = load(ref), None
     if images:
         if getattr(model, "preprocess", None) is None:
-            raise ValueError(f"{ref} takes no images; leave out --images.")
+            raise ValueError(f"{ref} does not take images. Leave out --images.")
         batch = model.preprocess([read_image(file) for file in images]).images
     done = export(model, out, format, images=batch, **options)
     apart = ", ".join(f"{name} {value:.2g}" for name, value in done.differences.items())
     line = f"{done.path}: {', '.join(done.inputs)} -> {', '.join(done.outputs)}"
-    return Answer(done, [line, f"largest difference from the model: {apart}"])
+    return Answer(done, [line, f"maximum difference from the model: {apart}"])

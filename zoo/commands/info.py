@@ -1,4 +1,4 @@
-"""All about one entry: size, results, licence, place."""
+"""Describe an entry: size, results, licence, location."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(ref: str) -> Answer:
 
     found = info(ref)
     results = list(found.entry.results)
-    if found.path is not None:  # with those that the paper or others report
+    if found.path is not None:  # including those reported by the paper or others
         results = read_json(found.path / "evaluation.json", ref)["results"]
     lines = [f"{found.entry.name}: {found.entry.summary}".removesuffix(": "), ""]
     lines += table([(key, value) for key, value in _facts(found) if value], cut=False)
@@ -39,7 +39,7 @@ def run(ref: str) -> Answer:
 
 
 def _facts(found: Info) -> Iterator[tuple[str, str]]:
-    """Yield what is known of an entry besides its numbers, as name and value."""
+    """Yield what is known about an entry besides its results, as name and value."""
     entry, config = found.entry, found.config
     licence = f" ({entry.data_licence})" if entry.data_licence else ""
     yield "task", entry.task
@@ -60,7 +60,7 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
     keypoints = config["keypoints"]
     yield "parameters", f"{stated['parameters']:,} ({stated['dtype']})"
     at = f" at {size} x {size} pixels" if size else ""
-    flops = f"{found.flops:,} of one prediction{at}" if found.flops is not None else "not counted"
+    flops = f"{found.flops:,} per prediction{at}" if found.flops is not None else "not counted"
     yield "FLOPs", flops
     yield "landmarks", f"{keypoints['count']} {keypoints['semantics']}"
     at = f"hf:{entry.repo_id}@{found.commit}, " if found.commit else ""
@@ -70,11 +70,11 @@ def _facts(found: Info) -> Iterator[tuple[str, str]]:
     yield from ((f"  {file}", size_of(size)) for file, size in found.files.items())
     claimed = {origin["component"]: origin["distribution"] for origin in config["plugins"]}
     for name in found.missing:
-        yield "missing", f"{name}, which the entry claims to be in '{claimed[name]}'"
+        yield "missing", f"{name}, which is in '{claimed[name]}' according to the entry"
 
 
 def _score_rows(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return a table of results, each beside its baselines."""
+    """Return the rows of a table of results, each beside its baselines."""
     if not results:
         return []
     baselines = list(dict.fromkeys(name for row in results for name in row["baselines"]))

@@ -1,4 +1,4 @@
-"""What there is; globs and filters narrow it down."""
+"""List the entries of the zoo; patterns and filters select some."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         of = "names to leave out" if name == "exclude" else f"the {name}"
         text = f"a pattern of {of}; may be repeated"
         parser.add_argument(f"--{name}", action="append", metavar="PATTERN", help=text)
-    parser.add_argument("--metric", help="only with such a result: 'regression<=5'")
+    parser.add_argument("--metric", help="only entries with such a result: 'regression<=5'")
     text = "ask the Hub instead of the index"
     parser.add_argument(
         "--hub", action="store_const", dest="source", const="hub", default="index", help=text
     )
-    text = "only what loads without network"
+    text = "only entries that load without network"
     parser.add_argument("--cached", action="store_true", default=None, help=text)
 
 
@@ -31,7 +31,7 @@ def run(pattern: Sequence[str], exclude: Sequence[str] | None, **filters: Any) -
 
     found = list_entries(pattern or "*", exclude=exclude or (), **filters)
     if not found:
-        notice("no entry passes these filters")
+        notice("no entry matches")
         return Answer([], ())
     rows: list[Sequence[str]] = [("name", "task", "dataset", "weights", "licence", "result")]
     for entry in found:

@@ -1,8 +1,8 @@
-"""Write a plugin to start from: a component, a config, tests.
+"""Create a plugin to start from: a component, a config, tests.
 
 `keypoint-zoo new-plugin acme` writes the folder keypoint-zoo-acme: a
-distribution with a component encoders/acme/convnext, a config that trains it,
-an entry of the zoo, and their tests.
+distribution with the component encoders/acme/convnext, a config that trains it,
+a zoo entry, and tests.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from zoo.answer import Answer, UsageError
 
-# of the template, which is examples/plugin of a checkout: all but its trained model
+# the files of the template (examples/plugin of a checkout), without its trained model
 FILES = (
     "README.md",
     "pyproject.toml",
@@ -26,31 +26,31 @@ FILES = (
     "keypoint_zoo_example/configs/example_convnext_regressor.py",
     "tests/test_component.py",
 )
-OWNED = ("package", "license")  # keys of an entry that has weights
+OWNED = ("package", "license")  # keys that only an entry with weights has
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what follows the command."""
-    parser.add_argument("name", metavar="NAME", help="yours: the prefix of all its names (acme)")
+    parser.add_argument("name", metavar="NAME", help="prefix of all its names, such as acme")
     parser.add_argument("--out", metavar="DIR", help="default: keypoint-zoo-NAME")
 
 
 def run(name: str, out: str | None = None) -> Answer:
-    """Answer the command: write the folder, which appears complete or not at all.
+    """Answer the command: write the folder, atomically.
 
     Args:
-        name: letters, digits and dashes, as in the name of a distribution; others are refused.
+        name: letters, digits and dashes, as in the name of a distribution.
         out: the folder, which must not exist.
 
     Raises:
-        UsageError: not such a name.
-        FileExistsError: something is there.
+        UsageError: the name is not valid.
+        FileExistsError: the folder exists.
     """
     dashed = checked(name)
     plain = dashed.replace("-", "_")
     folder = Path(out or f"keypoint-zoo-{dashed}")
     if folder.is_symlink() or folder.exists():
-        raise FileExistsError(f"{folder} is there already; give another --out DIR.")
+        raise FileExistsError(f"{folder} already exists. Give another --out DIR.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -77,19 +77,19 @@ def checked(name: str) -> str:
     """Return the name of a plugin in lower case, its parts joined by dashes.
 
     Raises:
-        UsageError: it is not a name of a distribution, or cannot be part of one of a module.
+        UsageError: it cannot be part of the names of a distribution and of a module.
     """
     dashed = re.sub(r"[-_.]+", "-", name.lower()).removeprefix("keypoint-zoo-")
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", dashed) or len(dashed) > 40:
         raise UsageError(
-            f"'{name}' is not a name for a plugin: use letters, digits and dashes, a letter first, "
-            "at most 40 of them, as in 'acme' or 'acme-lab'."
+            f"'{name}' cannot be the name of a plugin. Use at most 40 letters, digits and dashes, "
+            "a letter first, such as 'acme' or 'acme-lab'."
         )
     return dashed
 
 
 def write(folder: Path, dashed: str) -> list[str]:
-    """Write the template with another name; return the paths of its files."""
+    """Write the template under another name; return the paths of its files."""
     home = template()
     written = []
     for path in FILES:
@@ -108,12 +108,12 @@ def write(folder: Path, dashed: str) -> list[str]:
 
 
 def renamed(text: str, dashed: str) -> str:
-    """Put a name in place of the template's: with dashes beside dashes, else with underscores."""
+    """Replace the template's name: with dashes next to dashes, otherwise with underscores."""
     text = re.sub(r"(?<=-)example|example(?=-)", dashed, text)
     return text.replace("example", dashed.replace("-", "_"))
 
 
 def template() -> Path:
-    """Return the folder of the template: in a wheel beside this package, else in the checkout."""
+    """Return the folder of the template: beside this module in a wheel, else in the checkout."""
     home = Path(__file__).resolve().parents[1]
     return home / "template" if (home / "template").is_dir() else home.parent / "examples/plugin"

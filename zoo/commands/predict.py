@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="INPUT", help="image, folder of images, or video"
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="gets the drawings and CSV files"
+        "--out", required=True, metavar="DIR", help="folder for drawings and CSV files"
     )
     parser.add_argument("--batch-size", type=int, default=16, metavar="N")
 

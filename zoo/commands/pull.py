@@ -1,4 +1,4 @@
-"""Fetch an entry completely and check it."""
+"""Download an entry and check it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("ref", metavar="REF", help=REF)
     parser.add_argument("--revision", help="branch, tag or commit")
     parser.add_argument("--dest", metavar="DIR", help="copy it there")
-    parser.add_argument("--dry-run", action="store_true", help="only tell what would be fetched")
-    parser.add_argument("--force", action="store_true", help="fetch again what is in the cache")
-    text = "only look into the cache"
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be fetched")
+    parser.add_argument("--force", action="store_true", help="fetch again even if cached")
+    text = "use the cache only"
     parser.add_argument("--offline", action="store_true", default=None, help=text)
 
 

@@ -1,10 +1,10 @@
-"""Train a config, evaluate it, draw what it learned.
+"""Train a config, evaluate it and draw what it learned.
 
 CONFIG is the name of a shipped config (factorized_video), a .py file, or the
-config.json of a run. WORK_DIR gets the resolved config, checkpoints, log,
-curve, panels, scores and an animation. Ctrl-C at any time; --resume goes on
-exactly where it stopped. Several GPUs: torchrun --nproc_per_node=8 -m zoo
-train CONFIG --launcher pytorch
+config.json of a run. The work dir gets the resolved config, checkpoints, log,
+curve, panels, scores and an animation. Press Ctrl-C at any time; --resume
+continues exactly where it stopped. For several GPUs: torchrun
+--nproc_per_node=8 -m zoo train CONFIG --launcher pytorch
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="name of a shipped config, or a file")
     parser.add_argument("--work-dir", metavar="DIR", help="default: work_dirs/CONFIG")
     parser.add_argument(
-        "--data", metavar="FILE", help="file or name of another config, whose data are used instead"
+        "--data", metavar="FILE", help="use the data of this config (a file or a name) instead"
     )
     parser.add_argument(
         "--resume",
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="go on from WORK_DIR/last.pth, or from this checkpoint",
+        help="continue from last.pth in the work dir, or from this checkpoint",
     )
     parser.add_argument("--amp", action="store_true", help="autocast to bfloat16")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm", "mpi"), default="none")
@@ -59,6 +59,6 @@ def run(
     except Interrupted as stop:
         flags = [*(["--data", data] if data else []), *(["--amp"] if amp else [])]
         again = resume_command(config, folder, *flags, options=cfg_options)
-        said = f"Stopped; {stop.checkpoint} is complete. Go on with:"
+        said = f"Stopped; {stop.checkpoint} is complete. Resume with:"
         return Answer({"checkpoint": stop.checkpoint}, ["", said, again], INTERRUPTED)
     return Answer({"work_dir": folder, "results": job.rows}, job.summary.splitlines())

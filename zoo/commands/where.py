@@ -1,6 +1,6 @@
 """Find the code of an equation, section, figure or table of a paper.
 
-``keypoint-zoo where keypointgan 2`` finds equation 2. Reads the ``Source:``
+``keypoint-zoo where keypointgan 2`` finds equation 2. It reads the ``Source:``
 lines of all docstrings, such as ``Source: keypointgan eq 2; imm sec 3``.
 """
 
@@ -29,7 +29,7 @@ class Place(NamedTuple):
     code: str  # file:line name
 
     def order(self) -> tuple[Any, ...]:
-        """Equations first, and 2 before 10 before F.1."""
+        """Return a sort key: equations first, and 2 before 10 before F.1."""
         parts = self.number.split(".")
         return KINDS.index(self.kind), [(not p.isdigit(), p.rjust(9)) for p in parts], self.code
 
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "place",
         metavar="PLACE",
         nargs="*",
-        help="2 or eq 2, fig 20, table 1, sec 5 (also 5.1 ...); everything if left out",
+        help="2 or eq 2, fig 20, table 1, sec 5 (also 5.1 ...); default: all",
     )
 
 
@@ -51,14 +51,14 @@ def run(paper: str, place: Sequence[str]) -> Answer:
     found = sorted((p for p in known if p.paper == paper), key=Place.order)
     if not found:
         papers = sorted({place.paper for place in known})
-        raise ValueError(f"no paper '{paper}'; papers are {', '.join(papers)}.")
+        raise ValueError(f"there is no paper '{paper}'. Known: {', '.join(papers)}.")
     chosen = found
     if place:
         kind, number = ["eq", *place][-2:]
         chosen = [p for p in found if p.kind == kind and f"{p.number}.".startswith(f"{number}.")]
     if not chosen:
         there = ", ".join(dict.fromkeys(f"{p.kind} {p.number}" for p in found))
-        raise ValueError(f"nothing names {paper} {' '.join(place)}; there is {there}.")
+        raise ValueError(f"no docstring names {paper} {' '.join(place)}. Known: {there}.")
     lines = [f"{place.kind} {place.number:<4} {place.code}" for place in chosen]
     return Answer([place._asdict() for place in chosen], lines)
 

@@ -1,6 +1,6 @@
-"""Official checkpoints become packages: the one place where pickles are read.
+"""Converting official checkpoints to packages: the only place where pickles are read.
 
-Whoever has the right to the weights runs this, offline, once; everyone else loads the package.
+Whoever has the right to the weights runs this once, offline; everyone else loads the package.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 VGG = "colorization-vgg16"
 
-# whose code wrote the file -> what the file is
+# whose code wrote the file -> what the file must be
 SOURCES: dict[str, str] = {
     "factorized": "a checkpoint of the official code, with the state dict of the whole model",
     "fomm": "a .pth.tar with the state dicts kp_detector and generator",
     "imm": "a TensorFlow checkpoint: the path that its .index and .data-00000-of-00001 begin with",
-    "keypointgan": "a folder with ITERATION_net_NAME.pth for G_A, G_B and regressor, and with the "
-    "pre-trained regressor as ITERATION_net_offline_regressor.pth; or a regressor's file alone",
+    "keypointgan": "a folder with ITERATION_net_NAME.pth for G_A, G_B and regressor, and the "
+    "pre-trained regressor as ITERATION_net_offline_regressor.pth; or the file of a regressor",
     "monkeynet": "a .pth.tar with the state dicts kp_detector and generator",
-    VGG: "vgg16.caffemodel.h5, the colourisation network of IMM's loss; makes its file, no package",
+    VGG: "vgg16.caffemodel.h5, the colourisation network of IMM's loss; writes one file",
 }
 
 
@@ -42,26 +42,26 @@ def convert(
 ) -> Path:
     """Write the weights of an official checkpoint as a package.
 
-    Critics and priors, which only training needs, are left out; all else must fit exactly.
+    Critics and priors, which only training needs, are left out; everything else must fit exactly.
 
     Args:
         source: whose code wrote the file, one of ``SOURCES``.
-        file: what ``SOURCES`` says of it.
+        file: as described in ``SOURCES``.
         out: the folder to write; for ``colorization-vgg16`` the ``.safetensors`` file.
-        license: of these weights, as their owner gives them. Never guessed.
-        config: a config file or the name of an entry, of the same model.
+        license: of the weights, as granted by their owner; never guessed.
+        config: a config file or the name of a zoo entry, of the same model.
         **options: ``license_text`` and ``overwrite`` of ``zoo.save``.
 
     Returns:
         ``out``.
 
     Raises:
-        ConfigError: the file cannot be read or is of another model, or there is no such config.
+        ConfigError: the file cannot be read or is of another model, or the config does not exist.
         ZooError: the package cannot be written.
-        FileExistsError: something is there.
+        FileExistsError: ``out`` exists.
     """
     if source not in SOURCES:
-        raise ConfigError(f"no converter '{source}'.{did_you_mean(source, SOURCES)}")
+        raise ConfigError(f"there is no converter '{source}'.{did_you_mean(source, SOURCES)}")
     check_license(license, bool(options.get("license_text")) or source == VGG, source)
     file, out = Path(file), Path(out)
     if source == VGG:
@@ -78,10 +78,10 @@ def convert(
 
 
 def load(source: str, file: str | Path) -> dict[str, Tensor]:
-    """Return all that an official file holds, under the names of our components.
+    """Return the tensors of an official file under the names of our components.
 
     Raises:
-        ConfigError: the file cannot be read, or is of another model.
+        ConfigError: the file cannot be read, or belongs to another model.
     """
     found: dict[str, Tensor] = _module(source).load(file)
     return found
@@ -100,7 +100,7 @@ def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any]
     if config is None:
         if len(rows) != 1:
             names = ", ".join(row.name for row in rows)
-            raise ConfigError(f"which model is it? Give --config one of {names}, or a config file.")
+            raise ConfigError(f"--config is missing. Give one of {names}, or a config file.")
         config = rows[0].name
     if Path(config).suffix in (".py", ".json"):
         name, path = Path(config).stem.replace("_", "-"), Path(config)
@@ -108,12 +108,12 @@ def _config(source: str, config: str | Path | None) -> tuple[str, dict[str, Any]
         return name, load_config(path), dataset
     row = index.find(str(config))
     if row.config is None:
-        raise ConfigError(f"'{row.name}' of {row.provider} comes without a config; give a file.")
+        raise ConfigError(f"'{row.name}' of {row.provider} has no config. Give a config file.")
     return row.name, load_config(row.config, row.options), row.dataset
 
 
 def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Path) -> Any:
-    """Return the model of the config without what only training needs, filled strictly."""
+    """Return the config's model, without training-only parts, with strictly loaded weights."""
     from registry import checkpoint
     from registry.build import build_model, resolve
     from zoo import describe
@@ -128,7 +128,7 @@ def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Pa
     for part, module in model.named_children():
         if module.state_dict() and not any(key.startswith(f"pipeline.{part}.") for key in kept):
             raise ConfigError(
-                f"{file} has nothing for model.{part}. {source} takes {SOURCES[source]}."
+                f"{file} has no weights for model.{part}. For {source}, give {SOURCES[source]}."
             )
     checkpoint.load_part(model, {"model": kept}, "pipeline", str(file))
     return model.eval()
@@ -137,9 +137,9 @@ def _filled(found: dict[str, Tensor], cfg: dict[str, Any], source: str, file: Pa
 def _write(state: dict[str, Tensor], out: Path, license: str, overwrite: bool) -> Path:
     """Write a file of tensors, atomically."""
     if out.exists() and not overwrite:
-        raise FileExistsError(f"'{out}' is there already.")
+        raise FileExistsError(f"'{out}' already exists. Give another --out.")
     if out.suffix != ".safetensors":
-        raise ConfigError(f"'{out}': {VGG} makes one file; give --out NAME.safetensors.")
+        raise ConfigError(f"--out '{out}': {VGG} writes one file. Give --out NAME.safetensors.")
     from zoo.tensors import to_bytes
 
     with replacing(out, sync=True) as temporary:

@@ -2,7 +2,7 @@
 
 The release is Larsson et al.'s ``vgg16.caffemodel.h5``: below ``data``, each convolution with its
 kernel ``0`` and bias ``1``, and its batch norm ``batch_NAME`` with ``0`` the sum of means, ``1``
-the sum of variances, and ``2`` the factor that both are to be divided by.
+the sum of variances, and ``2`` the divisor of both.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def load(path: str | Path) -> State:
     """Read the file, fold every norm into its convolution, and name them as torchvision does.
 
     Raises:
-        ConfigError: h5py is not installed, or the file is not that network.
+        ConfigError: h5py is not installed, or the file does not hold that network.
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"no file '{path}'. Give the release's vgg16.caffemodel.h5.")
+        raise ConfigError(f"there is no file '{path}'. Give the release's vgg16.caffemodel.h5.")
     try:
         import h5py
     except ImportError as error:

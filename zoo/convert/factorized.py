@@ -19,7 +19,7 @@ UNET: Rules = {
     r"encoder_layers\.(\d+)\.1\.0\.": r"blocks.\1.3.",
     r"skip_convs\.(\d+)\.0\.": r"skips.\1.",
     r"decoder_layers\.0\.0\.": "bottom.0.",
-    # the last stage is one deeper, with the convolution to the outputs beside it
+    # the last stage is nested one level deeper, beside the output convolution
     r"decoder_layers\.\d+\.1\.": "head.",
     r"decoder_layers\.(\d+)\.(?:0\.)?0\.0\.": lambda m: f"before.{int(m[1]) - 1}.0.",
     r"decoder_layers\.(\d+)\.(?:0\.)?2\.0\.": lambda m: f"after.{int(m[1]) - 1}.0.",
@@ -44,21 +44,21 @@ PARTS: dict[str, tuple[str, Rules]] = {
     "appearance_encoder": ("appearance_encoder.net", UNET),
     **{f"image_decoder.{name}": (f"decoder.{new}", r) for name, (new, r) in DECODER.items()},
     "bg_net": ("compositor.background_net", UNET),
-    "fg_mask_net.0": ("compositor.mask_net", UNET),  # with its upsampling, if of low resolution
+    "fg_mask_net.0": ("compositor.mask_net", UNET),  # at low resolution, followed by upsampling
     "fg_mask_net": ("compositor.mask_net", UNET),
 }
-# its scales are numbered from the smallest
+# the official code numbers the scales from the smallest
 CRITIC: Rules = {r"layer([01])\.": lambda m: f"image_critic.scales.{1 - int(m[1])}."}
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename the state dict ``model``, of all networks, and ``discriminator`` if there is one.
+    """Rename the state dict ``model``, with all networks, and ``discriminator`` if present.
 
     Raises:
-        ConfigError: there is no ``model``, or it is another one.
+        ConfigError: ``model`` is missing, or belongs to another model.
     """
     if "model" not in states:
-        raise ConfigError(f"no 'model' among {', '.join(states)}.")
+        raise ConfigError(f"there is no 'model' among the state dicts {', '.join(states)}.")
     ours = rename(states.get("discriminator", {}), CRITIC, "discriminator")
     left = dict(states["model"])
     for part, (place, rules) in PARTS.items():
@@ -67,7 +67,7 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
         ours |= {f"{place}.{key}": value for key, value in rename(own, rules, part).items()}
     if left:
         raise ConfigError(
-            f"model: unexpected '{next(iter(left))}'. This is a checkpoint of another model."
+            f"model: unexpected key '{next(iter(left))}'. The checkpoint is of another model."
         )
     return ours
 
@@ -75,11 +75,11 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
 def load(path: str | Path) -> State:
     """Read an official checkpoint and convert it.
 
-    The state dicts are known by what is in them: whatever the training script calls them, and
-    whether or not it saved them from inside a wrapper for several GPUs (``module.``).
+    The state dicts are recognised by their content, whatever the training script calls them, and
+    with or without the prefix of a wrapper for several GPUs (``module.``).
 
     Raises:
-        ConfigError: the file cannot be read, or holds another model.
+        ConfigError: the file cannot be read, or belongs to another model.
     """
     found = unpickle(path, "a dictionary with the state dict of the model")
     candidates = [found, *(found.values() if isinstance(found, Mapping) else ())]
@@ -91,7 +91,6 @@ def load(path: str | Path) -> State:
                 states[name] = state
     if "model" not in states:
         raise ConfigError(
-            f"{path} holds no state dict with a 'shape_encoder'. This is a checkpoint of another "
-            "model."
+            f"{path} has no state dict with a 'shape_encoder'. The checkpoint is of another model."
         )
     return convert(states)

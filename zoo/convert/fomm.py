@@ -15,11 +15,11 @@ NETWORKS = ("kp_detector", "generator")  # and "discriminator", in most files
 
 
 def _critic(scale: str) -> str:
-    """Return our name of the critic of a scale, 1 or, since names hold no dot, 0-5, 0-25 ..."""
+    """Return our name of a scale's critic; scales are 1, 0-5, 0-25 ... (names cannot have dots)."""
     scales = [str(0.5**i).replace(".", "-") for i in range(1, 8)]
     if scale not in ("1", *scales):
         raise ConfigError(
-            f"discriminator: scale {scale.replace('-', '.')}; known are 1, 0.5, 0.25 and so on."
+            f"discriminator: scale {scale.replace('-', '.')} must be one of 1, 0.5, 0.25 and so on."
         )
     return "image_critic" if scale == "1" else f"image_critic.further.{scales.index(scale)}"
 
@@ -53,7 +53,7 @@ RULES: dict[str, Rules] = {
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename all; the heads for logits and matrices become one. See :func:`official.rename_all`."""
+    """Rename all; merges the heads for logits and matrices. See :func:`official.rename_all`."""
     ours = rename_all(states, RULES, NETWORKS)
     for kind in ("weight", "bias"):
         heads = [ours.pop(key) for key in (f"kp.{kind}", f"jacobian.{kind}") if key in ours]
@@ -63,5 +63,5 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
 
 
 def load(path: str | Path) -> State:
-    """Read an official ``.pth.tar`` and convert it; raises as :func:`official.read`."""
+    """Read an official ``.pth.tar`` and convert it; raises like :func:`official.read`."""
     return convert(read(path, NETWORKS))

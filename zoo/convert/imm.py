@@ -24,10 +24,10 @@ KINDS = {
 
 
 def _trunk(scope: str, place: str) -> Rules:
-    """Return the rule of a trunk's convolutions and the norms that follow them.
+    """Return the rule for a trunk's convolutions and the norms that follow them.
 
     The official code counts convolutions from 1; ours counts layers from 0: convolution, norm,
-    ReLU, and one more between every second block and the next.
+    ReLU, and another one after every second block.
     """
 
     def layer(match: re.Match[str]) -> str:
@@ -52,7 +52,7 @@ def convert(variables: Mapping[str, Tensor]) -> State:
     """Rename the variables below the scope ``model/``; kernels become (out, in, height, width).
 
     Raises:
-        ConfigError: a variable is another model's.
+        ConfigError: a variable belongs to another model.
     """
     ours = rename(variables, RULES, "model")
     return {
@@ -67,10 +67,10 @@ def load(path: str | Path) -> State:
     """Read an official checkpoint, without TensorFlow, and convert it.
 
     Args:
-        path: ``model.ckpt-NUMBER``, or one of the files that begin so.
+        path: ``model.ckpt-NUMBER``, or one of the files that begin with it.
 
     Raises:
-        ConfigError: a file cannot be read, or holds another model.
+        ConfigError: a file cannot be read, or belongs to another model.
     """
 
     def wanted(name: str) -> bool:
@@ -78,6 +78,8 @@ def load(path: str | Path) -> State:
 
     arrays = tensorflow_checkpoint.read(path, wanted)
     if not arrays:
-        raise ConfigError(f"{path} has no variables below 'model/'. It is of another model.")
+        raise ConfigError(
+            f"{path} has no variables below 'model/'. The checkpoint is of another model."
+        )
     found = {name.removeprefix("model/"): torch.from_numpy(a) for name, a in arrays.items()}
     return convert(found)

@@ -16,7 +16,7 @@ from zoo.convert.official import Rules, State, is_state, rename_all, unpickle
 
 
 def _stem(prefix: str) -> Rules:
-    """Return the rules of a stem: four levels of two convolutions, norm and ReLU; then a last."""
+    """Return the rules of a stem: four levels of two convolution-norm-ReLU blocks, and a head."""
     return {
         r"model\.24\.": f"{prefix}.head.",
         r"model\.(\d+)\.": lambda m: f"{prefix}.levels.{int(m[1]) // 6}.{int(m[1]) % 6}.",
@@ -44,13 +44,13 @@ RULES: dict[str, Rules] = {
 
 
 def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
-    """Rename every entry of the networks of ``RULES``; those missing are missing in the result.
+    """Rename the entries of the given networks of ``RULES``.
 
     Raises:
-        ConfigError: a network is another model's.
+        ConfigError: a network belongs to another model.
     """
     if unknown := [network for network in states if network not in RULES]:
-        raise ConfigError(f"KeypointGAN has no network '{unknown[0]}'; it has {', '.join(RULES)}.")
+        raise ConfigError(f"KeypointGAN: '{unknown[0]}' must be one of {', '.join(RULES)}.")
     return rename_all(states, RULES, ())
 
 
@@ -58,10 +58,10 @@ def files(path: str | Path) -> dict[str, Path]:
     """Return the file of each network.
 
     Args:
-        path: a folder of such files, at most one per network; or one file, for its network alone.
+        path: a folder of such files, at most one per network; or the file of one network.
 
     Raises:
-        ConfigError: there are none, or two of one network.
+        ConfigError: there are no such files, or two of one network.
     """
     path = Path(path)
     found: dict[str, Path] = {}
@@ -76,7 +76,7 @@ def files(path: str | Path) -> dict[str, Path]:
             found[match[1]] = file
     if not found:
         raise ConfigError(
-            f"'{path}' is not a network of KeypointGAN, nor a folder of such. Give a folder with "
+            f"'{path}' does not hold networks of KeypointGAN. Give a folder with "
             f"ITERATION_net_NAME.pth for the names {', '.join(RULES)}, or one such file."
         )
     return found
@@ -86,7 +86,7 @@ def load(path: str | Path) -> State:
     """Read official ``.pth`` files and convert them; see :func:`files` for ``path``.
 
     Raises:
-        ConfigError: a file cannot be read, or holds another model.
+        ConfigError: a file cannot be read, or belongs to another model.
     """
     states = {}
     for network, file in files(path).items():

@@ -42,5 +42,5 @@ def convert(states: Mapping[str, Mapping[str, Tensor]]) -> State:
 
 
 def load(path: str | Path) -> State:
-    """Read an official ``.pth.tar`` and convert it; raises as :func:`official.read`."""
+    """Read an official ``.pth.tar`` and convert it; raises like :func:`official.read`."""
     return convert(read(path, NETWORKS))

@@ -1,4 +1,4 @@
-"""Reading the checkpoints of official PyTorch code, and renaming what is in them."""
+"""Reading the checkpoints of official PyTorch code, and renaming their tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from registry.errors import ConfigError
 
 State = dict[str, Tensor]
-# pattern of the beginning of a key -> what stands there with us; None drops the key
+# pattern of the beginning of a key -> what replaces it; None drops the key
 Rules = Mapping[str, str | Callable[[re.Match[str]], str] | None]
 
 
@@ -25,19 +25,19 @@ def unpickle(path: str | Path, what: str) -> Any:
         what: the dictionary that it should hold, for errors.
 
     Raises:
-        ConfigError: no such file, one that needs pickled code, or another kind of file.
+        ConfigError: the file does not exist, needs pickled code, or is of another kind.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"no file '{path}'. Give the official checkpoint.")
+        raise ConfigError(f"there is no file '{path}'. Give the official checkpoint.")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or ["no more is known"])[0]
+        reason = (str(error).splitlines() or ["no details"])[0]
         if "weights only" in str(error).lower():
             text = (
-                f"is not a file of plain tensors, and code in a file is not run: {reason} If you "
-                "trust it, read it elsewhere with torch.load(file, weights_only=False), save "
-                f"{what} alone with torch.save, and convert that."
+                f"holds more than plain tensors, and code in a file is not run: {reason} If you "
+                "trust it, read it elsewhere with torch.load(file, weights_only=False), save only "
+                f"{what} with torch.save, and convert that."
             )
         else:
             text = f"is not a checkpoint ({type(error).__name__}: {reason}). Download it again."
@@ -45,7 +45,7 @@ def unpickle(path: str | Path, what: str) -> Any:
 
 
 def is_state(value: Any) -> bool:
-    """Whether this is a state dict: names of tensors, and at least one."""
+    """Return whether this is a state dict: a mapping from names to tensors, not empty."""
     return (
         isinstance(value, Mapping)
         and bool(value)
@@ -58,10 +58,10 @@ def read(path: str | Path, networks: Sequence[str]) -> dict[str, State]:
 
     Args:
         path: the ``.pth.tar`` file.
-        networks: names it must have; what else it holds (optimizers) is left out.
+        networks: names that it must have; anything else in it (optimizers) is left out.
 
     Raises:
-        ConfigError: no such file, one that needs pickled code, or another kind of file.
+        ConfigError: the file does not exist, needs pickled code, or is of another kind.
     """
     found = unpickle(path, f"the dictionary of its state dicts {', '.join(networks)}")
     names = list(found) if isinstance(found, Mapping) else []
@@ -83,30 +83,30 @@ def rename(state: Mapping[str, Tensor], rules: Rules, network: str) -> State:
 
     Args:
         state: state dict of one official network.
-        rules: the first whose pattern fits a key renames it.
+        rules: the first one whose pattern matches a key renames it.
         network: its name, for errors.
 
     Raises:
-        ConfigError: no rule fits a key.
+        ConfigError: no rule matches a key.
     """
     renamed: State = {}
     for key, value in state.items():
         rule = next((pattern for pattern in rules if re.match(pattern, key)), None)
         if rule is None:
             raise ConfigError(
-                f"{network}: unexpected '{key}'. This is a checkpoint of another model."
+                f"{network}: unexpected key '{key}'. The checkpoint is of another model."
             )
         new = rules[rule]
         if new is not None:
             renamed[re.sub(rule, new, key, count=1)] = value
-    # of spectral normalisation
+    # spectral normalisation
     renamed = {
         re.sub(r"weight_([uv])$", r"parametrizations.weight.0.\1", key).replace(
             "weight_orig", "parametrizations.weight.original"
         ): value
         for key, value in renamed.items()
     }
-    # the count of batches that the oldest checkpoints do not have
+    # the oldest checkpoints do not have the count of batches
     for key in [key for key in renamed if key.endswith("running_mean")]:
         renamed.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return renamed
@@ -115,20 +115,20 @@ def rename(state: Mapping[str, Tensor], rules: Rules, network: str) -> State:
 def rename_all(
     states: Mapping[str, Mapping[str, Tensor]], rules: Mapping[str, Rules], needed: Sequence[str]
 ) -> State:
-    """Return the state dicts of several networks under our names, in one.
+    """Return the state dicts of several networks under our names, merged into one.
 
     Args:
         states: by official names; those without rules are left out.
-        rules: of each network.
-        needed: networks that must be there.
+        rules: for each network.
+        needed: networks that must be present.
 
     Raises:
-        ConfigError: one is missing, or is another model's.
+        ConfigError: one is missing, or belongs to another model.
     """
     ours: State = {}
     for network in rules:
         if network in states:
             ours |= rename(states[network], rules[network], network)
         elif network in needed:
-            raise ConfigError(f"no '{network}' among {', '.join(states)}.")
+            raise ConfigError(f"there is no '{network}' among the state dicts {', '.join(states)}.")
     return ours
