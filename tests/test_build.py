@@ -141,7 +141,7 @@ def test_a_role_before_an_import_path_does_not_help(name):
 
 def test_failing_constructor_names_its_place():
     assert error_of({"type": "rasterizers/skeleton", "edges": [], "image_size": 8}, "model.r") == (
-        "model.r: rasterizers/skeleton: ValueError: edges is empty; name at least one limb, for "
+        "model.r: rasterizers/skeleton: ValueError: edges is empty; set at least one limb, for "
         "example edges=((0, 1),)."
     )
 
@@ -149,8 +149,8 @@ def test_failing_constructor_names_its_place():
 def test_a_constructor_s_own_config_error_gets_the_place_too():
     cfg = {"type": "losses/perceptual", "weights": "no/such.pth"}
     assert error_of({"perceptual": cfg}, "losses", "losses") == (
-        "losses.perceptual: losses/perceptual: no VGG19 weights at 'no/such.pth'. Give "
-        "weights='torchvision', or the path of a downloaded vgg19 .pth, .safetensors or "
+        "losses.perceptual: losses/perceptual: no VGG19 weights at 'no/such.pth'. Set "
+        "weights= to 'torchvision' or the path of a downloaded vgg19 .pth, .safetensors or "
         "imagenet-vgg-verydeep-19.mat."
     )
 

@@ -106,10 +106,10 @@ def test_what_a_shape_names_is_explained():
 @pytest.mark.parametrize(
     ("what", "said"),
     [
-        ("encoders/unt", "no encoder 'encoders/unt'. Did you mean 'encoders/unet'?"),
-        ("encoder", "no role or component 'encoder'. Did you mean 'encoders'?"),
-        ("unet", "no role or component 'unet'. Did you mean 'encoders/unet'?"),
-        ("losses/", "no loss 'losses/'. Known: losses/adversarial, "),
+        ("encoders/unt", "there is no encoder 'encoders/unt'. Did you mean 'encoders/unet'?"),
+        ("encoder", "there is no role or component 'encoder'. Did you mean 'encoders'?"),
+        ("unet", "there is no role or component 'unet'. Did you mean 'encoders/unet'?"),
+        ("losses/", "there is no loss 'losses/'. Known: losses/adversarial, "),
     ],
 )
 def test_a_wrong_name_is_answered_with_the_right_one(what, said):

@@ -545,7 +545,7 @@ def test_docstrings_are_checked(doc, text, registered):
 
 def test_class_names_are_checked(registered):
     name = registered(Sound, last="other")
-    assert fault_of(name) == f"{name}: the class Sound must have the name 'other' in CapWords."
+    assert fault_of(name) == f"{name}: the class Sound must be named 'other' in CapWords."
 
 
 def test_check_refuses_what_cannot_be_built():
