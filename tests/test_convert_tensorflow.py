@@ -307,7 +307,9 @@ def test_compressed_blocks_and_other_files(tmp_path):
     assert "it is compressed" in refused(write(tmp_path, table(pairs_of(), kind=1)))
     assert "does not end like a table" in refused(write(tmp_path, b"a page that says 404" * 9))
     path = write(tmp_path, bytes(MAX_INDEX + 1))
-    assert f"m.ckpt.index is larger than {MAX_INDEX} bytes" in refused(path)
+    assert f"m.ckpt.index is not a checkpoint's index: it has over {MAX_INDEX} bytes" in refused(
+        path
+    )
     (tmp_path / "m.ckpt.data-00000-of-00001").unlink()
     assert "has no .data-00000-of-00001 beside it" in refused(path)
     assert refused(tmp_path / "missing").startswith(
@@ -322,7 +324,7 @@ def test_variables_of_other_models(tmp_path):
     with pytest.raises(ConfigError, match="has no variables below 'model/'"):
         imm.load(write(tmp_path, table(pairs)))
     for name in ("encoder/conv_1/conv_2/w", "renderer/conv_1/w", "renderer/conv_1/conv_1/wide"):
-        with pytest.raises(ConfigError, match=f"model: unexpected '{name}'"):
+        with pytest.raises(ConfigError, match=f"model: unexpected key '{name}'"):
             imm.convert({name: torch.zeros(1)})
 
 

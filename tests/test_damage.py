@@ -324,7 +324,7 @@ def test_a_later_format_is_refused_with_what_to_do(where, folder):
         (folder / where).write_text(json.dumps({"format_version": 2, "results": {}}))
     seal(folder, **({"format_version": 2} if where in ("manifest.json", "both") else {}))
     text = refuses(folder, FormatTooNewError)
-    assert "has format 2; this version (0.1.0) reads up to 1." in text
+    assert "has format 2; this version (0.1.0) reads up to 1" in text
     assert "pip install -U keypoint-zoo, or pin an older revision" in text
     if where == "config.json":
         assert "it needs >= 0.6" in text

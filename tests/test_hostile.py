@@ -371,7 +371,7 @@ CASES = [
         for place in ("components", "keypoints.groups", "architecture", ENCODER, "preprocess")
     ),
     Case("shouting file", file(f"{SHOUT}.png", b"", False), "IntegrityError", "manifest"),
-    Case("shouting name", put("name", SHOUT), "IntegrityError", "not the name of an entry"),
+    Case("shouting name", put("name", SHOUT), "IntegrityError", "cannot be the name of an entry"),
     Case("shouting task", put("task", SHOUT), "IntegrityError", "must be one of"),
     Case("shouting value", put(f"{ENCODER}.width", SHOUT), "IntegrityError", "cannot be built"),
     Case(
@@ -427,7 +427,7 @@ CASES = [
         Case(f"format {v!r}", put("format_version", v), "IntegrityError")
         for v in (-1, 0, "1", 1.5, True, None, [])
     ),
-    Case("format word", put("format", "hostile"), "IntegrityError", "not 'keypoint-zoo'"),
+    Case("format word", put("format", "hostile"), "IntegrityError", "must be 'keypoint-zoo'"),
     Case("library 99", put("min_library", "99.0"), "FormatTooNewError", "needs keypoint-zoo >= 99"),
     Case("library 10**5000", put("min_library", "9" * 5000), "*"),
     # sizes
@@ -436,7 +436,9 @@ CASES = [
         for place in ("encoder.width", "encoder.num_landmarks", "rasterizer.image_size")
         for value in (65537, 10**9, -(10**9), 10**30)
     ),
-    Case("unknown depth", put(f"{ENCODER}.depth", 10**9), "IntegrityError", "is refused"),
+    Case(
+        "unknown depth", put(f"{ENCODER}.depth", 10**9), "IntegrityError", "must be at most 16384"
+    ),
     *(
         Case(f"{place} = {value!r}"[:60], put(f"{ARGS}.{place}", value), "*")
         for place in ("encoder.width", "rasterizer.stride", "rasterizer.variance", "decoder.width")
@@ -487,13 +489,18 @@ CASES = [
         )
     ),
     Case("lists itself", listed("manifest.json"), "IntegrityError"),
-    Case("wrong size", listed("README.md", size=3), "IntegrityError", "expected 3"),
-    Case("negative size", listed("README.md", size=-1), "IntegrityError", "expected -1"),
-    Case("size of 10**30", listed("README.md", size=10**30), "IntegrityError", "expected 1000"),
+    Case("wrong size", listed("README.md", size=3), "IntegrityError", "instead of 3"),
+    Case("negative size", listed("README.md", size=-1), "IntegrityError", "instead of -1"),
+    Case("size of 10**30", listed("README.md", size=10**30), "IntegrityError", "instead of 1000"),
     Case("wrong sum", listed("README.md", sha256="0" * 64), "IntegrityError", "sha256 is"),
     Case("sum is no text", listed("README.md", sha256=None), "IntegrityError", "must be str"),
-    Case("another name", lambda f: seal(f, name="other"), "IntegrityError", "is of 'other'"),
-    Case("name as path", put("name", "../../evil"), "IntegrityError", "not the name of an entry"),
+    Case("another name", lambda f: seal(f, name="other"), "IntegrityError", "belongs to 'other'"),
+    Case(
+        "name as path",
+        put("name", "../../evil"),
+        "IntegrityError",
+        "cannot be the name of an entry",
+    ),
     Case("1000 listed files", lambda f: full(f, sealed=True), "IntegrityError", "at most 64"),
     Case("1000 further files", lambda f: full(f, sealed=False), "IntegrityError", "manifest"),
     *(
@@ -715,8 +722,8 @@ def test_names_of_cases_are_different():
 SECRETS = {
     "token": ("README.md", b"\nhf_" + b"a" * 34 + b"\n", "contains an access token"),
     "token in results": ("evaluation.json", b"", "contains an access token"),
-    "home": ("README.md", b"\nsee /home/somebody/data\n", "holds a private path"),
-    "leftover": (".tmpAbC123", b"half", "is left over"),
+    "home": ("README.md", b"\nsee /home/somebody/data\n", "contains a private path"),
+    "leftover": (".tmpAbC123", b"half", "is not part of the package"),
 }
 
 

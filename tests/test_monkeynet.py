@@ -389,9 +389,9 @@ def test_kernels_over_one_frame_lose_it(tmp_path):
 def test_the_checkpoint_of_another_model_is_refused():
     states = checkpoint()
     del states["generator"]
-    with pytest.raises(ConfigError, match="no 'generator' among kp_detector"):
+    with pytest.raises(ConfigError, match="no 'generator' among the state dicts kp_detector"):
         convert(states)
     states = checkpoint()
     states["kp_detector"]["kp.weight"] = noise(1)
-    with pytest.raises(ConfigError, match=r"kp_detector: unexpected 'kp\.weight'"):
+    with pytest.raises(ConfigError, match=r"kp_detector: unexpected key 'kp\.weight'"):
         convert(states)

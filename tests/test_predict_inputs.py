@@ -99,7 +99,7 @@ GIVEN = "predict takes (B, 3, 32, 32) floats in [0, 1] as a tensor, not "
             lambda b: b * 2 - 1,
             "(1, 3, 32, 32) float32 from -1 to 1. Convert [-1, 1] to [0, 1]: (im",
         ),
-        (lambda b: (b - 0.45) / 0.225, "(1, 3, 32, 32) float32 from -2 to 2.44. Undo what normal"),
+        (lambda b: (b - 0.45) / 0.225, "(1, 3, 32, 32) float32 from -2 to 2.44. Undo the norma"),
         (lambda b: b * torch.nan, "(1, 3, 32, 32) float32 from nan to nan. Undo the normalisation"),
         (lambda b: (b * 255).byte(), "(1, 3, 32, 32) uint8. Divide by 255, or give NumPy arrays"),
         (lambda b: b[0], "(3, 32, 32) float32. Add the batch axis: images[None]."),
@@ -149,7 +149,7 @@ def test_a_crop_that_leaves_the_picture_is_refused(model, photo):
     import dataclasses
 
     cut = dataclasses.replace(model.preprocess, crop=(0, 0, 40, 20))
-    with pytest.raises(ValueError, match=r"preprocess\.crop=\(0, 0, 40, 20\), .* 32 x 32 pixels"):
+    with pytest.raises(ValueError, match=r"preprocess\.crop=\(0, 0, 40, 20\) .*of 32 x 32 pixels"):
         cut(photo)
 
 

@@ -454,7 +454,7 @@ def test_a_plan_needs_no_network(finished, tmp_path):
     address = "http://127.0.0.1:9/alice/puppets"
     files = [file for file in out.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
-    asked, plan = (line for line in said if "repository" in line or "not known" in line)
+    asked, plan = (line for line in said if "repository" in line or "it is unknown" in line)
     assert asked.startswith("http://127.0.0.1:9 does not answer (")
     assert asked.endswith(f"). So it is unknown whether {address} exists, and what it contains.")
     assert plan == (f"private repository {address}, branch main: {len(files)} files, {size:.1f} MB")

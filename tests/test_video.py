@@ -176,7 +176,11 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
 
 
 ENDLESS = """
-import sys
+import signal, sys
+# whoever started the tests may have them ignored, as nohup does
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 import numpy as np
 from components.data.video import write_gif, write_video
 from registry.atomic import replacing
@@ -205,7 +209,10 @@ def test_what_ends_a_writer_leaves_no_temporary_file(tmp_path, name, number, cod
         assert writer.stdout.readline() == b"begun\n"
         assert list(tmp_path.iterdir())  # being written
         writer.send_signal(number)
-        writer.communicate(timeout=60)
+        try:
+            writer.communicate(timeout=60)
+        finally:
+            writer.kill()
     assert writer.returncode == code
     assert list(tmp_path.iterdir()) == []
 

@@ -253,11 +253,11 @@ def test_a_manifest_alone_makes_no_package(tmp_path):
     (dest / "src").mkdir(parents=True)
     (dest / "manifest.json").write_text('{"name": "extension", "version": 3}')
     (dest / "src" / "app.js").write_text("precious")
-    with pytest.raises(FileExistsError, match=r"holds manifest\.json|holds src/app\.js"):
+    with pytest.raises(FileExistsError, match=r"contains manifest\.json|contains src/app\.js"):
         write_folder(dest, content(1), overwrite=True)
     write_folder(tmp_path / "demo", content(1))
     (tmp_path / "demo" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"holds notes\.txt and is not replaced"):
+    with pytest.raises(FileExistsError, match=r"contains notes\.txt, so it is not replaced"):
         write_folder(tmp_path / "demo", content(2), overwrite=True)
     assert (dest / "src" / "app.js").read_text() == "precious"
     assert version_of(tmp_path / "demo") == 1
