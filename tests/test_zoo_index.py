@@ -504,9 +504,9 @@ def test_an_unknown_name_is_told_what_to_do():
     assert isinstance(error.value, KeyError)
     with pytest.raises(UnknownEntryError, match=r"^There is no zoo entry 'xyz'\. See "):
         find("xyz")
-    with pytest.raises(UnknownEntryError, match="Did you mean: keypointgan-h36m, "):
+    with pytest.raises(UnknownEntryError, match=r"Did you mean: keypointgan-h36m\?"):
         find("keypointgan_h36m")
-    with pytest.raises(UnknownEntryError, match="Did you mean: keypointgan-h36m, "):
+    with pytest.raises(UnknownEntryError, match=r"Did you mean: keypointgan-h36m\?"):
         find("KeypointGAN-H36M")
 
 
