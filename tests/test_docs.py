@@ -126,7 +126,7 @@ def place(tmp_path, monkeypatch):
 @pytest.fixture
 def hub(tmp_path_factory, monkeypatch):
     """A Hub on the loopback, with alice logged in."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
 
     folder = tmp_path_factory.mktemp("server")
     with serve(folder / "hub") as running:
@@ -138,6 +138,8 @@ def hub(tmp_path_factory, monkeypatch):
             "HF_HUB_DISABLE_XET": True,
         }.items():
             monkeypatch.setattr(constants, name, value)
+        # made when it is imported, maybe by an earlier test
+        monkeypatch.setattr(hf_api.api, "endpoint", running.url)
         monkeypatch.setenv("HF_TOKEN", ALICE)
         monkeypatch.setenv("NO_PROXY", "*")
         yield running
