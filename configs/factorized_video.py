@@ -6,7 +6,7 @@ Expects videos or folders of frames in data/video/train: a still camera, one mov
 For a score, some frames with points placed by hand (CSV, DeepLabCut or COCO) in data/video/labelled
 with labelled.csv, on which a regressor from landmarks to your points is fitted, and others in
 data/video/test with test.csv; without them, nothing is scored.
-Landmarks of new videos: tools/predict.py. About ten minutes on 2 CPU cores.
+Landmarks of new videos: keypoint-zoo predict. About ten minutes on 2 CPU cores.
 """
 
 # fmt: off

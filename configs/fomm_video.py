@@ -7,9 +7,9 @@ and about equally large in the picture, seen from about the same side by a still
 the animal first if it is small. More videos, individuals and minutes give steadier landmarks. Other
 videos in data/video/test are redrawn from their first frames and scored by L1; without them,
 nothing is scored.
-It finds ten landmarks per frame, for the clustering of behaviour: tools/predict.py writes them as a
-table; model.predict(frames).landmarks.affine also describes how the part around each rotates and
-stretches. To make one animal move like another: tools/animate.py.
+It finds ten landmarks per frame, for the clustering of behaviour: keypoint-zoo predict writes them
+as a table; model.predict(frames).landmarks.affine also describes how the part around each rotates
+and stretches. To make one animal move like another: keypoint-zoo animate.
 If left and right must not be confused, remove transforms/flip_pair.
 Images are stretched to squares; fit="pad" or "crop" in both data sets keeps proportions.
 Sharper pictures, after a download of VGG19:

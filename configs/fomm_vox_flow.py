@@ -6,7 +6,7 @@ except these losses (equations 6 and 7, added without weights, as in its equatio
 fomm_vox.py; sources are 1, 4 or 16 frames before their targets.
 Data: as fomm_vox.py, but videos as folders of frames: files are decoded at every start to count
 them. The flow of real frames comes first, about 16 KB per frame and gap:
-tools/prepare.py flow configs/fomm_vox_flow.py --estimator raft_small --weights torchvision Without
+keypoint-zoo prepare flow fomm_vox_flow --estimator raft_small --weights torchvision. Without
 RAFT: --estimator dis, and --cfg-options losses.flow.weights=None, which compares the motion field
 instead. Hardware: that of fomm_vox.py; RAFT's cost per step was not measured.
 Text differs: as listed in fomm_vox.py; equation 5 has the two losses alone (here FOMM's stay:

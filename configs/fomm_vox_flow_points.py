@@ -6,7 +6,7 @@ except the loss is from fomm_vox.py; sources are 1, 4 or 16 frames before their 
 The loss is on the landmarks themselves: the paper's aim, in the form of Zhang et al. 2018.
 Data: as fomm_vox.py, but videos as folders of frames: files are decoded at every start to count
 them. The flow of real frames comes first, about 16 KB per frame and gap:
-tools/prepare.py flow configs/fomm_vox_flow_points.py Hardware: that of fomm_vox.py.
+keypoint-zoo prepare flow fomm_vox_flow_points. Hardware: that of fomm_vox.py.
 Text differs: as listed in fomm_vox.py; equation 5 has two losses alone (here FOMM's stay); equation
 6 compares images (points that follow the flow); equation 7 (left out, see fomm_vox_flow.py).
 """

@@ -5,7 +5,7 @@ results on such videos, and none have been measured here.
 Expects videos or folders of frames in data/video/train: objects of one kind, one per video, in
 front of a still camera. Other videos in data/video/test are redrawn from their first frames and
 scored by L1; without them, nothing is scored. To make one object move like another:
-tools/animate.py. fomm_video.py is its successor. Differs from the paper as listed in
+keypoint-zoo animate. fomm_video.py is its successor. Differs from the paper as listed in
 monkeynet_puppets.py. Hardware: 2 CPU cores, about ten minutes.
 """
 
