@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import distributed as dist
 
-from registry import ConfigError, claim, load_config, runner
+from registry import ConfigError, checkpoint, claim, load_config, runner
 from registry.runner import claimed, train
 from tests.runs import write_config
 
@@ -143,8 +143,8 @@ def test_without_locks_it_is_said_once_and_work_goes_on(tmp_path, monkeypatch, c
 
 def test_of_two_trainings_started_at_once_exactly_one_goes_on(tmp_path, capfd):
     cfg, work = tiny(tmp_path), tmp_path / "runs" / "work"
-    codes = [code_of(child) for child in [forked(lambda: train(cfg, work) and 0) for _ in range(2)]]
-    assert sorted(codes) == [0, 2]
+    children = [forked(lambda: train(cfg, work) and 0) for _ in range(2)]
+    assert sorted(code_of(child) for child in children) == [0, 2]
     assert re.search(
         rf"another training is writing in '{work}' \(process \d+ on host \S+, since [^)]+\)\. "
         "Wait for it, or give another --work-dir|already holds a run",
@@ -204,9 +204,8 @@ def test_continuing_another_run_never_replaces_a_run(tmp_path, finished):
     assert content(a) == before
     train(cfg, tmp_path / "c", resume=b / "last.pth")  # of its own
     train(cfg, b, resume=tmp_path / "a" / ".." / "b" / "last.pth")  # the same one
-    assert [runner.checkpoint.load(tmp_path / name / "last.pth")["iteration"] for name in "abc"] == [
-        2, 3, 3,
-    ]  # fmt: skip
+    ends = [checkpoint.load(tmp_path / name / "last.pth")["iteration"] for name in "abc"]
+    assert ends == [2, 3, 3]
 
 
 def test_what_a_killed_run_left_is_gone_after_the_next_start(tmp_path, finished):

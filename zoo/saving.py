@@ -67,7 +67,6 @@ def save(
     dest = Path(dest).absolute()
     schema.check_name(name, "name")
     schema.check_license(license, license_text is not None, f"'{name}'")
-    folder.tidy(dest)
     folder.check_free(dest, overwrite)
     architecture, preprocess, keypoints = _described(model, cfg, name)
     with torch.random.fork_rng(devices=[]):
