@@ -135,11 +135,17 @@ def _probed(file: Path) -> int | None:
 
 
 def leftovers(folder: str | os.PathLike[str], *, remove: bool = False) -> list[Path]:
-    """Return the temporary files below a folder whose writers are gone; ``remove`` deletes them."""
+    """Return the temporary files and claims below a folder whose writers are gone.
+
+    Args:
+        folder: links in it are not followed.
+        remove: also delete them.
+    """
     found = []
     for at, _, names in os.walk(folder):
-        files = (Path(at, name) for name in sorted(names) if PART.fullmatch(name))
-        found += [file for file in files if claim.abandoned(file, remove=remove)]
+        files = (Path(at, name) for name in sorted(names))
+        ours = (file for file in files if PART.fullmatch(file.name) or claim.is_claim(file))
+        found += [file for file in ours if claim.abandoned(file, remove=remove)]
     return found
 
 

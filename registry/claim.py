@@ -103,6 +103,15 @@ def _taken(file: Path, busy: str) -> int | None:
         # otherwise its holder has removed it meanwhile: try again
 
 
+def is_claim(file: Path) -> bool:
+    """Return whether a file has the name and the content of a claim."""
+    if not file.name.startswith(".") or not file.name.endswith(".claim") or not file.is_file():
+        return False
+    with contextlib.suppress(OSError):
+        return file.read_bytes()[:8] in (b"", b"process ")
+    return False
+
+
 def _holder(descriptor: int) -> str:
     text = os.pread(descriptor, 200, 0).decode("utf-8", "replace")
     return text if text.isprintable() and text else "another process"

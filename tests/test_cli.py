@@ -266,7 +266,8 @@ def test_verify(ask, answer, model, demo):
 def test_doctor(ask, monkeypatch):
     state = {"kept": "x: damaged", "rest": "left over: y"}
 
-    def doctor(*, fix=False):
+    def doctor(below, *, fix=False):
+        assert below is None
         found = list(state.values())
         if fix:
             state.pop("rest", None)

@@ -13,15 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from registry.atomic import replacing
 from registry.errors import did_you_mean
 from zoo.errors import INCOMPATIBLE, IntegrityError, ZooError
+from zoo.folder import staging
 
 Format = Literal["onnx", "torch_export", "torchscript"]
 Part = Literal["detector", "renderer"]
@@ -132,10 +133,9 @@ def export(
         expected = _called_only(net, batches)
         shape = (TRACED, 3, size, size)  # separate tensors: one used twice is traced as one input
         example = tuple(torch.rand(shape, generator=random) for _ in net.inputs)
-        out.parent.mkdir(parents=True, exist_ok=True)
         # a temporary folder beside it: whatever an exporter leaves there is removed
-        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
-            draft = Path(folder) / out.name
+        with staging(out) as folder, replacing(out) as whole:
+            draft = folder / out.name
             try:
                 write(net, example, draft, json.dumps(note))
             except Exception as error:  # exporters raise all kinds of errors
@@ -150,7 +150,7 @@ def export(
                     f"{out.name} does not compute what the model does: {worst} differs by "
                     f"{differences[worst]:.2g}, more than {TOLERANCE[part]:g}. Nothing was written."
                 )
-            draft.replace(out)
+            draft.replace(whole)
     return Exported(out, differences, net.inputs, net.outputs)
 
 

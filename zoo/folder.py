@@ -19,6 +19,8 @@ from registry.claim import HOUR, abandoned, claim
 from zoo.errors import IntegrityError, ZooError
 from zoo.schema import FORMAT_VERSION, canonical, read_json
 
+HIDDEN = re.compile(r"\.(.+)\.(\d+-)?[0-9a-f]{8}\.(staging|old)")  # name, process, kind
+
 
 def write_folder(
     dest: str | Path,
@@ -49,49 +51,58 @@ def write_folder(
         OSError: the disk is full or not writable; ``dest`` is unchanged.
     """
     dest = Path(dest).absolute()
-    with _claimed(dest, overwrite):
-        staging, old = _beside(dest, "staging"), _beside(dest, "old")
+    with staging(dest) as made:
+        _require_free(dest, overwrite)
+        with explaining(dest):
+            stated = {path: _write(made / path, files[path]) for path in sorted(files)}
+            name = json.loads((made / "config.json").read_bytes())["name"]
+            manifest = {"format_version": FORMAT_VERSION, "name": name, "files": stated}
+            _write(made / "manifest.json", canonical(manifest))
+            _sync(made)
+        digest = hashlib.sha256(canonical(manifest)).hexdigest()
+        if expected not in (None, digest):
+            raise IntegrityError(f"Files changed while being copied to '{dest}'. Copy them again.")
+        old = _beside(dest, "old")
         try:
-            staging.mkdir()
-            with explaining(dest):
-                stated = {path: _write(staging / path, files[path]) for path in sorted(files)}
-                name = json.loads((staging / "config.json").read_bytes())["name"]
-                manifest = {"format_version": FORMAT_VERSION, "name": name, "files": stated}
-                _write(staging / "manifest.json", canonical(manifest))
-                _sync(staging)
-            digest = hashlib.sha256(canonical(manifest)).hexdigest()
-            if expected not in (None, digest):
-                raise IntegrityError(
-                    f"Files changed while being copied to '{dest}'. Copy them again."
-                )
             if dest.exists():
                 os.rename(dest, old)
-            os.rename(staging, dest)
+            os.rename(made, dest)
             _sync(dest.parent)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
             _recover(old, dest)
     return digest
 
 
 @contextmanager
-def _claimed(dest: Path, overwrite: bool) -> Iterator[None]:
-    """Wait for other writers of ``dest``, tidy up after dead ones, and check that it is free."""
+def staging(dest: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``dest``, deleted afterwards; other writers of ``dest`` wait.
+
+    What dead writers of ``dest`` left is removed first.
+    """
     with claim(_claim_of(dest)) as alone:
         _tidy(dest, alone)
-        if problem := _problem(dest, overwrite):
-            raise FileExistsError(f"'{dest}' {problem}")
-        yield
+        made = _beside(dest, "staging")
+        made.mkdir()
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def check_free(dest: Path, overwrite: bool) -> None:
-    """Check that ``dest`` is free, or a package that may be replaced, once dead writers are gone.
+    """Check that ``dest`` is free, or a package that may be replaced, and can be written.
 
     Raises:
         FileExistsError: it is neither; the text names what is there.
+        OSError: the folder that holds it does not permit it.
     """
-    with _claimed(dest, overwrite):
-        pass
+    with staging(dest):
+        _require_free(dest, overwrite)
+
+
+def _require_free(dest: Path, overwrite: bool) -> None:
+    if problem := _problem(dest, overwrite):
+        raise FileExistsError(f"'{dest}' {problem}")
 
 
 def _claim_of(dest: Path) -> Path:
@@ -172,9 +183,15 @@ def _sync(folder: Path) -> None:
 
 def beside(dest: Path, kinds: str = "staging|old") -> Sequence[Path]:
     """Return the hidden folders of writers of ``dest`` itself, not of ``dest.more``."""
-    own = re.compile(rf"\.{re.escape(dest.name)}\.(\d+-)?[0-9a-f]{{8}}\.({kinds})")
     there = sorted(dest.parent.iterdir()) if dest.parent.is_dir() else []
-    return [path for path in there if own.fullmatch(path.name)]
+    found = ((path, HIDDEN.fullmatch(path.name)) for path in there)
+    return [path for path, m in found if m and m[1] == dest.name and re.fullmatch(kinds, m[3])]
+
+
+def unfinished(top: Path) -> Sequence[Path]:
+    """Return the packages below a folder, there or not, beside which hidden folders lie."""
+    walked = ((Path(at), HIDDEN.fullmatch(name)) for at, names, _ in os.walk(top) for name in names)
+    return sorted({at / m[1] for at, m in walked if m})
 
 
 def leftovers(dest: Path) -> Sequence[Path]:

@@ -13,6 +13,7 @@ import torch
 
 from components.drawing import curve, write_png
 from registry import progress
+from registry.atomic import explaining, replacing
 from registry.roles import HOOKS
 from registry.runner import Hook
 
@@ -52,7 +53,8 @@ class Progress(Hook):  # type: ignore[misc]
             lines = [line for line in self.scalars.read_text().splitlines() if line.endswith("}")]
             found = [json.loads(line) for line in lines]
             self.records = [record for record in found if record["iteration"] <= runner.iter]
-        self.scalars.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+        with replacing(self.scalars) as temporary:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -127,7 +129,7 @@ class Progress(Hook):  # type: ignore[misc]
     def record(self, values: dict[str, Any]) -> None:
         """Append one line of numbers to ``scalars.jsonl`` (and TensorBoard)."""
         self.records.append(values)
-        with self.scalars.open("a") as file:
+        with explaining(self.scalars), self.scalars.open("a") as file:
             file.write(json.dumps(values) + "\n")
         if self.board is not None:
             for name, value in values.items():
@@ -142,7 +144,8 @@ class Progress(Hook):  # type: ignore[misc]
     def log(self, text: str) -> None:
         """Keep a line in ``log.txt``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.txt").open("a") as file:
+        log = self.folder / "log.txt"
+        with explaining(log), log.open("a") as file:
             file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
