@@ -1,7 +1,9 @@
 """The one claim: who writes in a folder, and that a refusal changes nothing."""
 
+import json
 import os
 import re
+import resource
 import shutil
 import signal
 import sys
@@ -214,6 +216,29 @@ def test_what_a_killed_run_left_is_gone_after_the_next_start(tmp_path, finished)
         (work / name).write_text("half")
     train(tiny(tmp_path), work, resume="auto")
     assert not list(work.rglob(".*"))
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(tmp_path, finished):
+    work, cfg = shutil.copytree(finished, tmp_path / "work"), tiny(tmp_path, iterations=4)
+    limit = (work / "last.pth").stat().st_size // 2
+    before = (work / "last.pth").read_bytes()
+
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        try:
+            train(cfg, work, resume="auto")
+        except OSError as error:
+            (tmp_path / "said").write_text(str(error))
+
+    assert code_of(forked(full)) == 0
+    said = (tmp_path / "said").read_text()
+    assert said.startswith(f"cannot write '{work / 'last.pth'}': File too large. ")
+    assert (work / "last.pth").read_bytes() == before
+    assert not list(work.rglob(".*"))
+    train(cfg, work, resume="auto")
+    assert checkpoint.load(work / "last.pth")["iteration"] == 4
+    records = [json.loads(line) for line in (work / "scalars.jsonl").read_text().splitlines()]
+    assert [record["iteration"] for record in records] == [1, 2, 3, 4]
 
 
 def test_mmengine_writes_nothing_in_the_run(tmp_path, monkeypatch):
