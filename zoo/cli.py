@@ -86,8 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(json_file, str):
         from registry.atomic import replacing
 
-        with replacing(json_file) as temporary:
-            temporary.write_text(f"{document}\n", encoding="utf-8")
+        try:
+            with replacing(json_file) as temporary:
+                temporary.write_text(f"{document}\n", encoding="utf-8")
+        except OSError as error:  # the answer itself is still printed
+            answer = _failed(error, str(error), USAGE)
     elif "--json" in words:  # even if the other words are wrong
         text = document
     return _left(_written(f"{text}\n" if text else "", answer.code))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -333,7 +334,9 @@ def _program(net: Any, example: Batch) -> tuple[torch.export.ExportedProgram, An
 
 
 def _write_torch_export(net: Any, example: Batch, file: Path, note: str) -> None:
-    torch.export.save(_program(net, example)[0], file, extra_files={NOTE: note})
+    whole = BytesIO()  # not the file: torch ends the process if the disk is full
+    torch.export.save(_program(net, example)[0], whole, extra_files={NOTE: note})
+    file.write_bytes(whole.getvalue())
 
 
 def _write_onnx(net: Any, example: Batch, file: Path, note: str) -> None:
@@ -370,7 +373,9 @@ def _read_onnx(file: Path) -> Any:
 def _write_torchscript(net: Any, example: Batch, file: Path, note: str) -> None:
     with _torchscript():
         traced: Any = torch.jit.trace(net, example, check_trace=False)  # type: ignore[no-untyped-call]
-        traced.save(file, _extra_files={NOTE: note})
+        whole = BytesIO()  # not the file: torch ends the process if the disk is full
+        torch.jit.save(traced, whole, _extra_files={NOTE: note})
+    file.write_bytes(whole.getvalue())
 
 
 def _read_torchscript(file: Path) -> Any:

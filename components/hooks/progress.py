@@ -13,7 +13,7 @@ import torch
 
 from components.drawing import curve, write_png
 from registry import progress
-from registry.atomic import explaining, replacing
+from registry.atomic import WriteError, explaining, replacing
 from registry.roles import HOOKS
 from registry.runner import Hook
 
@@ -108,8 +108,13 @@ class Progress(Hook):  # type: ignore[misc]
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        if self.records:
-            self.draw()
+        stopped = sys.exc_info()[0] is not None  # by an error, which matters more than the curve
+        try:
+            if self.records:
+                self.draw()
+        except WriteError:
+            if not stopped:
+                raise
         if self.board is not None:
             self.board.close()
             self.board = None
