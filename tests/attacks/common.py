@@ -362,6 +362,36 @@ def warm(*modules: str) -> None:
         cli._module(name)
 
 
+def learn(task: Any, **how: Any) -> Outcome:
+    """Run a task in a fork and import here what it has imported: the next ones start faster."""
+    from importlib import import_module
+
+    read, write = os.pipe()
+    first = how.pop("before", None)
+
+    def before() -> None:
+        if first is not None:
+            first()
+        known = set(sys.modules)
+
+        def tell() -> None:
+            names = [n for n in sys.modules if n not in known and sys.modules[n] is not None]
+            with os.fdopen(write, "w") as file:
+                file.write("\n".join(names))
+
+        atexit.register(tell)
+
+    process = Process(task, before=before, **how)
+    os.close(write)
+    with os.fdopen(read) as file:
+        names = file.read().split("\n")
+    outcome = process.wait()
+    for name in names:
+        with contextlib.suppress(Exception):
+            import_module(name)
+    return outcome
+
+
 def clear_line(outcome: Outcome) -> str | None:
     """Return why what stderr says is not one clear line, or None."""
     lines = outcome.lines

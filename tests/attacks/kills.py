@@ -132,6 +132,7 @@ def doctor(folder: Path) -> tuple[list[tuple[str, str]], str]:
 def kill_training(report: Any, options: Any, there: Path, rng: random.Random) -> None:
     configs, reference, about = material.configs(there / "configs"), {}, {}
     kinds = [kind for kind in RUNS if options.only in f"train: {kind}"]
+    common.learn(train(configs, "forecast with origin", there / "learnt/forecast"))
     for kind in kinds:
         work, count = there / "reference" / kind / RUNS[kind][0], there / "count"
         outcome = common.run(
@@ -229,6 +230,9 @@ def targets(there: Path, run: Path) -> list[Target]:
     bundled, moving = "factorized-puppets", "fomm-puppets"
     picture, video = there / "pictures/0.png", there / "clips/v.mp4"
 
+    def clips_and_config(folder: Path) -> None:
+        shutil.copytree(there / "flow", folder, dirs_exist_ok=True)
+
     def previous(*names: str) -> Callable[[Path], None]:
         def prepare(folder: Path) -> None:
             (folder / "out").mkdir()
@@ -265,7 +269,7 @@ def targets(there: Path, run: Path) -> list[Target]:
             previous("a.gif"),
             lambda f: ["animate", moving, picture, video, "--out", f / "out/a.gif"],
         ),
-        Target("prepare flow", copied("flow"), lambda f: ["prepare", "flow", "flow.py"]),
+        Target("prepare flow", clips_and_config, lambda f: ["prepare", "flow", "flow.py"]),
         Target(
             "pull",
             lambda f: None,
