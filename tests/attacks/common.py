@@ -52,7 +52,7 @@ GOOD = ("ok", "partial-said")
 # not written by the command for its user
 NOISE = re.compile(
     r"Traceback|^Exception ignored|^  File \"|^\w*(Error|Exception)\b.*:|\[ ?(ERROR|WARN)|OpenCV\(|"
-    r"terminate called|^Fatal Python|Segmentation fault|Bus error|leaked|UserWarning|0x[0-9a-f]{6}"
+    r"terminate called|^libpng|^Fatal Python|Segmentation fault|Bus error|leaked|UserWarning|0x[0-9a-f]{6}"
 )
 
 for name, value in {
@@ -192,6 +192,9 @@ class Process:
         except (OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
         return 0
 
     def poll(self) -> bool:
@@ -401,8 +404,9 @@ def clear_line(outcome: Outcome) -> str | None:
                 continue  # an error may quote the words of another
             return f"noise: {line[:200]}"
     errors = [line for line in lines if line.startswith("error: ")]
-    if outcome.status in SAID:
-        return None if lines or outcome.stdout.strip() else "nothing was said"
+    if outcome.status in SAID:  # whoever sends SIGTERM knows why it ended
+        told = lines or outcome.stdout.strip() or outcome.status == 143
+        return None if told else "nothing was said"
     if len(errors) != 1:
         return f"{len(errors)} lines begin with 'error:'"
     if lines[-1] != errors[0]:
@@ -466,12 +470,12 @@ class Case:
 
 
 class Report:
-    """The cases of one attack, written to the file after each."""
+    """The cases of one attack, written to the file every few seconds."""
 
     def __init__(self, name: str, seed: int, out: Path | None) -> None:
         self.name, self.seed, self.out = name, seed, out
         self.cases: list[Case] = []
-        self.started = time.monotonic()
+        self.started = self.written = time.monotonic()
 
     def add(
         self,
@@ -500,11 +504,13 @@ class Report:
         self.cases.append(case)
         if verdict not in GOOD:
             print(f"{verdict}: {kind}: {what}: {why}", file=sys.stderr, flush=True)
-        self.write()
+        if time.monotonic() - self.written > 3:
+            self.write()
         return case
 
     def write(self) -> None:
         """Write all cases so far."""
+        self.written = time.monotonic()
         if self.out is not None:
             document = {**self.summary(), "cases": [asdict(case) for case in self.cases]}
             part = self.out.with_name(f".{self.out.name}.part")
