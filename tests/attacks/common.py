@@ -26,6 +26,7 @@ import argparse
 import atexit
 import contextlib
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -52,7 +53,8 @@ GOOD = ("ok", "partial-said")
 # not written by the command for its user
 NOISE = re.compile(
     r"Traceback|^Exception ignored|^  File \"|^\w*(Error|Exception)\b.*:|\[ ?(ERROR|WARN)|OpenCV\(|"
-    r"terminate called|^libpng|^Fatal Python|Segmentation fault|Bus error|leaked|UserWarning|0x[0-9a-f]{6}"
+    r"terminate called|^libpng|^Fatal Python|Segmentation fault|Bus error|leaked|UserWarning|"
+    r"0x[0-9a-f]{6}"
 )
 
 for name, value in {
@@ -526,6 +528,7 @@ class Report:
             "attack": self.name,
             "seed": self.seed,
             "seconds": round(time.monotonic() - self.started, 1),
+            "cpu": round(sum(sum(resource.getrusage(who)[:2]) for who in (0, -1)), 1),
             "count": len(self.cases),
             "outcomes": dict(Counter(case.verdict for case in self.cases)),
             "kinds": {kind: dict(found) for kind, found in kinds.items()},
@@ -545,7 +548,8 @@ class Report:
             f"| {self.name} | {len(self.cases)} | {len(found['kinds'])} | {outcomes.get('ok', 0)} "
             f"| {outcomes.get('partial-said', 0)} | "
             f"{', '.join(f'{n} {verdict}' for verdict, n in failed.items()) or 0} | {self.seed} | "
-            f"{found['seconds']:.0f} s |"
+            f"{found['seconds']:.0f} s, "
+            f"{found['cpu']:.0f} s of a core |"
         )
         return int(bool(failed))
 
@@ -584,14 +588,17 @@ def scratch(options: argparse.Namespace) -> Any:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """Return path -> digest of every file below a folder, to see that nothing has changed."""
-    import hashlib
+    """Return path -> digest of every file below a folder, to see that nothing has changed.
 
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink()
-    }
+    A folder has the digest "folder", a link the place where it leads.
+    """
+
+    def mark(path: Path) -> str:
+        if path.is_symlink():
+            return f"-> {os.readlink(path)}"
+        return "folder" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+
+    return {path.relative_to(folder).as_posix(): mark(path) for path in sorted(folder.rglob("*"))}
 
 
 TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]+)?\.|\.(part|tmp|staging|old|incomplete|lock)$")

@@ -36,7 +36,7 @@ import material
 PAGE = 4096
 SIZE = 32 << 20  # bytes of the tmpfs
 LIMIT = 120
-FULL = re.compile("No space left|cannot write|disk is full")
+FULL = re.compile("No space left|cannot write|disk is full|disk space")
 AT = (  # of training: kind of run, and the file at whose opening the disk fills up
     ("validation", "config"),
     ("validation", "log"),
@@ -220,9 +220,20 @@ def said(outcome: common.Outcome, folder: Path) -> list[tuple[str, str]]:
 def strangers(folder: Path, *states: dict[str, str]) -> list[tuple[str, str]]:
     """Return files that are neither of before nor of a finished command."""
     known = {name for state in states for name in state}
-    there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    ours = {p for p in there - known if not p.endswith((".incomplete", ".lock"))}
+    ours = {path for path, mark in common.snapshot(folder).items() if mark != "folder"} - known
     return [("leftover", path) for path in sorted(ours)]
+
+
+def ours(problems: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the problems without those of the Hub client's own files in its cache.
+
+    It keeps part of a download to continue it; and a cache whose refs cannot be written works.
+    """
+    return [
+        p
+        for p in problems
+        if not re.search(r"\.incomplete|\.locks?\b|CACHEDIR|/refs|/trees/tmp", p[1])
+    ]
 
 
 def attack_commands(report: Any, options: Any, there: Path, disk: Disk, rng: random.Random) -> None:
@@ -263,7 +274,8 @@ def attack_commands(report: Any, options: Any, there: Path, disk: Disk, rng: ran
                 if again.status != 0:
                     problems.append(("silent loss", f"then it fails: {again.stderr[-300:]}"))
                 else:
-                    problems += [p for p in kills.after(folder, new) if "incomplete" not in p[1]]
+                    problems += kills.after(folder, new)
+            problems = ours(problems)
             report.add(
                 target.name, f"{level} free: {room} of {needed} bytes", first, problems,
                 statuses=(2,) if room == 0 and needed else (0, 2), found=problems,

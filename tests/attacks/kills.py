@@ -295,6 +295,7 @@ def mixed(
         for path, mark in common.snapshot(folder).items()
         if not any(part.startswith(".") for part in Path(path).parts)
         and not path.endswith((".incomplete", ".lock"))
+        and mark != "folder"
     }
     found = [
         ("torn", f"{path} is neither the old nor the new one")
@@ -308,7 +309,7 @@ def mixed(
         ]
         if parts[0] and parts[0] not in parts[1:]:
             found.append(("torn", f"{top} is a mixture"))
-    lost = [path for path in old if path not in now and path in new]
+    lost = [path for path in old if path not in now and new.get(path, "folder") != "folder"]
     if lost and not any(path.startswith(f"{top}/") for path in lost for top in whole):
         found.append(("silent loss", f"the old {lost[0]} is gone"))
     return found
@@ -364,10 +365,12 @@ def kill_commands(report: Any, options: Any, there: Path, rng: random.Random) ->
 def after(folder: Path, new: dict[str, str]) -> list[tuple[str, str]]:
     """Return in what a folder differs from that of a command that nobody killed."""
     now = common.snapshot(folder)
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
-    parents = {str(parent) for path in new for parent in Path(path).parents}
-    found = [("silent loss", f"{p} is missing or differs") for p in new if now.get(p) != new[p]]
-    return found + [("leftover", path) for path in sorted(there - set(new) - parents)]
+    found = [
+        ("silent loss", f"{path} is missing or differs")
+        for path, mark in new.items()
+        if now.get(path) != mark
+    ]
+    return found + [("leftover", path) for path in sorted(set(now) - set(new))]
 
 
 def kill_pushes(report: Any, options: Any, there: Path, rng: random.Random) -> None:
