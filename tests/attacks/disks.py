@@ -6,9 +6,9 @@ Each command first runs on a tmpfs with room, where it is measured how much it w
 tmpfs is filled so that a part of that is free: nothing, some, all but the last bytes (the parts are
 drawn from --seed). Training also finds the disk full the moment it opens a certain file: config,
 log, scalars, checkpoint, best, panel, curve, scores, animation, states. Expected: status 2, one
-line with "No space left on device"; every older file as it was, or replaced
-by the whole new one; no other file left. Then there is room again: the same command (training with
---resume) must end as if the disk had never been full, byte for byte.
+line with "No space left on device"; every older file as it was, or replaced by the whole new one;
+no other file left. Then there is room again: the same command (training with --resume) must end as
+if the disk had never been full, byte for byte.
 
 Some commands print instead: to /dev/full, and to a file on a full disk.
 """
