@@ -103,6 +103,7 @@ class Case:
     kept: Sequence[str] = ()  # folders and files in which a refusal must not change anything
     absent: Sequence[str] = ()  # must not exist after a refusal
     after: Check | None = None  # says what is wrong whatever the status, such as that code ran
+    amend: Callable[[common.Outcome], Any] | None = None  # before it is judged
     accepted: str = "wrong result"  # the verdict if a refusal was due and the status is 0
     timeout: float = 60
     memory: float = 3.0  # GiB
@@ -189,6 +190,8 @@ def _attack(report: common.Report, case: Case, folder: Path) -> None:
     task = case.words
     how = {"cwd": folder, "before": case.before, **case.how}
     outcome = run(task, timeout=case.timeout, memory=case.memory, **how)
+    if case.amend is not None:
+        case.amend(outcome)
     problems: list[tuple[str, str]] = []
     with contextlib.suppress(KeyboardInterrupt):
         problems = list(_problems(case, folder, outcome, old, known))
