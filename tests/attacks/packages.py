@@ -9,6 +9,7 @@ must give a row for the picture.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -34,7 +35,12 @@ COMMANDS = {
 
 
 def reseal(folder: Path) -> None:
-    """Write a manifest that fits the files."""
+    """Write a manifest, and the digest in the weights, that fit the files."""
+    weights = folder / "model.safetensors"
+    with contextlib.suppress(Exception):  # weights that cannot be read stay as they are
+        own = hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()
+        weights.write_bytes(tensors(weights.read_bytes(), lambda header, _: header[
+            "__metadata__"].update(config_sha256=own)))  # fmt: skip
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -43,10 +49,8 @@ def reseal(folder: Path) -> None:
             files[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     name = json.loads((BUNDLED / "factorized-puppets/manifest.json").read_text())["name"]
     if (folder / "config.json").is_file():
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             name = json.loads((folder / "config.json").read_text())["name"]
-        except (ValueError, KeyError, TypeError):
-            pass
     manifest = {"format_version": 1, "name": name, "files": files}
     text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     (folder / "manifest.json").write_text(text)
