@@ -106,7 +106,7 @@ class Case:
     amend: Callable[[common.Outcome], Any] | None = None  # before it is judged
     accepted: str = "wrong result"  # the verdict if a refusal was due and the status is 0
     timeout: float = 60
-    memory: float = 3.0  # GiB
+    memory: float = 3.0  # GiB beyond that of this process
     how: dict[str, Any] = field(default_factory=dict)  # of common.Process
 
 
@@ -127,7 +127,9 @@ def warm() -> None:
 
 
 def run(task: Any, *, timeout: float = 60, memory: float = 3.0, **how: Any) -> common.Outcome:
-    """Run a command like :func:`common.run`, with a limit of resident memory in GiB.
+    """Run a command like :func:`common.run`, with a limit of resident memory.
+
+    The limit is in GiB beyond what this process has, which a fork shares.
 
     A process beyond the limit is killed, and its status is that of SIGXCPU, which nothing else
     sends here; a limit of address space is behind it, for what grows between two looks.
@@ -143,8 +145,9 @@ def run(task: Any, *, timeout: float = 60, memory: float = 3.0, **how: Any) -> c
 
     process = common.Process(task, before=before, **how)
     end, pause, big = time.monotonic() + timeout, 0.002, False
+    most = memory * GIB + _resident(os.getpid())
     while not process.poll() and time.monotonic() < end:
-        if _resident(process.pid) > memory * GIB:
+        if _resident(process.pid) > most:
             big = process.kill()
             break
         time.sleep(pause)
@@ -240,7 +243,9 @@ def _problems(
                 yield "leftover", f"{name} was made"
     if status is not None and status >= 0:
         hidden = [
-            name for name in common.leftovers(folder, known) if not name.endswith((".lock", ".claim"))
+            name
+            for name in common.leftovers(folder, known)
+            if not name.endswith((".lock", ".claim"))
         ]
         if hidden:
             yield "leftover", ", ".join(hidden[:3])

@@ -145,7 +145,7 @@ def bytes_damaged(data: bytes, rng: random.Random) -> Iterator[tuple[str, str, b
         yield "lengthened", f"{count} bytes before", tail + data, "either"
     yield "lengthened", "the file twice", data + data, "either"
     names = records(data)
-    same = [n for n in names[:40]]
+    same = names[:40]
     for _ in range(6):
         a, b = rng.sample(same, 2)
         yield "records", f"{a} and {b} exchanged", exchange(data, a, b), "refuse"
@@ -267,8 +267,16 @@ def malformed() -> Iterator[tuple[str, tuple[str, ...], Callable[[dict[str, Any]
     yield "config: data a list", resume, config(lambda c: {**c, "data": []})
     yield "config: a plugin", (), config(lambda c: {**c, "plugins": ["antigravity"]})
     yield "config: plugins null", (), config(lambda c: {**c, "plugins": None})
-    yield "config: another width", resume, config(
-        lambda c: {**c, "model": {**c["model"], "encoder": {**c["model"]["encoder"], "width": 3}}})  # fmt: skip
+    yield (
+        "config: another width",
+        resume,
+        config(
+            lambda c: {
+                **c,
+                "model": {**c["model"], "encoder": {**c["model"]["encoder"], "width": 3}},
+            }
+        ),
+    )
     yield "config: a dotted type", resume, config(
         lambda c: {**c, "model": {**c["model"], "type": "os.getcwd"}})  # fmt: skip
     for name, value in {"None": None, "a list": [], "empty": {}, "text": "adam"}.items():
@@ -359,7 +367,7 @@ def hostile(data: bytes, state: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
         root = file.namelist()[0].split("/")[0]
     for name, call in calls.items():
         yield f"{name}, plain pickle", pickle.dumps({"model": call}, 2)
-        text = pickle.dumps({**{k: None for k in state}, "model": call}, 2)
+        text = pickle.dumps({**dict.fromkeys(state), "model": call}, 2)
         inside = repacked(data, lambda n, c, t=text: t if n.endswith("data.pkl") else c)
         yield f"{name}, in the archive", inside
     old = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03." + pickle.dumps({}, 2)
@@ -418,7 +426,7 @@ def cases_of(rng: random.Random, shared: Path) -> Iterator[Case]:
             kind, f"{what}: {name}", COMMANDS[name], expect, names=("last.pth", "checkpoint"),
             never=("weights_only=False", "weights_only=`False`", "weights_only` argument"),
             make=prepare, check=like, kept=("run",), absent=("found", "run/package"), after=safe,
-            accepted="silent loss", timeout=90, memory=1.7)  # fmt: skip
+            accepted="silent loss", timeout=90, memory=1.0)  # fmt: skip
 
     for kind, what, content, expect in bytes_damaged(data, rng):
         yield case(kind, what, lambda path, content=content: path.write_bytes(content), expect)
@@ -449,7 +457,9 @@ def cases_of(rng: random.Random, shared: Path) -> Iterator[Case]:
     found = dict.fromkeys(keys)
     for what, content in hostile(data, found):
         expect = "either" if "behind" in what or "TorchScript" in what else "refuse"
-        yield case("hostile pickle", what, lambda p, content=content: p.write_bytes(content), expect)
+        yield case(
+            "hostile pickle", what, lambda p, content=content: p.write_bytes(content), expect
+        )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +40,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing import util
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ GOOD = ("ok", "partial-said")
 # not written by the command for its user
 NOISE = re.compile(
     r"Traceback|^Exception ignored|^  File \"|^\w*(Error|Exception)\b.*:|\[ ?(ERROR|WARN)|OpenCV\(|"
-    r"terminate called|^Fatal Python|Segmentation fault|Bus error|leaked|UserWarning|0x[0-9a-f]{6}"
+    r"terminate called|^libpng|^Fatal Python|Segmentation fault|Bus error|leaked|UserWarning|0x[0-9a-f]{6}"
 )
 
 for name, value in {
@@ -139,6 +141,8 @@ class Process:
     def _child(self, task: Any, cwd: Any, env: Mapping[str, str], before: Any) -> None:
         code = 1
         try:
+            atexit._clear()  # of the harness
+            atexit.register(util._exit_function)
             os.setsid()
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # die with the harness
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -188,6 +192,9 @@ class Process:
         except (OSError, ValueError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
         return 0
 
     def poll(self) -> bool:
@@ -206,15 +213,25 @@ class Process:
         os.kill(self.pid, number)
         return True
 
-    def wait(self, timeout: float = 60) -> Outcome:
-        """Wait; kill what is still running of it after that time, and its children at the end."""
+    def sweep(self) -> None:
+        """Kill it and its children."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def wait(self, timeout: float = 60, *, orphans: bool = False) -> Outcome:
+        """Wait; kill what is still running of it after that time, and its children at the end.
+
+        Args:
+            timeout: seconds.
+            orphans: leave its children alone if it was killed, as the system does.
+        """
         end, pause = time.monotonic() + timeout, 0.002
         while not self.poll() and time.monotonic() < end:
             time.sleep(pause)
             pause = min(pause * 1.2, 0.05)
         late = not self.ended
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if not orphans or late:
+            self.sweep()
         while not self.poll():
             time.sleep(0.005)
         texts = []
@@ -229,6 +246,106 @@ class Process:
 def run(task: Any, *, timeout: float = 60, **how: Any) -> Outcome:
     """Run a command to its end; arguments as for :class:`Process`."""
     return Process(task, **how).wait(timeout)
+
+
+CHANGES = ("replace", "rename", "fsync", "unlink", "mkdir", "rmdir")
+
+
+def at_event(number: int, done: bool, count: Path | None = None) -> Callable[[], None]:
+    """Return what makes a process die by SIGKILL at the n-th change that it makes to the disk.
+
+    Args:
+        number: of the call that renames, deletes, creates or syncs a file or folder, or opens one
+            to write, from 1; 0 for never.
+        done: die after that call instead of before.
+        count: gets the number of calls at the end.
+    """
+
+    def patch() -> None:
+        import builtins
+        import io
+
+        owner, calls = os.getpid(), [0]
+
+        def counted(function: Any, writes: Callable[..., bool] = lambda *_, **__: True) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                if os.getpid() != owner or not writes(*args, **kwargs):
+                    return function(*args, **kwargs)
+                calls[0] += 1
+                if calls[0] == number and not done:
+                    os.kill(owner, signal.SIGKILL)
+                result = function(*args, **kwargs)
+                if calls[0] == number:
+                    os.kill(owner, signal.SIGKILL)
+                return result
+
+            return call
+
+        def opens(path: Any, mode: str = "r", *_: Any, **__: Any) -> bool:
+            return isinstance(mode, str) and bool(set(mode) & set("wax+"))
+
+        for name in CHANGES:
+            setattr(os, name, counted(getattr(os, name)))
+        builtins.open = io.open = counted(open, opens)
+        if count is not None:
+            atexit.register(lambda: os.write(os.open(count, 65), str(calls[0]).encode()))
+
+    return patch
+
+
+def in_a_checkpoint(number: int, part: float) -> Callable[[], None]:
+    """Return what makes a process die inside the n-th ``torch.save``, after part of its bytes."""
+
+    def patch() -> None:
+        import io
+
+        import torch
+
+        save, calls = torch.save, [0]
+
+        def half(state: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+            calls[0] += 1
+            if calls[0] < number:
+                return save(state, file, *args, **kwargs)
+            memory = io.BytesIO()
+            save(state, memory, *args, **kwargs)
+            data = memory.getvalue()[: int(part * memory.tell())]
+            target = file if hasattr(file, "write") else open(file, "wb")  # noqa: SIM115
+            target.write(data)
+            target.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+            return None
+
+        torch.save = half
+
+    return patch
+
+
+@contextlib.contextmanager
+def hub(folder: Path) -> Any:
+    """Run the loopback Hub in a process of its own; it is what the client of this one asks.
+
+    Begin it before :func:`warm`: the client reads its address when it is imported.
+    """
+    from hub_state import ALICE
+
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        from hub_server import serve
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        with serve(folder / "server") as found:
+            os.write(write, found.url.encode())
+            while True:
+                time.sleep(3600)
+    url = os.read(read, 1000).decode()
+    os.environ |= {"HF_ENDPOINT": url, "HF_HOME": str(folder / "home"), "HF_TOKEN": ALICE}
+    try:
+        yield url
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def warm(*modules: str) -> None:
@@ -248,6 +365,36 @@ def warm(*modules: str) -> None:
         cli._module(name)
 
 
+def learn(task: Any, **how: Any) -> Outcome:
+    """Run a task in a fork and import here what it has imported: the next ones start faster."""
+    from importlib import import_module
+
+    read, write = os.pipe()
+    first = how.pop("before", None)
+
+    def before() -> None:
+        if first is not None:
+            first()
+        known = set(sys.modules)
+
+        def tell() -> None:
+            names = [n for n in sys.modules if n not in known and sys.modules[n] is not None]
+            with os.fdopen(write, "w") as file:
+                file.write("\n".join(names))
+
+        atexit.register(tell)
+
+    process = Process(task, before=before, **how)
+    os.close(write)
+    with os.fdopen(read) as file:
+        names = file.read().split("\n")
+    outcome = process.wait()
+    for name in names:
+        with contextlib.suppress(Exception):
+            import_module(name)
+    return outcome
+
+
 def clear_line(outcome: Outcome) -> str | None:
     """Return why what stderr says is not one clear line, or None."""
     lines = outcome.lines
@@ -257,8 +404,9 @@ def clear_line(outcome: Outcome) -> str | None:
                 continue  # an error may quote the words of another
             return f"noise: {line[:200]}"
     errors = [line for line in lines if line.startswith("error: ")]
-    if outcome.status in SAID:
-        return None if lines or outcome.stdout.strip() else "nothing was said"
+    if outcome.status in SAID:  # whoever sends SIGTERM knows why it ended
+        told = lines or outcome.stdout.strip() or outcome.status == 143
+        return None if told else "nothing was said"
     if len(errors) != 1:
         return f"{len(errors)} lines begin with 'error:'"
     if lines[-1] != errors[0]:
@@ -322,12 +470,12 @@ class Case:
 
 
 class Report:
-    """The cases of one attack, written to the file after each."""
+    """The cases of one attack, written to the file every few seconds."""
 
     def __init__(self, name: str, seed: int, out: Path | None) -> None:
         self.name, self.seed, self.out = name, seed, out
         self.cases: list[Case] = []
-        self.started = time.monotonic()
+        self.started = self.written = time.monotonic()
 
     def add(
         self,
@@ -356,11 +504,13 @@ class Report:
         self.cases.append(case)
         if verdict not in GOOD:
             print(f"{verdict}: {kind}: {what}: {why}", file=sys.stderr, flush=True)
-        self.write()
+        if time.monotonic() - self.written > 3:
+            self.write()
         return case
 
     def write(self) -> None:
         """Write all cases so far."""
+        self.written = time.monotonic()
         if self.out is not None:
             document = {**self.summary(), "cases": [asdict(case) for case in self.cases]}
             part = self.out.with_name(f".{self.out.name}.part")
@@ -425,8 +575,12 @@ def begin(doc: str | None, name: str, **defaults: Any) -> tuple[Report, argparse
 @contextlib.contextmanager
 def scratch(options: argparse.Namespace) -> Any:
     """Yield a new folder that is removed at the end."""
-    with tempfile.TemporaryDirectory(prefix="attack-", dir=options.scratch) as folder:
-        yield Path(folder).resolve()
+    # not a TemporaryDirectory: forks, too, would remove it when they end
+    folder = Path(tempfile.mkdtemp(prefix="attack-", dir=options.scratch)).resolve()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

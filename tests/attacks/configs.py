@@ -167,8 +167,18 @@ OTHERS = [
     ("forecast_puppets", "train.init", "{'image_pipeline':'nosuch:pipeline'}"),
 ]
 # words that cannot be options
-WORDS = ["train.lr", "=1", "train..lr=1", ".=1", "train.=1", "größe=1", f"{'a' * 5000}=1",
-         "train.lr=" + "[" * 200 + "]" * 200, "model.encoder.widths.-1=5", "train\n.lr=1"]  # fmt: skip
+WORDS = [
+    "train.lr",
+    "=1",
+    "train..lr=1",
+    ".=1",
+    "train.=1",
+    "größe=1",
+    f"{'a' * 5000}=1",
+    "train.lr=" + "[" * 200 + "]" * 200,
+    "model.encoder.widths.-1=5",
+    "train\n.lr=1",
+]
 # right, or a matter of taste
 RIGHT = ["train.lr=0", "num_landmarks=1", "train.ema=none", "data.train.pair_range=[1,2]",
          "model.encoder.widths=64,64,32", "losses.perceptual.weight=0.5", "train.amp=false",
@@ -200,7 +210,8 @@ def case(
 ) -> Case:  # fmt: skip
     """Return a case of ``train``."""
     return Case(kind, what, ["train", *words], expect, names=names, check=whole, after=early,
-                absent=("work", "work_dirs"), timeout=90, memory=4, **more)  # fmt: skip
+                absent=("work", "work_dirs"), timeout=90 if expect == "refuse" else 240,
+                memory=4, **more)  # fmt: skip
 
 
 def option(kind: str, config: str, key: str, value: str, expect: str = "refuse") -> Case:
@@ -208,9 +219,13 @@ def option(kind: str, config: str, key: str, value: str, expect: str = "refuse")
     words = [word for word in key.split(".") if not word.isdigit()]
     inside = re.findall(r"[a-z_]+", value) if expect == "refuse" and value[0] in "{[" else []
     small = SMALL if config in ("factorized_puppets", "imm_puppets") else QUICK[:3]
-    return case(kind, f"{config} {key}={value}"[:90],
-                [config, *WORK, "--cfg-options", *small, f"{key}={value}"], expect,
-                (words[-1], *inside, *(words[-2:-1] if len(words) > 2 else ()), "'foo'"))  # fmt: skip
+    return case(
+        kind,
+        f"{config} {key}={value}"[:90],
+        [config, *WORK, "--cfg-options", *small, f"{key}={value}"],
+        expect,
+        (words[-1], *inside, *(words[-2:-1] if len(words) > 2 else ()), "'foo'"),
+    )
 
 
 def options(rng: random.Random) -> Iterator[Case]:
@@ -275,7 +290,11 @@ def python_files() -> Iterator[tuple[str, str | bytes, str]]:
     yield "deep nesting", good + "\nx = " + "[" * 90 + "]" * 90 + "\n", "either"
     yield "deeper nesting", good + "\nx = " + "[" * 5000 + "]" * 5000 + "\n", "refuse"
     yield "an integer of 5000 digits", good + f"\nx = {'9' * 5000}\n", "refuse"
-    yield "integer keys", good.replace("losses = dict(", "losses = dict(**{1: 2}) or dict("), "either"
+    yield (
+        "integer keys",
+        good.replace("losses = dict(", "losses = dict(**{1: 2}) or dict("),
+        "either",
+    )
     yield "a part that contains itself", good + "\nmodel['encoder']['x'] = model\n", "refuse"
     yield "data that is missing", good.replace("datasets/puppets\", image", "datasets/frames\", "
                                                "root='nosuch', image"), "refuse"  # fmt: skip
@@ -296,7 +315,8 @@ def json_files(rng: random.Random, good: dict[str, Any]) -> Iterator[tuple[str, 
     text = json.dumps(good)
     yield "right", text, "ok"
     for what, content in {
-        "empty": "", "null": "null", "a list": "[]", "a number": "5", "a text": '"x"', "cut": text[:99],
+        "empty": "", "null": "null", "a list": "[]", "a number": "5", "a text": '"x"',
+        "cut": text[:99],
         "NaN": text.replace("0.001", "NaN"), "infinity": text.replace("0.001", "Infinity"),
         "1e400": text.replace("0.001", "1e400"), "UTF-16": text.encode("utf-16"),
         "not UTF-8": b'{"model": "\xff"}', "deep": "[" * 100_000 + "]" * 100_000,
@@ -320,7 +340,9 @@ def json_files(rng: random.Random, good: dict[str, Any]) -> Iterator[tuple[str, 
         node = tree
         for key in parents:
             node = node[key]
-        value = rng.choice((None, [], {}, "x", -1, True, [[1]], {"type": 5}, 1e308, "\u0000", [None]))
+        value = rng.choice(
+            (None, [], {}, "x", -1, True, [[1]], {"type": 5}, 1e308, "\u0000", [None])
+        )
         what = f"{'.'.join(map(str, place))} = {value!r}"
         if rng.random() < 0.25 and isinstance(node, dict):
             del node[last]
@@ -359,10 +381,20 @@ def files(rng: random.Random, shared: Path) -> Iterator[Case]:
                    )  # fmt: skip
     yield case("words", "--data nosuch", ["factorized_puppets", "--data", "nosuch", *WORK],
                names=("nosuch",))  # fmt: skip
-    yield case("words", "a work dir that is a file", ["mine.py", "--work-dir", "mine.py"],
-               make=lambda _: Path("mine.py").write_text(cases.TINY), kept=("mine.py",))  # fmt: skip
-    yield case("words", "a work dir below a file", ["mine.py", "--work-dir", "mine.py/a"],
-               make=lambda _: Path("mine.py").write_text(cases.TINY), kept=("mine.py",))  # fmt: skip
+    yield case(
+        "words",
+        "a work dir that is a file",
+        ["mine.py", "--work-dir", "mine.py"],
+        make=lambda _: Path("mine.py").write_text(cases.TINY),
+        kept=("mine.py",),
+    )
+    yield case(
+        "words",
+        "a work dir below a file",
+        ["mine.py", "--work-dir", "mine.py/a"],
+        make=lambda _: Path("mine.py").write_text(cases.TINY),
+        kept=("mine.py",),
+    )
 
     def copied(folder: Path) -> None:
         shutil.copytree(run, folder / "old")

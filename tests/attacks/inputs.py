@@ -277,8 +277,8 @@ def gifs(rng: random.Random) -> Iterator[Case]:
         "delay 20 ms": {"duration": 20},
         "irregular delays": {"duration": [rng.choice((0, 10, 30, 500)) for _ in range(9)]},
         "long delay": {"duration": 60_000},
-        "disposal 1": {"duration": 40, "disposal": 1}, "disposal 2": {"duration": 40, "disposal": 2},
-        "disposal 3": {"duration": 40, "disposal": 3}, "one loop": {"loop": 1, "duration": 50},
+        **{f"disposal {n}": {"duration": 40, "disposal": n} for n in (1, 2, 3)},
+        "one loop": {"loop": 1, "duration": 50},
         "transparent": {"transparency": 0, "duration": 50, "disposal": 2},
     }  # fmt: skip
     for name, option in options.items():
@@ -297,8 +297,28 @@ def gifs(rng: random.Random) -> Iterator[Case]:
             changed(Path("a.gif"), lambda data: data[: int(part * len(data))])
 
         yield predict("GIF", f"cut to {part:.0%}", "a.gif", cut, "either", FRAMES, still=False)
-    yield predict("GIF", "one frame", "a.gif", lambda _: gif(Path("a.gif"), 1), "ok", 1,
-                  check=lambda f, o: None if rows_of(f / "found") == 1 else "not 1 rows")  # fmt: skip
+    for frames in (2, 5, 24):
+
+        def plain(_: Path, frames: int = frames) -> None:
+            """Remove the blocks that hold delay and disposal: the format does not require them."""
+            gif(Path("a.gif"), frames)
+            block = re.compile(rb"\x21\xf9\x04....\x00", re.DOTALL)
+            changed(Path("a.gif"), lambda data: block.sub(b"", data))
+
+        call = rng.choice((predict, animate))
+        more = {} if call is animate else {"still": False}
+        yield call(
+            "GIF", f"no control blocks, {frames} frames", "a.gif", plain, "ok", frames, **more
+        )
+    yield predict(
+        "GIF",
+        "one frame",
+        "a.gif",
+        lambda _: gif(Path("a.gif"), 1),
+        "ok",
+        1,
+        check=lambda f, o: None if rows_of(f / "found") == 1 else "not 1 rows",
+    )
     yield predict("GIF", "header alone", "a.gif",
                   lambda _: Path("a.gif").write_bytes(b"GIF89a\x40\x00\x30\x00\x00\x00\x00;"),
                   "refuse", names=("a.gif",))  # fmt: skip
@@ -327,7 +347,9 @@ def videos(rng: random.Random) -> Iterator[Case]:
         call = rng.choice((predict, animate))
         more = {} if call is animate else {"still": False}
         name = f"a{suffix}"
-        yield call("video", f"whole {suffix} {code}", name, made(suffix, code), "ok", FRAMES, **more)
+        yield call(
+            "video", f"whole {suffix} {code}", name, made(suffix, code), "ok", FRAMES, **more
+        )
         for _ in range(2):
             part = rng.uniform(0.2, 0.95)
             yield predict(
@@ -364,8 +386,15 @@ def videos(rng: random.Random) -> Iterator[Case]:
         return change
 
     for number in (0, 3, 30, 1000, 2**31 - 1, 2**32 - 1):
-        yield predict("lying header", f".avi says {number}", "a.avi",
-                      made(".avi", "MJPG", says(number)), "either", FRAMES, still=False)  # fmt: skip
+        yield predict(
+            "lying header",
+            f".avi says {number}",
+            "a.avi",
+            made(".avi", "MJPG", says(number)),
+            "either",
+            FRAMES,
+            still=False,
+        )
     for name, change in {
         "half the rate": lambda d: d.replace(b"stts", b"stts", 1),
         "an endless duration": lambda d: d.replace(
@@ -562,8 +591,14 @@ def names(rng: random.Random) -> Iterator[Case]:
             video(Path(f"data/train/{inside}.avi"), "MJPG")
 
         yield train("name", f"clip and video {name}", data, "ok")
-        yield animate("name", f"driving {name}", f"{inside}.avi",
-                      lambda _, i=inside: video(Path(f"{i}.avi"), "MJPG"), "ok", FRAMES)  # fmt: skip
+        yield animate(
+            "name",
+            f"driving {name}",
+            f"{inside}.avi",
+            lambda _, i=inside: video(Path(f"{i}.avi"), "MJPG"),
+            "ok",
+            FRAMES,
+        )
 
     def latin_out(_: Path) -> None:
         picture("a.png")

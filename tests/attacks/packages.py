@@ -1,8 +1,8 @@
 """40 hostile packages, resealed so that every digest fits, through info, verify and predict.
 
 Wrong kinds, huge sizes, limbs, padding, crops, frames, and files of tensors that lie. ``predict``
-and ``verify --deep`` must refuse what cannot be computed with one line, in little memory; what loads
-must give a row for the picture.
+and ``verify --deep`` must refuse what cannot be computed with one line, in little memory; what
+loads must give a row for the picture.
 
     python tests/attacks/packages.py --seed 7 --out packages.json
 """
@@ -128,8 +128,20 @@ def configs() -> Iterator[tuple[str, str, Callable[[dict[str, Any]], None]]]:
     yield one, "usual empty", put("usual", "quantiles", value={})
     yield one, "usual of an unknown name", put("usual", "quantiles", value={"a": [0, 0, 0, 0, 0]})
     yield one, "usual texts", put("usual", "quantiles", "score", value=["x"] * 5)
-    yield one, "a plugin to install", put("plugins", value=[
-        {"component": "encoders/acme/x", "distribution": "acme", "requires": "acme; rm -rf /"}])  # fmt: skip
+    yield (
+        one,
+        "a plugin to install",
+        put(
+            "plugins",
+            value=[
+                {
+                    "component": "encoders/acme/x",
+                    "distribution": "acme",
+                    "requires": "acme; rm -rf /",
+                }
+            ],
+        ),
+    )
     yield one, "a further key", put("more", value=1)
 
 

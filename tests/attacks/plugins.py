@@ -22,7 +22,9 @@ from cases import Case
 from common import Outcome
 
 METADATA = "Metadata-Version: 2.1\nName: acme-keypoints\nVersion: 1.2\n"
-COMPONENTS = '[keypoint_zoo.components]\n"encoders/acme/net" = acme_keypoints:Net\n'.replace('"', "")
+COMPONENTS = '[keypoint_zoo.components]\n"encoders/acme/net" = acme_keypoints:Net\n'.replace(
+    '"', ""
+)
 ENTRIES = "[keypoint_zoo.entries]\nacme = acme_index:index\n"
 USES = cases.TINY.replace(
     'appearance_encoder=dict(type="encoders/stem", width=width, out_channels=8)',
@@ -310,7 +312,9 @@ def indices() -> dict[str, Callable[[Path], None]]:
         "scores not JSON": package(make=lambda file: file.write_text("{")),
     }  # fmt: skip
     return {name: index(content) for name, content in contents.items()} | {
-        "an entry point that is not package:index": index(rows(), "[keypoint_zoo.entries]\na = b\n"),
+        "an entry point that is not package:index": index(
+            rows(), "[keypoint_zoo.entries]\na = b\n"
+        ),
         "a missing package": index(rows(), "[keypoint_zoo.entries]\na = nosuch:index\n"),
         "a package of the library": index(rows(), "[keypoint_zoo.entries]\na = zoo:index\n"),
     }
@@ -329,14 +333,30 @@ def cases_of(rng: random.Random, _: Path) -> Iterator[Case]:
     ) -> Case:  # fmt: skip
         words = ["train", "uses.py", "--work-dir", "work"]
         more.setdefault("absent", ("work",))
-        return Case(kind, f"{what}: train", words, expect, ("acme", "second", *names), make=make,
-                    before=on_path, timeout=60, memory=4, accepted="silent loss", **more)  # fmt: skip
+        return Case(
+            kind,
+            f"{what}: train",
+            words,
+            expect,
+            ("acme", "second", *names),
+            make=make,
+            before=on_path,
+            timeout=60,
+            memory=4,
+            accepted="silent loss",
+            **more,
+        )
 
     turn = rng.randrange(4)
     every = list(LOOK)
     right = component(HEAD + NET)
-    yield train("right", "a plugin that works", right, "ok",
-                check=lambda f, o: None if (f / "work/last.pth").is_file() else "no run")  # fmt: skip
+    yield train(
+        "right",
+        "a plugin that works",
+        right,
+        "ok",
+        check=lambda f, o: None if (f / "work/last.pth").is_file() else "no run",
+    )
     for name in LOOK:
         yield look("right", "a plugin that works", right, name)
     for what, code in at_import().items():
@@ -361,8 +381,16 @@ def cases_of(rng: random.Random, _: Path) -> Iterator[Case]:
         free = what in ("forward: an in-place change", "returns no gradient", "returns integers")
         numbers = what in ("returns NaN", "returns infinity")
         # what the part returns fails in the part that takes it
-        yield train("in use", what, component(code), "either" if free else "refuse",
-                    "appearance", "model", "iteration", absent=() if free or numbers else ("work",))  # fmt: skip
+        yield train(
+            "in use",
+            what,
+            component(code),
+            "either" if free else "refuse",
+            "appearance",
+            "model",
+            "iteration",
+            absent=() if free or numbers else ("work",),
+        )
     for what, make in metadata().items():
         turn += 1
         uses = what in ("two distributions with one name", "a missing module", "an empty value")
