@@ -85,7 +85,7 @@ def configs() -> Iterator[tuple[str, str, Callable[[dict[str, Any]], None]]]:
     for value in ([], None, "x", 0, -1, {}, 1e308):
         yield one, f"temperature {value!r}", put(*args, "bottleneck", "temperature", value=value)
     yield one, "variance 0", put(*args, "bottleneck", "variance", value=0)
-    yield one, "rasterizer a number", put(*args, "rasterizer", value=8191)
+    yield one, "rasterizer 8191", put(*args, "rasterizer", value=8191)
     yield one, "encoder null", put(*args, "encoder", value=None)
     yield one, "decoder a list", put(*args, "decoder", value=[])
     yield one, "decoder an encoder", put(*args, "decoder", value={"type": "encoders/stem",
