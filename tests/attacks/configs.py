@@ -32,7 +32,7 @@ WORK = ["--work-dir", "work"]
 TRAIN = {
     "iterations": ["x", "-1", "0", "1.5", "none", "[1]", "nan", "true"],
     "batch_size": ["0", "-1", "none", "x", "1.5", "'2'"],
-    "lr": ["x", "none", "nan", "-1", "[1]"],
+    "lr": ["x", "none", "nan", "-1", "[1]", "1e400"],
     "betas": ["0.9", "x,y", "[0.9]", "[1.5,0.9]", "[0.9,0.9,0.9]", "[-1,0.9]", "none"],
     "weight_decay": ["-1", "x"],
     "clip": ["-1", "x"],
@@ -181,10 +181,11 @@ WORDS = [
 ]
 # right, or a matter of taste
 RIGHT = ["train.lr=0", "num_landmarks=1", "train.ema=none", "data.train.pair_range=[1,2]",
-         "model.encoder.widths=64,64,32", "losses.perceptual.weight=0.5", "train.amp=false"]  # fmt: skip
+         "model.encoder.widths=64,64,32", "losses.perceptual.weight=0.5",
+         "train.amp=false"]  # fmt: skip
 DOUBTFUL = ["losses.perceptual.weight=-1", "train.clip=0", "train.lr_factors=[[5,1],[2,1]]",
-            "train.lr_factors=[[1,-1]]", "train.ema=1", "bottleneck=1", "train.lr=1e30",
-            "train.weight_decay=nan", "train.seed=2**70", "plugins=['json']", "train.lr=1e400",
+            "train.lr_factors=[[1,-1]]", "train.ema=1", "bottleneck=1",
+            "train.weight_decay=nan", "train.seed=2**70", "plugins=['json']",
             "train.hooks=[{'type':'hooks/summary'}]", "train.clip=nan", "data.workers=1",
             "model.bottleneck.variance=nan", "model.rasterizer=none", "model.compositor=none",
             "model.appearance_encoder=none", "image_size=96", "model.encoder.num_landmarks=true",
