@@ -269,7 +269,7 @@ def python_files() -> Iterator[tuple[str, str | bytes, str]]:
     yield "exit()", good + "\nexit(0)\n", "refuse"
     yield "SystemExit", good + "\nraise SystemExit('bye')\n", "refuse"
     yield "SystemExit(0)", good + "\nraise SystemExit(0)\n", "refuse"
-    yield "KeyboardInterrupt", good + "\nraise BaseException('x')\n", "refuse"
+    yield "its own BaseException", good + "\nraise BaseException('x')\n", "refuse"
     yield "1 / 0", good + "\nx = 1 / 0\n", "refuse"
     yield "recursion", good + "\ndef f(): return f()\nx = f()\n", "refuse"
     yield "__import__", good + "\nx = __import__('os').getcwd()\n", "either"
@@ -327,9 +327,9 @@ def json_files(rng: random.Random, good: dict[str, Any]) -> Iterator[tuple[str, 
         "an empty object": "{}", "an unknown section": json.dumps({**good, "more": {}}),
         "plugins null": json.dumps({**good, "plugins": None}),
         "a plugin that is missing": json.dumps({**good, "plugins": ["nosuch_module"]}),
-        "origins a list": json.dumps({**good, "origins": [1]}),
     }.items():  # fmt: skip
         yield what, content, "refuse"
+    yield "origins a list", json.dumps({**good, "origins": [1]}), "either"
     yield "origins null", json.dumps({**good, "origins": None}), "either"
     for section in ("model", "train", "losses", "data"):
         yield f"{section} missing", json.dumps({k: v for k, v in good.items() if k != section}), \
@@ -379,7 +379,8 @@ def files(rng: random.Random, shared: Path) -> Iterator[Case]:
                        names=("mine",), make=lambda _, m=make, s=suffix: m(f"mine{s}"))  # fmt: skip
     for suffix in (".yaml", ".txt", ""):
         name = f"folder/mine{suffix}"
-        yield case("kind of file", f"suffix {suffix!r}", [name, *WORK], names=("mine",),
+        yield case("kind of file", f"suffix {suffix!r}", [name, *WORK],
+            "either", names=("mine",),
                    make=lambda _, n=name: (os.mkdir("folder"), Path(n).write_text(cases.TINY)),
                    )  # fmt: skip
     yield case("words", "--data nosuch", ["factorized_puppets", "--data", "nosuch", *WORK],
