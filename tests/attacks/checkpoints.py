@@ -420,8 +420,12 @@ def cases_of(rng: random.Random, shared: Path) -> Iterator[Case]:
             shutil.copytree(run, folder / "run")
             shutil.copy(image, folder)
             make(folder / "run/last.pth")
+            # a disk that rots leaves the time as it was: publishing compares times
+            shutil.copystat(run / "last.pth", folder / "run/last.pth")
 
-        like = None if "NaN" in what else compare(name, wanted[name])
+        # other weights, as stated
+        free = ("NaN", "average missing", "average None", "average empty")
+        like = None if any(word in what for word in free) else compare(name, wanted[name])
         return Case(
             kind, f"{what}: {name}", COMMANDS[name], expect, names=("last.pth", "checkpoint"),
             never=("weights_only=False", "weights_only=`False`", "weights_only` argument"),
