@@ -285,5 +285,5 @@ def shown_frames(job: Job, name: str, frames: int = 48) -> Iterator[np.ndarray]:
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB, atomically."""
     with replacing(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"cannot write {path}.")
+        _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        temporary.write_bytes(png)  # not by OpenCV, which does not say why it fails
