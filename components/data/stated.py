@@ -61,12 +61,13 @@ def incomplete(path: Path, stated: int, fps: float, times: Sequence[float]) -> b
         fps: frames per second.
         times: when each decoded frame is shown, in milliseconds.
     """
-    if cut_short(path):
-        return True
     with path.open("rb") as file:
         head = file.read(2**16)
+    is_gif = head[:4] == b"GIF8"  # its frames are counted, not stated
+    if cut_short(path) and (is_gif or not stated or len(times) < stated):
+        return True  # else it lacks only an index
     sound = head[:4] == _EBML and _SOUND_TRACK.search(head)
-    slack = max(END, fps * SOUND) if sound else 0 if head[:4] == b"GIF8" else END
+    slack = max(END, fps * SOUND) if sound else 0 if is_gif else END
     if stated - len(times) <= slack:
         return False
     steps = np.diff(times) * fps / 1000  # in frame periods

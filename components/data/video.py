@@ -31,7 +31,10 @@ _AGAIN = "Copy or download it again, or move it away."
 _BROKEN = f"'{{}}' cannot be decoded as an image. {_AGAIN}"
 
 # what Pillow raises for damaged files
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, LookupError, ArithmeticError, SyntaxError, struct.error),
+    *(zlib.error, Image.DecompressionBombError),
+)
 
 Frame = NDArray[np.uint8]
 
@@ -190,9 +193,9 @@ class VideoReader:
         stated, read = self.stated_length, len(times)
         if incomplete(self.path, stated, self.fps, times):
             self.missing = max(stated - read, 1)
-            of = f"of {stated}" if stated > read else "and not all"
+            frames = f"{read} of {stated}" if stated > read else f"only {read}"
             warnings.warn(
-                f"'{self.path}' is damaged or cut short: {read} {of} frames could be read. If you "
+                f"'{self.path}' is damaged or cut short: {frames} frames could be read. If you "
                 "can, copy or download it again.",
                 stacklevel=3,
             )
