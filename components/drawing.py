@@ -285,5 +285,6 @@ def shown_frames(job: Job, name: str, frames: int = 48) -> Iterator[np.ndarray]:
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB, atomically."""
     with replacing(path) as temporary:
-        _, png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        temporary.write_bytes(png)  # not by OpenCV, which does not say why it fails
+        # not imwrite, which does not report a full disk
+        pixels = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+        temporary.write_bytes(pixels.tobytes())

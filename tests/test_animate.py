@@ -362,7 +362,10 @@ for word in "$@"; do last="$word"; echo "$word" >> asked; done
     [
         ('PATH=/bin:/usr/bin; cp "$6" "$last"; printf sound >> "$last"', None),
         # says nothing of a full disk
-        ('PATH=/bin:/usr/bin; head -c 900 "$6" > "$last"', "0 of 7 frames can be read back. Is the disk full?"),
+        (
+            'PATH=/bin:/usr/bin; head -c 900 "$6" > "$last"',
+            "0 of 7 frames can be read back. Is the disk full?",
+        ),
         ('echo "first"; printf part > "$last"; echo "no such codec" >&2; exit 1', "no such codec"),
     ],
 )
