@@ -451,6 +451,8 @@ import json, os, sys
 from pathlib import Path
 from zoo import cli
 from components.datasets.frames import Frames
+from components.drawing import curve
+from components.hooks.progress import Progress
 name = sys.argv[1]
 for words in (
     ["predict", name + "run", name + ".png", name + "in", name + "v.mp4", name + "g.gif"],
@@ -468,6 +470,8 @@ assert len(labelled._rows) == 3
 videos = Frames(root=name + "v.mp4", image_size=16)
 assert len(videos) == 6
 assert videos.image(3).shape == (16, 16, 3)
+assert curve({name: [(1, 2.0)]}, name).any()  # of a run in a folder of that name
+Progress(every=1, folder=name + "run").log(name)
 """
 
 

@@ -142,7 +142,9 @@ class Progress(Hook):  # type: ignore[misc]
     def log(self, text: str) -> None:
         """Keep a line in ``log.txt``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.txt").open("a") as file:
+        # names need not be UTF-8; stderr, too, shows them with backslashes
+        options: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+        with (self.folder / "log.txt").open("a", **options) as file:
             file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
