@@ -134,7 +134,12 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def text_width(text: str, scale: float) -> int:
     """Return the width of a text in pixels."""
-    return int(cv2.getTextSize(text, FONT, scale, 1)[0][0])
+    return int(cv2.getTextSize(_safe(text), FONT, scale, 1)[0][0])
+
+
+def _safe(text: str) -> str:
+    """Return what OpenCV can write: it crashes on names of files that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def write(
@@ -145,7 +150,7 @@ def write(
     colour: Sequence[int] = (40, 40, 40),
 ) -> None:
     """Write text into an image; ``at`` is the start of its baseline, in pixels."""
-    cv2.putText(image, text, at, FONT, scale, tuple(map(int, colour)), 1, cv2.LINE_AA)
+    cv2.putText(image, _safe(text), at, FONT, scale, tuple(map(int, colour)), 1, cv2.LINE_AA)
 
 
 def curve(

@@ -516,6 +516,7 @@ def test_help_tells_the_exit_statuses(ask):
             "0  success",
             "1  a check failed",
             "6    needs another version",
+            "7    finished, but part of an input could not be read",
         ):
             assert text in out
     assert all(f"\n  {name} " in ask("--help")[1] for name in SUBCOMMANDS)

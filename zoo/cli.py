@@ -33,8 +33,9 @@ exit status:
   0  success              4    no network, or offline and not in the cache
   1  a check failed       5    the Hub refused this account
   2  wrong arguments,     6    needs another version, a plugin or other weights
-     files or values      130  interrupted
-  3  entry not found      141  broken pipe"""
+     files or values      7    finished, but part of an input could not be read
+  3  entry not found      130  interrupted
+                          141  broken pipe"""
 
 
 NAMES = tuple(name for names in COMMANDS.values() for name in names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 MAX_TEXT = 2000  # characters of a message
-OK, FAILED, USAGE, NOT_FOUND, NETWORK, ACCESS, INCOMPATIBLE = range(7)
+OK, FAILED, USAGE, NOT_FOUND, NETWORK, ACCESS, INCOMPATIBLE, PARTIAL = range(8)
 
 
 class ZooError(Exception):

@@ -150,7 +150,9 @@ class Progress(Hook):  # type: ignore[misc]
         """Keep a line in ``log.txt``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "log.txt"
-        with explaining(log), log.open("a") as file:
+        # names need not be UTF-8; stderr, too, shows them with backslashes
+        options: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+        with explaining(log), log.open("a", **options) as file:
             file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 
