@@ -17,7 +17,8 @@ FORMAT, FORMAT_VERSION = "keypoint-zoo", 1
 MAX_JSON = 1 << 20  # bytes
 MAX_DEPTH = 32
 MAX_NUMBER = 1 << 14  # of an architecture's integers: channels, landmarks, levels
-MAX_SIDE = 4096  # pixels
+MAX_SIDE = 4096  # pixels of a model's images
+MAX_CROP = 8192  # pixels, of photographs
 MAX_KEYPOINTS = 4096
 MAX_USUAL = 1000  # of the statistics of images; today's are below 2
 
@@ -199,13 +200,17 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 )
     preprocess = config["preprocess"]
     size, crop = preprocess["image_size"], preprocess.get("crop", (0, 0, 1, 1))
-    whole = len(crop) == 4 and all(0 < side <= MAX_NUMBER for side in crop[2:])
+    whole = len(crop) == 4 and all(0 < side <= MAX_CROP for side in crop[2:])
     fine = {
         f"image_size {size} is not in 1 ... {MAX_SIDE}": size is None or 1 <= size <= MAX_SIDE,
         f"fit {preprocess['fit']!r} must be one of {', '.join(FITS)}": preprocess["fit"] in FITS,
-        f"crop must be left, top, width and height, the last two 1 ... {MAX_NUMBER} pixels": whole,
+        f"crop must be left, top, width and height, the last two 1 ... {MAX_CROP} pixels": whole
+        and all(0 <= edge <= MAX_NUMBER for edge in crop[:2]),
+        f"frames {preprocess['frames']} is not in 1 ... {MAX_NUMBER}": 1
+        <= preprocess["frames"]
+        <= MAX_NUMBER,
     }
-    _require(f"{where}: preprocess", fine)
+    require(f"{where}: preprocess", fine)
     check_keypoints(config["keypoints"], where)
     _check_usual(config.get("usual", {"images": 1, "quantiles": {}}), where)
 
@@ -224,10 +229,10 @@ def _check_usual(usual: Mapping[str, Any], where: str) -> None:
         and 0 <= five[0] <= five[-1] <= MAX_USUAL
         for name, five in usual["quantiles"].items()
     }
-    _require(f"{where}: usual", fine)
+    require(f"{where}: usual", fine)
 
 
-def _require(where: str, fine: Mapping[str, bool]) -> None:
+def require(where: str, fine: Mapping[str, bool]) -> None:
     """Raise with the first text whose condition is false."""
     for text, holds in fine.items():
         if not holds:
@@ -310,7 +315,7 @@ def check_keypoints(keypoints: Mapping[str, Any], where: str) -> None:
         ),
         "a keypoint is in two flip_pairs": len(flipped) == len(set(flipped)),
     }
-    _require(f"{where}: keypoints", fine)
+    require(f"{where}: keypoints", fine)
 
 
 def check_evaluation(evaluation: Any, where: str) -> None:
