@@ -33,7 +33,7 @@ from registry.config import load_config
 from registry.usual import Usual
 from zoo.errors import ZooError
 
-EXAMPLES = int(os.environ.get("PACKAGE_EXAMPLES", "300"))  # of each kind of package
+EXAMPLES = int(os.environ.get("PACKAGE_EXAMPLES", "334"))  # of each kind of package
 INNER = ("architecture", "preprocess", "keypoints", "usual", "results")
 FILES = ("config.json", "config.json", "config.json", "evaluation.json", "manifest.json")
 SCALARS = st.one_of(

@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.errors import IntegrityError
 
-MAX_CALLS = 1 << 16  # of one model's construction or prediction; today's make below 2,000
+MAX_TENSORS = 1 << 14  # of one model's construction: parameters and buffers
+MAX_CALLS = 1 << 15  # of one prediction; today's make below 2,000
 EXPENSIVE = 1 << 24  # multiply-adds of a convolution that the trial computes at one place only
 PER_MULTIPLY = 1 / 32  # as work, relative to writing a number
 
@@ -38,7 +39,7 @@ class Bounds(TorchFunctionMode):
     def __init__(self, text: str, each: int, total: int, *, trial: bool) -> None:
         super().__init__()
         self.text, self.each, self.total, self.trial = text, each, float(total), trial
-        self.calls, self.live = MAX_CALLS, 2 * each
+        self.calls, self.live = MAX_CALLS if trial else MAX_TENSORS, 2 * each
         self.alive: dict[int, Any] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
