@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -91,11 +93,36 @@ def check_version(stated: Any, where: str) -> None:
         raise IntegrityError(f"{where}: format_version must be {FORMAT_VERSION}, not {version!r}.")
 
 
-def read_json(file: Path, where: str) -> Any:
-    """Read a JSON file strictly; see :func:`parse_json`."""
-    if file.stat().st_size > MAX_JSON:
-        raise IntegrityError(f"{where}: {file.name} is larger than {MAX_JSON} bytes.")
-    return parse_json(file.read_bytes(), f"{where}: {file.name}")
+def read_small(file: Path, where: str, *, inside: Path | None = None) -> bytes:
+    """Read a file of at most ``MAX_JSON`` bytes, whatever somebody may have put there instead.
+
+    Args:
+        file: what to read.
+        where: for the message.
+        inside: a folder that the file must not leave by a link.
+
+    Raises:
+        OSError: it does not exist, or cannot be read.
+        IntegrityError: it is not a plain file (but a pipe, which would wait for a writer, an
+            endless device ...), leads out of ``inside``, or is larger.
+    """
+    where = f"{where}: {file.name}"
+    if inside is not None and not file.resolve().is_relative_to(inside.resolve()):
+        raise IntegrityError(f"{where} is a link that leads out of {inside}.")
+    # not waiting for the writer of a pipe; on Windows, not translating line ends
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(file, "rb", opener=lambda path, _: os.open(path, flags)) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise IntegrityError(f"{where} is not a plain file.")
+        data = opened.read(MAX_JSON + 1)
+    if len(data) > MAX_JSON:
+        raise IntegrityError(f"{where} is larger than {MAX_JSON} bytes.")
+    return data
+
+
+def read_json(file: Path, where: str, *, inside: Path | None = None) -> Any:
+    """Read a JSON file strictly; see :func:`read_small` and :func:`parse_json`."""
+    return parse_json(read_small(file, where, inside=inside), f"{where}: {file.name}")
 
 
 def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
