@@ -221,3 +221,24 @@ def test_a_file_in_the_cache_of_a_wrong_kind(path, hub, client, tmp_path):
     file.mkdir()
     error = client.fail("zoo.sources.pull", "hf:eve/x", cache_dir=tmp_path, offline=True)
     assert error.kind == "IncompleteEntryError"
+
+
+def test_what_is_sent_is_what_was_checked(tmp_path):
+    """A package is replaced after its check and before, or while, its files are read again."""
+    from zoo import hub
+    from zoo.errors import IntegrityError
+    from zoo.package import open_package
+
+    first, second = (make_package(tmp_path / name, value=v) for name, v in (("a", 1.0), ("b", 2.0)))
+    checked = open_package(first)
+    before = {path.name: path.read_bytes() for path in first.iterdir() if path.is_file()}
+    (first / "manifest.json").write_bytes((second / "manifest.json").read_bytes())
+    assert hub._content(checked) == before
+    for change in (
+        lambda: first.rename(tmp_path / "away"),
+        lambda: second.rename(first),
+        lambda: (first / "README.md").unlink(),
+    ):
+        change()
+        with pytest.raises(IntegrityError, match=r"changed while it was being read .*Nothing was"):
+            hub._content(checked)

@@ -137,6 +137,11 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
             raise ValueError(f"{text} is not a finite number")
         return float(text)
 
+    def whole(text: str) -> int:
+        if len(text) > 18:  # beyond 64 bits, and perhaps beyond what a float can be
+            raise ValueError(f"{text[:20]}... is too large")
+        return int(text)
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys: dict[str, Any] = {}
         for key, value in pairs:
@@ -147,7 +152,8 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
 
     if len(data) > limit:
         raise IntegrityError(f"{where} is larger than {limit} bytes.")
-    hooks: Any = {"parse_constant": number, "parse_float": number, "object_pairs_hook": unique}
+    hooks: Any = {"parse_constant": number, "parse_float": number, "parse_int": whole}
+    hooks["object_pairs_hook"] = unique
     try:
         value = json.loads(data.decode("utf-8"), **hooks)
         if _depth(value) > MAX_DEPTH:
