@@ -8,11 +8,9 @@ import sys
 import pytest
 from zoo_packages import RESULT, ROOT, loadable_package, seal
 
-from zoo.index import Entry  # noqa: F401  (the index is read below)
-
 NAMES = "Größe 点 ё"
 CHILD = """
-import json, sys, io
+import io, json, os, sys
 from contextlib import redirect_stderr, redirect_stdout
 from zoo import cli, index
 answers = []
@@ -20,6 +18,7 @@ index.register_index(sys.argv[2])
 for words in json.load(open(sys.argv[1], encoding="utf-8")):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding=sys.stdout.encoding) for _ in "oe")
     err.reconfigure(errors="backslashreplace")
+    words = [os.fsdecode(word.encode()) for word in words]  # as the system gives them
     with redirect_stdout(out), redirect_stderr(err):
         code = cli.main(words)
     texts = [one.buffer.getvalue().decode("latin-1") for one in (out, err)]
@@ -65,6 +64,8 @@ def test_commands_of_packages_work_in_any_locale(encoding, place, tmp_path):
         ["info", folder, "--json"],
         ["verify", str(place / "nothing")],
     ]
+    if encoding != "ascii":
+        words.remove(["verify", folder, "--deep"])  # which imports torch: once is enough
     (tmp_path / "words.json").write_text(json.dumps(words), "utf-8")
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "LC_", "PYTHONIO"))}
     env |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
@@ -80,7 +81,7 @@ def test_commands_of_packages_work_in_any_locale(encoding, place, tmp_path):
     assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
     answers = json.loads(done.stdout)
     for asked, (code, out, err) in zip(words, answers):
-        assert code == (3 if "nothing" in asked[-1] else 0), (asked, code, err)
+        assert code == (2 if "nothing" in asked[-1] else 0), (asked, code, err)
         lines = [line for line in err.splitlines() if line.startswith("error")]
         assert len(lines) == (code != 0)
         assert "Traceback" not in out + err
