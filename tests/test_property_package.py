@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 from zoo_packages import (
     RESULT,
     ROOT,
@@ -31,7 +33,8 @@ from zoo_packages import (
 import zoo
 from registry.config import load_config
 from registry.usual import Usual
-from zoo.errors import ZooError
+from zoo.bounds import Bounds
+from zoo.errors import IntegrityError, ZooError
 
 EXAMPLES = int(os.environ.get("PACKAGE_EXAMPLES", "334"))  # of each kind of package
 INNER = ("architecture", "preprocess", "keypoints", "usual", "results")
@@ -200,3 +203,134 @@ def test_an_altered_package_works_or_is_refused_in_one_line(kind, tmp_path, monk
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert min(ended.values()) > EXAMPLES // 20, ended
+
+
+ARGS = "architecture.args"
+FAULTS = {  # each loaded once, and crashed model.predict
+    "drawn at 4096": ("crossbreed", f"{ARGS}.rasterizer.image_size", 4096, "far more memory"),
+    "drawn by 8191": ("imm", f"{ARGS}.rasterizer", 8191, "cannot be built"),
+    "edges with a dict": ("crossbreed", f"{ARGS}.rasterizer.edges.0.1", {}, "cannot"),
+    "edges beyond": ("crossbreed", f"{ARGS}.rasterizer.edges.0.1", 99, "cannot"),
+    "a temperature that is a list": ("imm", f"{ARGS}.bottleneck.temperature", [], "cannot"),
+    "a variance that is a text": ("imm", f"{ARGS}.rasterizer.variance", "x", "must be a number"),
+    "a crop of 16384": ("imm", "preprocess.crop", [0, 0, 1 << 14, 1 << 14], "1 ... 8192 pixels"),
+    "a crop to the left": ("imm", "preprocess.crop", [-1, 0, 9, 9], "crop must be left"),
+    "10**9 frames": ("imm", "preprocess.frames", 10**9, "frames 1000000000 is not in"),
+    "two frames": ("imm", "preprocess.frames", 2, "states 2 frames, but it takes 1"),
+    "images of one pixel": ("imm", "preprocess.image_size", 1, "cannot use an image"),
+    "another number of keypoints": (
+        "imm",
+        "keypoints",
+        {"count": 2, "names": ["a", "b"], "groups": {}, "edges": [], "flip_pairs": []},
+        "states 2 keypoints, but it finds 3",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packages")
+    return {kind: package_of(kind, folder / kind) for kind in ("imm", "crossbreed", "fomm")}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_package_that_would_crash_is_refused_at_load(name, packages, tmp_path):
+    kind, dotted, value, words = FAULTS[name]
+    folder = tmp_path / "package"
+    shutil.copytree(packages[kind], folder)
+    config = read_config(folder)
+    *parents, last = (int(key) if key.isdigit() else key for key in dotted.split("."))
+    node = at(config, tuple(parents))
+    node[last] = {**node[last], **value} if dotted == "keypoints" else value
+    write_config(folder, config)
+    with pytest.raises(IntegrityError, match=words) as error:
+        zoo.load(folder)
+    one_line(str(error.value))
+    report = zoo.verify(folder, deep=True)
+    assert not report.ok
+    assert words in report.problems[0]
+
+
+@pytest.mark.parametrize("kind", ["imm", "crossbreed", "fomm"])
+def test_the_trial_changes_nothing(kind, packages, monkeypatch):
+    """Neither random numbers nor the model: it predicts what it does if it was never tried."""
+    state = torch.random.get_rng_state()
+    tried = zoo.load(packages[kind])
+    assert torch.equal(torch.random.get_rng_state(), state)
+    monkeypatch.setattr("zoo.model._try", lambda *_: None)
+    fresh = zoo.load(packages[kind])
+    assert tried.state_dict().keys() == fresh.state_dict().keys()
+    for key, value in fresh.state_dict().items():
+        assert torch.equal(value, tried.state_dict()[key])
+    images = torch.rand(2, 3, tried.preprocess.image_size, tried.preprocess.image_size)
+    assert torch.equal(tried.predict(images).landmarks.xy, fresh.predict(images).landmarks.xy)
+    assert not tried.training
+
+
+SIZES = {  # call -> whether it is refused if one result may have 1000 numbers
+    "zeros": (lambda x: torch.zeros(100, 11), True),
+    "a list of sizes": (lambda x: torch.ones((10, 10, 11)), True),
+    "new": (lambda x: x.new_zeros(11, 100), True),
+    "full": (lambda x: torch.full((11, 100), 0.5), True),
+    "arange": (lambda x: torch.arange(0, 550, 0.5), True),
+    "linspace": (lambda x: torch.linspace(0, 1, 1001), True),
+    "eye": (lambda x: torch.eye(40), True),
+    "broadcast": (lambda x: x.flatten()[:, None] + x.flatten(), True),
+    "in place": (lambda x: x.add_(1), False),
+    "interpolate": (lambda x: functional.interpolate(x, size=40), True),
+    "a factor": (lambda x: functional.interpolate(x, scale_factor=9), True),
+    "a small factor": (lambda x: functional.interpolate(x, scale_factor=2), False),
+    "pad": (lambda x: functional.pad(x, (20, 20, 20, 20)), True),
+    "repeat": (lambda x: x.repeat(20, 1, 1, 1), True),
+    "expand and add": (lambda x: x.expand(20, -1, -1, -1) + 1, True),
+    "matmul": (lambda x: x.reshape(64, 1) @ x.reshape(1, 64), True),
+    "einsum": (lambda x: torch.einsum("a,b->ab", x.flatten(), x.flatten()), True),
+    "outer": (lambda x: torch.outer(x.flatten(), x.flatten()), True),
+    "cat": (lambda x: torch.cat([x] * 20), True),
+    "stack": (lambda x: torch.stack([x] * 9), False),
+    "conv": (lambda x: functional.conv2d(x, torch.ones(1, 1, 1, 1), padding=20), True),
+    "small conv": (lambda x: functional.conv2d(x, torch.ones(1, 1, 3, 3), padding=1), False),
+    "strided conv": (lambda x: functional.conv2d(x, torch.ones(9, 1, 1, 1), stride=2), False),
+    "transposed conv": (
+        lambda x: functional.conv_transpose2d(x, torch.ones(1, 20, 1, 1)),
+        True,
+    ),
+    "index": (lambda x: x.flatten()[torch.zeros(999, 2, dtype=torch.long)], True),
+    "one hot": (lambda x: functional.one_hot(torch.arange(9), 200), True),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes_are_known_before_memory_is_taken(name):
+    """Each call is refused, or allowed, by the number of elements of its result, by hand."""
+    call, refused = SIZES[name]
+    image = torch.ones(1, 1, 8, 8)
+    refusal = pytest.raises(IntegrityError, match="too large")
+    with (
+        refusal if refused else contextlib.nullcontext(),
+        torch.no_grad(),
+        Bounds("too large", 1000, 10**6, trial=True),
+    ):
+        call(image)
+
+
+def test_memory_that_is_kept_counts_and_memory_that_is_freed_does_not():
+    with Bounds("too large", 1000, 10**6, trial=True):
+        for _ in range(50):
+            torch.zeros(900)
+    with pytest.raises(IntegrityError), Bounds("too large", 1000, 10**6, trial=True):
+        _ = [torch.zeros(900) for _ in range(50)]
+    with pytest.raises(IntegrityError), Bounds("too large", 1000, 10**4, trial=True):
+        _ = [torch.zeros(900).numel() for _ in range(50)]
+
+
+def test_an_expensive_convolution_is_computed_at_one_place():
+    torch.manual_seed(0)
+    weight, bias = torch.randn(64, 64, 3, 3), torch.randn(64)
+    image = torch.randn(1, 64, 1, 1).expand(1, 64, 40, 36)  # the same everywhere
+    with torch.no_grad(), Bounds("too large", 1 << 20, 1 << 24, trial=True):
+        found = functional.conv2d(image, weight, bias, padding=1)
+    real = functional.conv2d(image, weight, bias, padding=1)
+    assert found.shape == real.shape
+    torch.testing.assert_close(found[..., 5, 5], real[..., 5, 5])
+    assert torch.equal(found, found[..., :1, :1].expand_as(found))
