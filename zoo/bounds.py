@@ -93,7 +93,7 @@ def _made(name: str, given: Sequence[Tensor], args: Any, kwargs: Any) -> int:
         except (TypeError, ValueError, IndexError, AttributeError, OverflowError):
             pass
     try:  # as most functions do
-        return math.prod(torch.broadcast_shapes(*(one.shape for one in given)))
+        return math.prod(_broadcast(*(one.shape for one in given)))
     except RuntimeError:
         return max((one.numel() for one in given), default=0)
 
@@ -105,6 +105,10 @@ def _multiplied(name: str, numbers: int, given: Sequence[Tensor]) -> float:
     if name in CONVOLUTIONS:
         return numbers * given[1].numel() / max(len(given[1]), 1)
     return numbers * given[0].shape[-1] if name.strip("_") in PRODUCTS else 0
+
+
+def _broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
 
 
 def _ints(node: Any) -> Iterator[int]:
@@ -142,7 +146,7 @@ def _drawn(*args: Any, size: Any = None, **_: Any) -> int:
 
 def _arange(*ends: float, start: float = 0, end: float = 0, step: float = 1, **_: Any) -> int:
     first, last, by = (*((0,) if len(ends) == 1 else ()), *ends, *(start, end, step))[:3]
-    return math.ceil(abs((last - first) / (by if len(ends) == 3 else step)))
+    return int(math.ceil(abs((last - first) / (by if len(ends) == 3 else step))))
 
 
 def _linspace(start: Any, end: Any, steps: int, *_: Any, **__: Any) -> int:
@@ -161,7 +165,7 @@ def _interpolate(
     if size is None:
         factors = _each(scale_factor, len(sides))
         wanted = tuple(math.ceil(side * factor) for side, factor in zip(sides, factors))
-    return math.prod(input.shape[:2]) * math.prod(wanted)
+    return int(math.prod(input.shape[:2]) * math.prod(wanted))
 
 
 def _pad(input: Tensor, pad: Sequence[int], *_: Any, **__: Any) -> int:
@@ -181,7 +185,7 @@ def _repeat_each(input: Tensor, repeats: Any, *_: Any, **__: Any) -> int:
 
 def _matmul(input: Tensor, other: Tensor, **_: Any) -> int:
     rows, columns = input.shape[-2:-1], other.shape[-1:] if other.ndim > 1 else ()
-    return math.prod((*torch.broadcast_shapes(input.shape[:-2], other.shape[:-2]), *rows, *columns))
+    return math.prod((*_broadcast(input.shape[:-2], other.shape[:-2]), *rows, *columns))
 
 
 def _linear(input: Tensor, weight: Tensor, *_: Any) -> int:
@@ -296,7 +300,7 @@ def _spread(
             _each(output_padding, input.ndim - 2),
         )
     ]
-    return len(input) * weight.shape[1] * groups * math.prod(max(side, 0) for side in sides)
+    return int(len(input) * weight.shape[1] * groups * math.prod(max(n, 0) for n in sides))
 
 
 def _at_one_place(

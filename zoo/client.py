@@ -17,7 +17,7 @@ from typing import Any
 import huggingface_hub as hf
 from huggingface_hub import constants
 from huggingface_hub import errors as client
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled as hidden_already
 from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
@@ -51,7 +51,7 @@ def list_tree(repo_id: str, commit: str, token: str | None) -> dict[str, Any]:
         listed = hf.list_repo_tree(repo_id, recursive=True, revision=commit, token=token)
         # folders count too, so that an endless listing ends
         rows = list(itertools.islice(listed, 4 * MAX_FILES + 1))
-        files = {row.path: row for row in rows if hasattr(row, "blob_id")}
+        files: dict[str, Any] = {row.path: row for row in rows if hasattr(row, "blob_id")}
         for path, row in files.items():
             if not isinstance(path, str) or not isinstance(row.size, int):
                 raise foreign(f"it lists the file {path!r:.60} with the size {row.size!r:.20}")

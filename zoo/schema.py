@@ -138,7 +138,7 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
         return float(text)
 
     def whole(text: str) -> int:
-        if len(text) > 18:  # beyond 64 bits, and perhaps beyond what a float can be
+        if len(text) > 300:  # about what a float can be
             raise ValueError(f"{text[:20]}... is too large")
         return int(text)
 
