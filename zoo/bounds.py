@@ -146,7 +146,8 @@ def _drawn(*args: Any, size: Any = None, **_: Any) -> int:
 
 def _arange(*ends: float, start: float = 0, end: float = 0, step: float = 1, **_: Any) -> int:
     first, last, by = (*((0,) if len(ends) == 1 else ()), *ends, *(start, end, step))[:3]
-    return int(math.ceil(abs((last - first) / (by if len(ends) == 3 else step))))
+    count: int = math.ceil(abs((last - first) / (by if len(ends) == 3 else step)))
+    return count
 
 
 def _linspace(start: Any, end: Any, steps: int, *_: Any, **__: Any) -> int:
