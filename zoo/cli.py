@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import Any
 
 from zoo.answer import BROKEN_PIPE, INTERRUPTED, Answer, UsageError, notice, plain
-from zoo.errors import OK, USAGE, ZooError
+from zoo.errors import OK, USAGE, ZooError, printable
 from zoo.parser import Parser
 
 COMMANDS = {
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         answer = _failed(error, str(error), USAGE)
     notice("", passing=True)  # what stands there
-    text = "\n".join(answer.lines)
+    text = "\n".join(map(printable, answer.lines))
     document = json.dumps(plain(answer.document), indent=2, allow_nan=False)
     if isinstance(json_file, str):
         from registry.atomic import replacing

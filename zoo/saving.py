@@ -117,7 +117,7 @@ def save(
     assets = {f"assets/{file}": data for file, data in (pictures or {}).items()}
     old = dest / "README.md"
     if old.is_file() and not notes:
-        notes = card.human_part(old.read_text())
+        notes = card.human_part(old.read_text("utf-8", "replace"))
     text = card.render(
         config,
         table,

@@ -133,7 +133,7 @@ def _described(found: Package, weights: Any, repo_id: str | None = None) -> Entr
         dataset=str(config["training"].get("dataset", "")),
         summary="",
         results=tuple(found.evaluation["results"]),
-        license=schema.licence_of((found.root / "README.md").read_text(errors="replace")),
+        license=schema.licence_of((found.root / "README.md").read_text("utf-8", "replace")),
         weights=weights,
         provider="a folder" if weights == "folder" else "the Hub",
         folder=found.root,
