@@ -23,19 +23,32 @@ import zoo
 from registry import ConfigError, checkpoint, load_config
 from registry.job import Job
 from registry.runner import train
-from tests.runs import write_config
 from zoo.errors import ZooError
 from zoo.scoring import score
 
 
+STEM = {"type": "encoders/stem", "takes": "pose_image", "width": 2, "out_channels": 15}
+CONFIG = {
+    "model": {
+        "type": "pipelines/pose_autoencoder",
+        "rasterizer": {"type": "rasterizers/skeleton", "edges": [[0, 1]], "image_size": 32},
+        "bottleneck": {"type": "bottlenecks/skeleton_regressor", "encoder": STEM},
+    },
+    "losses": {"points": {"type": "losses/prior_points"}},
+    "data": {
+        "prior": {"type": "datasets/puppets", "split": "prior", "image_size": 32, "clips": 2},
+    },
+    "train": {"iterations": 2, "batch_size": 2, "lr": 1e-3, "ema": 0.9, "log_every": 0},
+}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A finished run of one iteration, with averaged weights and an optimizer."""
+    """A finished run with averaged weights and the states of an optimizer."""
     folder = tmp_path_factory.mktemp("run")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    options = {"train.iterations": 2, "train.panels_every": 0, "train.log_every": 0}
-    train(load_config(write_config(folder), options), folder / "work")
+    train(load_config(CONFIG), folder / "work")
     yield folder / "work"
     torch.set_num_threads(threads)
 
