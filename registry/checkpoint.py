@@ -156,7 +156,7 @@ def _problems(state: Mapping[Any, Any]) -> Iterator[str]:
         try:
             states = _unpacked(own["random"])
             torch.Generator().set_state(states[0])
-            np.random.RandomState().set_state(states[2])  # noqa: NPY002
+            np.random.RandomState().set_state(states[2])
             random.Random().setstate(states[3])
         except (TypeError, ValueError, KeyError, RuntimeError, OverflowError, AttributeError):
             yield f"the states of the random generators of process {rank} are not valid"

@@ -29,6 +29,7 @@ FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may chan
 FREE = (
     "amp",
     "compile",
+    "timeout",
     "hooks",
     "log_every",
     "panels_every",
@@ -279,7 +280,10 @@ class Job:
         buffers = {name: own[name] for name, _ in self._local_buffers()}
         checkpoint.check_fit(state["ranks"][get_rank()]["buffers"], buffers, f"{file}, 'ranks'")
         groups = {name: list(params) for name, params in pipeline.parameter_groups().items()}
-        found = [(group.get("name"), len(group["params"])) for group in state["optimizer"]["param_groups"]]
+        found = [
+            (group.get("name"), len(group["params"]))
+            for group in state["optimizer"]["param_groups"]
+        ]
         if found != [(name, len(params)) for name, params in groups.items()]:
             raise ConfigError(f"{file}: its optimizer has other parameter groups than the model.")
         parameters = dict(enumerate(p for params in groups.values() for p in params))
