@@ -45,8 +45,8 @@ STAGES = (
 class Watch(threading.Thread):
     """Signs of life: a thread in each process writes its own to the store and reads the others'.
 
-    A process is lost if it has given no sign of life (it died or was stopped) or has been at the
-    same stage of the same iteration (it hangs) for the timeout. The first process may take any
+    A process is lost if it has given no sign of life (it died or was stopped) for the timeout, or
+    if no process got further for as long and it is the one behind (it hangs). The first process may take any
     time for its hooks, such as validation, and every process for its preparation, as long as there
     are signs of life. A process that can no longer raise an error, because it waits for the lost
     one, is ended with one line and status 1.
@@ -112,7 +112,8 @@ class Watch(threading.Thread):
 
     def lost(self, error: BaseException) -> str:
         """Return which process was lost, if an error says that a connection was."""
-        if not isinstance(error, RuntimeError) or not LOST.search(str(error)):
+        mine = isinstance(error, RuntimeError) and not isinstance(error, RunError)
+        if not mine or not LOST.search(str(error)):
             return ""
         started = time.monotonic()
         while not self.verdict and time.monotonic() - started < GRACE:
@@ -151,8 +152,8 @@ class Watch(threading.Thread):
         behind = [rank for rank, own in working.items() if own[0][1:3] == last]
         iteration, stage = last
         free = ("preparing",) if behind[0] else ("preparing", "hooks", "checkpoint")
-        if STAGES[stage] in free or now - max(working[r][2] for r in behind) <= timeout:
-            return ""
+        if STAGES[stage] in free or now - max(own[2] for own in working.values()) <= timeout:
+            return ""  # while one still moves, what is known of the others may be a second old
         who = f"process {behind[0]} has" if len(behind) < self.ranks else "all processes have"
         return (
             f"{who} been at iteration {iteration}, {STAGES[stage]}, for {timeout:g} s "

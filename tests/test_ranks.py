@@ -120,7 +120,7 @@ def test_the_other_process_names_the_one_that_is_lost(what, folder):
         "kill": r"process 1 of 2 died or was stopped: .* the last was from i",
         "stop": r"process 1 of 2 died or was stopped: .* the last was from i",
         "loop": r"process 1 has been at iteration 3, forward pass, for 4 s \(train.timeout\)",
-        "error": r"process 1 of 2 ended with an error \(TypeError: a bug\)",
+        "error": r"process 1 of 2 ended with an error \(TypeError: a bug",
     }
     assert re.search(expected[what], line), line
     assert line.startswith("error: ")
