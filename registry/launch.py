@@ -45,11 +45,11 @@ STAGES = (
 class Watch(threading.Thread):
     """Signs of life: a thread in each process writes its own to the store and reads the others'.
 
-    A process is lost if it has given no sign of life (it died or was stopped) for the timeout, or
-    if no process got further for as long and it is the one behind (it hangs). The first process may take any
-    time for its hooks, such as validation, and every process for its preparation, as long as there
-    are signs of life. A process that can no longer raise an error, because it waits for the lost
-    one, is ended with one line and status 1.
+    A process is lost if it has given no sign of life for the timeout (it died or was stopped), or
+    if no process got further for as long and it is the one behind (it hangs). The first process may
+    take any time for its hooks, such as validation, and every process for its preparation, as long
+    as there are signs of life. A process that can no longer raise an error, because it waits for
+    the lost one, is ended with one line and status 1.
 
     Attributes:
         timeout: seconds; ``train.timeout``.
