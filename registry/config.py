@@ -78,6 +78,9 @@ class Train:
         sync_batch_norm: batch norm over the batches of all processes, as in FOMM; needs several
             GPUs and is ignored otherwise (not yet tried on several GPUs).
         seed: for weights, batches and augmentation.
+        timeout: seconds after which a distributed run ends because a process hangs: it is silent,
+            or still at the same place of an iteration. Validation by the first process may take
+            longer.
         log_every, panels_every, checkpoint_every, evaluate_every: iterations; 0 for never.
         hooks: additional hooks.
     """
@@ -97,6 +100,7 @@ class Train:
     compile: bool = False
     sync_batch_norm: bool = False
     seed: int = 0
+    timeout: float = 600.0
     log_every: int = 50
     panels_every: int = 1000
     checkpoint_every: int = 1000

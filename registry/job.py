@@ -29,6 +29,7 @@ FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may chan
 FREE = (
     "amp",
     "compile",
+    "timeout",
     "hooks",
     "log_every",
     "panels_every",
@@ -47,11 +48,12 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any], *, whole_run: boo
 
     def essential(cfg: Mapping[str, Any]) -> dict[str, Any]:
         parts: dict[str, Any] = {name: cfg.get(name) for name in ("model", "losses")}
+        data, settings = (dict(cfg.get(name) or {}) for name in ("data", "train"))
         for key in ("train", "prior", "prior_size", "transforms"):
-            parts[f"data.{key}"] = cfg.get("data", {}).get(key)
+            parts[f"data.{key}"] = data.get(key)
         for key in Train.__dataclass_fields__:
             if key in FIXED or (whole_run and key not in FREE):
-                parts[f"train.{key}"] = cfg["train"].get(key)
+                parts[f"train.{key}"] = settings.get(key)
         return parts
 
     a, b = (json.loads(json.dumps(essential(cfg))) for cfg in (old, new))
@@ -80,7 +82,7 @@ def untrained(cfg: Mapping[str, Any], work_dir: Path) -> Iterator[tuple[str, Pat
                 "away, or use a --work-dir in another folder."
             )
         if not last.is_file() or (
-            checkpoint.load(last)["iteration"] != wanted["train"]["iterations"]
+            checkpoint.load(last).get("iteration") != wanted["train"]["iterations"]
         ):
             yield name, folder, wanted
 
@@ -146,6 +148,8 @@ class Job:
             self._initialise(pipeline)
         self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
         self.ema: AveragedModel | None = None
+        if self.state is not None:
+            self._require_fit(self.state, str(resume))
 
     def _initialise(self, pipeline: nn.Module) -> None:
         """Load the parts that start from the trained weights of another config."""
@@ -218,10 +222,8 @@ class Job:
             self.ema.module.load_state_dict(state["ema"])
             self.ema.n_averaged.fill_(state["ema_count"])
         optimizer = runner.optim_wrapper.optimizer
-        rates = [group["initial_lr"] for group in optimizer.param_groups]
-        optimizer.load_state_dict(state["optimizer"])
-        for group, rate in zip(optimizer.param_groups, rates):
-            group["initial_lr"] = rate  # train.lr may change on resuming
+        groups = optimizer.state_dict()["param_groups"]  # rates and betas may change on resuming
+        optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
         own = state["ranks"][runner.rank]
         self.trainee.load_state_dict(own["buffers"], strict=False)
         checkpoint.set_random_state(own["random"])
@@ -247,19 +249,48 @@ class Job:
                 "Start the same number of processes."
             )
         old = json.loads(state["config"])
-        if changed := difference(old, self.cfg, whole_run=False):
+        try:
+            changed = difference(old, self.cfg, whole_run=False)
+            points = [dict(c.get("train") or {}).get("lr_factors", ()) for c in (old, self.cfg)]
+            at = state["iteration"]
+            before, now = (lr_factor(each, at) for each in points)
+        except (TypeError, ValueError, LookupError) as error:
+            raise ConfigError(f"{file} holds a config that cannot be read: {error}.") from error
+        if changed:
             raise ConfigError(
                 f"{file} was trained with a different {changed}. Resume with its own config "
                 f"({self.work_dir}/config.json), or start a new run in another --work-dir."
             )
-        points = [section(cfg, "train").lr_factors for cfg in (old, self.cfg)]
         if json.dumps(points[0]) != json.dumps(points[1]):
-            at = state["iteration"]
-            before, now = (lr_factor(each, at) for each in points)
             self.rescheduled = (
                 f"train.lr_factors was {points[0]} up to iteration {at}; from there on the "
                 f"learning rate is multiplied by {now:g} instead of {before:g}"
             )
+
+    def _require_fit(self, state: Mapping[str, Any], file: str) -> None:
+        """Check the tensors of a checkpoint against model and optimizer, before anything changes.
+
+        Raises:
+            ConfigError: one is missing, not needed, or of another shape or kind.
+        """
+        own, pipeline = self.trainee.state_dict(), self.trainee.pipeline
+        checkpoint.check_fit(state["model"], own, file)
+        if self.settings.ema is not None:
+            checkpoint.check_fit(state.get("ema") or {}, pipeline.state_dict(), f"{file}, 'ema'")
+        buffers = {name: own[name] for name, _ in self._local_buffers()}
+        checkpoint.check_fit(state["ranks"][get_rank()]["buffers"], buffers, f"{file}, 'ranks'")
+        groups = {name: list(params) for name, params in pipeline.parameter_groups().items()}
+        found = [
+            (group.get("name"), len(group["params"]))
+            for group in state["optimizer"]["param_groups"]
+        ]
+        if found != [(name, len(params)) for name, params in groups.items()]:
+            raise ConfigError(f"{file}: its optimizer has other parameter groups than the model.")
+        parameters = dict(enumerate(p for params in groups.values() for p in params))
+        for index, moments in state["optimizer"]["state"].items():
+            wanted = dict.fromkeys(checkpoint.MOMENTS, parameters.get(index, torch.tensor([])))
+            wanted["step"] = torch.tensor(0.0)
+            checkpoint.check_fit(moments, wanted, f"{file}, optimizer, parameter {index}")
 
     def _local_buffers(self) -> Iterator[tuple[str, Tensor]]:
         saved = self.trainee.state_dict()

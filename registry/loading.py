@@ -218,12 +218,32 @@ def _paths(node: Any) -> Iterator[str]:
         yield node
 
 
+class Loader(DataLoader[dict[str, Any]]):
+    """A DataLoader whose processes leave Ctrl-C to this process from their first moment on."""
+
+    def __iter__(self) -> Any:
+        """Start the loader processes; they inherit which signals are held back."""
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().__iter__()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def close(self) -> None:
+        """End the loader processes."""
+        if (iterator := getattr(self, "_iterator", None)) is not None:
+            self._iterator = None
+            iterator._shutdown_workers()
+
+
 def train_loader(
     datasets: Datasets, *, iterations: int, batch_size: int, seed: int, rank: int, ranks: int
-) -> DataLoader[dict[str, Any]]:
+) -> Loader:
     """Return the loader of a whole training run."""
     data = datasets.data
-    return DataLoader(
+    return Loader(
         Draws(datasets("train"), datasets("prior"), data.prior_size, seed),
         batch_size=batch_size,
         sampler=DrawNumbers(iterations, batch_size, rank, ranks),
@@ -260,11 +280,9 @@ class _Frames(Dataset[dict[str, Any]]):
         return len(self.indices)
 
 
-def frames_of(
-    dataset: Any, indices: Sequence[int], batch_size: int, workers: int = 0
-) -> DataLoader[dict[str, Any]]:
+def frames_of(dataset: Any, indices: Sequence[int], batch_size: int, workers: int = 0) -> Loader:
     """Return the collated batches of the given items, in order."""
-    return DataLoader(
+    return Loader(
         _Frames(dataset, indices),
         batch_size=batch_size,
         num_workers=workers,

@@ -32,9 +32,9 @@ from registry import atomic, checkpoint, usual
 from registry.build import build
 from registry.claim import claim
 from registry.config import Train, config_name, load_config, section
-from registry.errors import ConfigError
+from registry.errors import ConfigError, RunError, run_error
 from registry.job import Job, save_config, tell, untrained
-from registry.launch import join_processes
+from registry.launch import join_processes, watch
 from registry.loading import Cache, train_loader
 from registry.trainee import Stepper
 from registry.trial import trial
@@ -47,13 +47,14 @@ class Interrupted(Exception):
 
     Attributes:
         checkpoint: complete; resume from it.
+        signal: the number of the signal.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, signal: int = signal.SIGINT) -> None:
         super().__init__(
             f"Stopped; {checkpoint} is complete. To resume, repeat the call with resume='auto'."
         )
-        self.checkpoint = checkpoint
+        self.checkpoint, self.signal = checkpoint, signal
 
 
 def resume_command(
@@ -89,63 +90,106 @@ class Loop(BaseLoop):  # type: ignore[misc]
         self.epoch = 0
         self.max_iters = job.settings.iterations
         self.max_epochs = 1
-        self.interrupted = False
+        self.interrupted = 0  # the number of the signal that asked to stop
+        self.saved = 0  # the iteration of the last checkpoint
+        self.watch = watch()
+        if self.watch is not None:
+            runner.model.register_forward_hook(lambda *_: self._at("backward pass"))
 
     def run(self) -> None:
         """Train.
 
         Raises:
             Interrupted: after Ctrl-C or SIGTERM, with the checkpoint written.
+            RunError: memory ran out, or a loader process or another process of the run died.
         """
         runner, job = self.runner, self.job
         torch.manual_seed(job.settings.seed + runner.rank)
         if job.resume is not None:
-            self.iter = job.restore(runner)
+            self.iter = self.saved = job.restore(runner)
         self.dataloader.sampler.start = self.iter
+        if self.watch is not None:
+            self.watch.timeout, self.watch.advice = job.settings.timeout, self._advice
         main = threading.current_thread() is threading.main_thread()
         previous = {s: signal.signal(s, self._on_interrupt) for s in SIGNALS if main}
-        runner.call_hook("before_train")
         try:
+            runner.call_hook("before_train")
             runner.model.train()
-            for data in self.dataloader:
-                runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=data)
-                job.set_lr(runner.optim_wrapper.optimizer, self.iter)
-                try:
-                    log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
-                except FloatingPointError as error:
-                    raise FloatingPointError(f"iteration {self.iter + 1}: {error}") from None
-                if job.ema is not None:
-                    job.ema.update_parameters(job.trainee.pipeline)
-                runner.call_hook(
-                    "after_train_iter", batch_idx=self.iter, data_batch=data, outputs=log
-                )
-                self.iter += 1
-                every = job.settings.checkpoint_every
-                due = bool(every) and self.iter % every == 0
-                stop = self._stop_asked()
-                if due or stop or self.iter == self.max_iters:
-                    job.save(runner, self.iter)
-                if stop:
-                    raise Interrupted(job.work_dir / "last.pth")
+            self._iterate()
+            runner.call_hook("after_train")
+            if self.watch is not None:
+                self.watch.end()
+        except BaseException as error:
+            told = self._told(error)
+            if told is error:
+                raise
+            raise told from error
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            self.dataloader.close()
             job.progress.close()
-        runner.call_hook("after_train")
 
-    def _on_interrupt(self, *_: Any) -> None:
+    def _told(self, error: BaseException) -> BaseException:
+        """Return what to raise for an error, after telling the other processes."""
+        lost = self.watch.lost(error) if self.watch is not None else ""
+        if told := RunError(f"{lost}.") if lost else run_error(error):
+            told = RunError(f"iteration {self.iter + 1}: {told} {self._advice()}")
+        if self.watch is not None:
+            self.watch.end(None if isinstance(error, Interrupted) else error)
+        return told or error
+
+    def _iterate(self) -> None:
+        runner, job = self.runner, self.job
+        self._at("loading data")
+        for data in self.dataloader:
+            self._at("forward pass")
+            runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=data)
+            job.set_lr(runner.optim_wrapper.optimizer, self.iter)
+            try:
+                log = runner.model.train_step(data, optim_wrapper=runner.optim_wrapper)
+            except FloatingPointError as error:
+                raise FloatingPointError(f"iteration {self.iter + 1}: {error}") from None
+            if job.ema is not None:
+                job.ema.update_parameters(job.trainee.pipeline)
+            self._at("hooks")
+            runner.call_hook("after_train_iter", batch_idx=self.iter, data_batch=data, outputs=log)
+            self._at("end of the iteration")
+            self.iter += 1
+            every = job.settings.checkpoint_every
+            due = bool(every) and self.iter % every == 0
+            stop = self._stop_asked()
+            if due or stop or self.iter == self.max_iters:
+                self._at("checkpoint", self.iter)
+                job.save(runner, self.iter)
+                self.saved = self.iter
+            if stop:
+                raise Interrupted(job.work_dir / "last.pth", stop)
+            self._at("loading data")
+
+    def _at(self, stage: str, iteration: int | None = None) -> None:
+        """Tell the other processes where this one is."""
+        if self.watch is not None:
+            self.watch.at(iteration or self.iter + 1, stage)
+
+    def _advice(self) -> str:
+        last = self.job.work_dir / "last.pth"
+        if not self.saved:
+            return "No checkpoint has been written yet."
+        return f"{last} is complete up to iteration {self.saved}; --resume continues it."
+
+    def _on_interrupt(self, number: int, _: Any) -> None:
         if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
+            raise KeyboardInterrupt(f"interrupted. {self._advice()}")
+        self.interrupted = number
 
-    def _stop_asked(self) -> bool:
-        """Return whether any process was asked to stop: all must stop at the same iteration."""
+    def _stop_asked(self) -> int:
+        """Return the signal that any process got, or 0: all must stop at the same iteration."""
         if not dist.is_initialized():
             return self.interrupted
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        flag = torch.tensor(int(self.interrupted), device=device)
+        flag = torch.tensor(self.interrupted)  # on the CPU: also with GPUs, errors are raised here
         dist.all_reduce(flag, dist.ReduceOp.MAX)
-        return bool(flag)
+        return int(flag)
 
 
 class _Quiet(Runner):  # type: ignore[misc]

@@ -9,17 +9,20 @@ needs it.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
 from zoo.answer import BROKEN_PIPE, INTERRUPTED, Answer, UsageError, notice, plain
-from zoo.errors import OK, USAGE, ZooError, printable
+from zoo.errors import FAILED, OK, USAGE, ZooError, printable
 from zoo.parser import Parser
 
 COMMANDS = {
@@ -34,7 +37,7 @@ exit status:
   1  a check failed       5    the Hub refused this account
   2  wrong arguments,     6    needs another version, a plugin or other weights
      files or values      7    finished, but part of an input could not be read
-  3  entry not found      130  interrupted
+  3  entry not found      130  interrupted; 143 by SIGTERM
                           141  broken pipe"""
 
 
@@ -54,6 +57,60 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its words; None for those of the process.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    with _stoppable() as stops:
+        try:
+            return _answered(words, stops)
+        except KeyboardInterrupt:  # while the answer was written
+            return 128 + stops[-1] if stops else INTERRUPTED
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM end the command by a KeyboardInterrupt, so that it cleans up.
+
+    Yields:
+        The signals that came. While one is being obeyed, further ones are ignored.
+    """
+    came: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        error = sys.exc_info()[1]
+        while error is not None:
+            if isinstance(error, KeyboardInterrupt):
+                return  # on the way out
+            error = error.__context__
+        came.append(number)
+        raise KeyboardInterrupt
+
+    def unraised(found: Any) -> None:
+        if issubclass(found.exc_type, KeyboardInterrupt):  # in __del__ or a callback: come again
+            again = threading.Timer(0.1, signal.raise_signal, [came[-1] if came else signal.SIGINT])
+            again.daemon = True
+            again.start()
+        else:
+            hook(found)
+
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    main = threading.current_thread() is threading.main_thread()
+    found = [s for s in usual if main and signal.getsignal(s) is usual[s]]
+    hook, sys.unraisablehook = sys.unraisablehook, unraised
+    for number in found:
+        signal.signal(number, stop)
+    try:
+        yield came
+    finally:
+        sys.unraisablehook = hook
+        for number in found:
+            signal.signal(number, usual[number])
+        if came and found:  # another Ctrl-C must not disturb Python's own end
+            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def _answered(words: Sequence[str], stops: Sequence[int]) -> int:
+    """Run one command and return its exit status; ``stops`` are the signals that have come."""
     json_file = None
     try:
         with warnings.catch_warnings(), contextlib.ExitStack() as stack:
@@ -67,10 +124,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if json_file:  # progress is not part of the document
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             answer: Answer = run(**options)
+    except BaseException if stops else KeyboardInterrupt as error:  # noqa: B030
+        # once a signal has come: a library may have turned it into an error of its own
+        said = str(error) if isinstance(error, KeyboardInterrupt) else ""
+        code = 128 + stops[-1] if stops else INTERRUPTED
+        usual = "interrupted" if code == INTERRUPTED else "stopped by SIGTERM"
+        answer = _failed(error, said or usual, code)
     except SystemExit as stop:  # --help and --version, which have printed already
         return _written("", int(stop.code or OK))
-    except KeyboardInterrupt as error:
-        answer = _failed(error, str(error) or "interrupted", INTERRUPTED)
     except ZooError as error:
         answer = _failed(error, str(error), error.exit_code)
     except (OSError, ValueError, FloatingPointError) as error:
@@ -81,6 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(error, MissingFieldError):
             raise
         answer = _failed(error, str(error), USAGE)
+    except Exception as error:
+        from registry.errors import run_error
+
+        if (told := _lost(error) or run_error(error)) is None:
+            raise
+        answer = _failed(told, str(told), FAILED)
     notice("", passing=True)  # what stands there
     text = "\n".join(map(printable, answer.lines))
     document = json.dumps(plain(answer.document), indent=2, allow_nan=False)
@@ -97,11 +164,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _left(_written(f"{text}\n" if text else "", answer.code))
 
 
+def _lost(error: Exception) -> Exception | None:
+    """Return an error that names the process of a distributed run whose end caused this one."""
+    launch = sys.modules.get("registry.launch")
+    watch = launch.watch() if launch is not None else None
+    said = watch.lost(error) if watch is not None else ""
+    return launch.RunError(f"{said}.") if launch is not None and said else None
+
+
 def _failed(error: BaseException, message: str, code: int) -> Answer:
     if message.startswith("Caught "):  # a loader process's traceback, which ends with the error
         message = message.strip().splitlines()[-1].partition(": ")[2]
     message = " ".join(message.split())
-    notice(message if code == INTERRUPTED else f"error: {message}")
+    notice(message if code > 128 else f"error: {message}")
     what = {"class": type(error).__name__, "message": message, "exit_code": code}
     return Answer({"error": what}, (), code)
 
@@ -130,9 +205,9 @@ def _left(code: int) -> int:
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return code
-    if code == OK:
-        distributed.barrier()
-        distributed.destroy_process_group()
+    from registry.launch import end_children
+
+    end_children()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()

@@ -145,6 +145,7 @@ class Run:
 
     config: dict[str, Any]  # resolved
     checkpoint: Path
+    state: dict[str, Any] | None = None  # the checkpoint's content, if it has been read
 
     def entry(self) -> Entry:
         """Return the entry that an index would have for it."""
@@ -175,7 +176,8 @@ def open_run(path: str | Path) -> Run:
     if path.is_dir():
         found = [path / name for name in CHECKPOINTS if (path / name).is_file()]
         return Run(load_config(path / "config.json"), (found or [path / CHECKPOINTS[0]])[0])
-    saved = checkpoint.load(path).get("config")
+    state = checkpoint.load(path)
+    saved = state.get("config")
     if not isinstance(saved, str):
         raise ConfigError(f"{path} does not hold its config. Give the folder of its run.")
     cfg = json.loads(saved)
@@ -185,7 +187,7 @@ def open_run(path: str | Path) -> Run:
                 f"{path}: its config uses the plugin '{module}'. Import it first, or give the "
                 "folder of the run, whose config.json you can read."
             )
-    return Run(load_config(cfg), path)
+    return Run(load_config(cfg), path, state)
 
 
 def _trained(path: str, overrides: Mapping[str, Any] | None, strict: bool) -> Any:
@@ -193,7 +195,8 @@ def _trained(path: str, overrides: Mapping[str, Any] | None, strict: bool) -> An
     run = open_run(path)
     with torch.random.fork_rng(devices=[]):  # do not change the caller's random numbers
         model = _of_config(run.config, run.entry(), overrides)
-    own, saved = model.state_dict(), checkpoint.weights(checkpoint.load(run.checkpoint))
+    found = checkpoint.load(run.checkpoint) if run.state is None else run.state
+    own, saved = model.state_dict(), checkpoint.weights(found)
     state = {key: value for key, value in saved.items() if not _training_only(model, key)}
     described = {"architecture": architecture_of(run.config), "name": str(run.checkpoint)}
     _check_fit(own, state, described, overrides, strict)

@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.answer import INTERRUPTED, Answer, notice
+from zoo.answer import Answer, notice
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,5 +60,5 @@ def run(
         flags = [*(["--data", data] if data else []), *(["--amp"] if amp else [])]
         again = resume_command(config, folder, *flags, options=cfg_options)
         said = f"Stopped; {stop.checkpoint} is complete. Resume with:"
-        return Answer({"checkpoint": stop.checkpoint}, ["", said, again], INTERRUPTED)
+        return Answer({"checkpoint": stop.checkpoint}, ["", said, again], 128 + stop.signal)
     return Answer({"work_dir": folder, "results": job.rows}, job.summary.splitlines())
