@@ -29,12 +29,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from registry import checkpoint, usual
 from registry.build import build
-from registry.config import Train, config_name, load_config, section
+from registry.config import config_name, load_config, section
 from registry.errors import ConfigError
 from registry.job import Job, save_config, untrained
 from registry.launch import join_processes
 from registry.loading import Cache, train_loader
-from registry.trainee import Stepper
+from registry.trainee import Stepper, make_optimizer
 from registry.trial import trial
 
 
@@ -253,7 +253,14 @@ def train(
     if settings.compile:
         job.trainee.pipeline.compile()
     job.progress = progress
-    prepare(job, rank, ranks)
+    hooks = [
+        build({"type": "hooks/summary"}, "train"),  # first: its lines come before the bar
+        job.progress,
+        build({"type": "hooks/panels", "every": settings.panels_every}, "train"),
+        build({"type": "hooks/validation", "every": settings.evaluate_every}, "train"),
+        *build(list(settings.hooks), "train.hooks", "hooks"),
+    ]
+    prepare(job, rank, ranks)  # the first that writes
     loader = train_loader(
         job.datasets,
         iterations=settings.iterations,
@@ -264,13 +271,6 @@ def train(
     )
     if rank == 0 and settings.sync_batch_norm and ranks > 1 and not cuda:
         job.progress.say("train.sync_batch_norm needs GPUs; it is ignored here.")
-    hooks = [
-        build({"type": "hooks/summary"}, "train"),  # first: its lines come before the bar
-        job.progress,
-        build({"type": "hooks/panels", "every": settings.panels_every}, "train"),
-        build({"type": "hooks/validation", "every": settings.evaluate_every}, "train"),
-        *build(list(settings.hooks), "train.hooks", "hooks"),
-    ]
     runner = make_runner(job, loader, hooks, ranks)
     if rank == 0:
         save_config(cfg, work_dir)  # after all checks, so that a refused resume changes nothing
@@ -293,34 +293,6 @@ def prepare(job: Job, rank: int, ranks: int) -> None:
             job.datasets.replace("train", pipeline.prepare(job.datasets("train"), cache))
         if ranks > 1:
             dist.barrier()
-
-
-def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
-    """Return Adam with the parameter groups of the pipeline.
-
-    Raises:
-        ConfigError: ``train.groups`` names an unknown group or option.
-    """
-    groups = pipeline.parameter_groups()
-    for name, changes in settings.groups.items():
-        if name not in groups:
-            raise ConfigError(
-                f"train.groups: '{name}' must be one of the groups {', '.join(groups)}."
-            )
-        for key in changes:
-            if key not in ("lr", "betas", "weight_decay"):
-                raise ConfigError(
-                    f"train.groups.{name}: '{key}' must be one of lr, betas, weight_decay."
-                )
-    parameters = []
-    for name, params in groups.items():
-        changes = settings.groups.get(name, {})
-        rate = changes.get("lr", settings.lr)
-        parameters.append({"params": params, "name": name, "initial_lr": rate, **changes})
-    betas = (settings.betas[0], settings.betas[1])
-    return torch.optim.Adam(
-        parameters, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay
-    )
 
 
 def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:

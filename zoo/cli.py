@@ -20,7 +20,7 @@ from typing import Any
 
 from zoo.answer import BROKEN_PIPE, INTERRUPTED, Answer, UsageError, notice, plain
 from zoo.errors import OK, USAGE, ZooError
-from zoo.parser import Parser
+from zoo.parser import Parser, Printed
 
 COMMANDS = {
     "train and use": ("train", "evaluate", "predict", "animate", "prepare"),
@@ -66,8 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             if json_file:  # progress is not part of the document
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             answer: Answer = run(**options)
-    except SystemExit as stop:  # --help and --version, which have printed already
-        return _written("", int(stop.code or OK))
+    except Printed:
+        return _written("", OK)
+    except SystemExit as error:  # of a plugin, or a library: the command has not done its work
+        answer = _failed(error, f"something called exit({error.code!r:.200})", USAGE)
     except KeyboardInterrupt as error:
         answer = _failed(error, str(error) or "interrupted", INTERRUPTED)
     except ZooError as error:
@@ -144,7 +146,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
     if words and words[0] in NAMES:
         module = _module(words[0])
         parser = Parser(
-            prog=f"keypoint-zoo {words[0]}", description=(module.__doc__ or "").strip(), **LOOK
+            prog=f"keypoint-zoo {words[0]}", description=_help(module), **LOOK
         )
         parser.add_argument("--json", action="store_true", help="answer with one JSON document")
         module.arguments(parser)
@@ -157,8 +159,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
     for title, names in COMMANDS.items():
         lines += ["", f"{title}:"]
         for name in names:
-            text = (_module(name).__doc__ or "").strip()
-            lines.append(f"  {name:12}{text.splitlines()[0]}")
+            lines.append(f"  {name:12}{_help(_module(name)).splitlines()[0]}")
     lines += ["", "For more see `keypoint-zoo COMMAND --help`."]
     parser = Parser(prog="keypoint-zoo", description="\n".join(lines), **LOOK)
     parser.add_argument("--version", action="version", version=LIBRARY)
@@ -169,3 +170,12 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
 
 def _module(name: str) -> Any:
     return import_module(f"zoo.commands.{name.replace('-', '_')}")
+
+
+def _help(module: Any) -> str:
+    """Return a command's docstring; ``python -OO`` has removed it, but not from the source."""
+    if module.__doc__ is None:
+        from registry.docs import docstring  # not sooner: it imports mmengine
+
+        return docstring(module)
+    return str(module.__doc__).strip()

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from registry.build import arguments_of, build, resolve, slots_of
+from registry.build import build, resolve, slots_of
+from registry.kinds import arguments_of
 from registry.errors import ConfigError
 from registry.plugins import plugin_of
 from registry.sizes import image_size

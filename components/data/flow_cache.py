@@ -85,7 +85,7 @@ def prepare_flow(
     before = read_index(folder)
     if before is None:
         with replacing(folder / INDEX) as temporary:
-            temporary.write_text(json.dumps(index))
+            temporary.write_text(json.dumps(index), encoding="utf-8")
     else:
         other = difference(before, index)
         if not other and before.get("estimator") != origin:
