@@ -90,7 +90,9 @@ def load_component(name: str) -> None:
         raise ConfigError(f"'{name}' is provided by {owners}. Uninstall one of them.")
     entry = entries[0]
     source = f"'{name}' comes from the plugin {distribution(entry)}, which cannot be imported"
-    with foreign(f"{source} ({entry.value})", "Fix or uninstall that plugin; all other names work."):
+    with foreign(
+        f"{source} ({entry.value})", "Fix or uninstall that plugin; all other names work."
+    ):
         entry.load()
 
 
@@ -118,7 +120,9 @@ def import_local(modules: Sequence[str], saved: Iterable[Path] = ()) -> None:
         with foreign(what, advice):
             found = [file_of(".".join(words[:end])) for end in range(1, len(words) + 1)]
         for file in filter(None, found):
-            if any(folder.resolve() in (*file.parents, *file.resolve().parents) for folder in saved):
+            if any(
+                folder.resolve() in (*file.parents, *file.resolve().parents) for folder in saved
+            ):
                 raise ConfigError(
                     f"{what}: {file} lies in the folder of a saved config, from which no code is "
                     "imported. If you trust it, move it out of that folder."

@@ -81,7 +81,9 @@ class Role(Registry):  # type: ignore[misc]
         for name in [module_name] if isinstance(module_name, str) else module_name or ():
             own = f"components.{name.replace('/', '.')}"
             if module.__module__ != own and name in self.built_in():
-                raise ConfigError(f"'{name}' cannot be registered by {module.__module__}: it is {own}.")
+                raise ConfigError(
+                    f"'{name}' cannot be registered by {module.__module__}: it is {own}."
+                )
         super()._register_module(module, module_name, force)
         for name, value in defaults_of(self.name).items():
             if not hasattr(module, name):

@@ -19,7 +19,7 @@ from components.ops.image_quality import ssim
 from registry import METRICS, ROLES, ConfigError, build
 from registry.build import build_model
 from registry.contract import Batch, Landmarks, Layers, MissingFieldError, Outputs
-from registry.evaluation import fresh, evaluate
+from registry.evaluation import evaluate, fresh
 from registry.job import Job
 from registry.loading import frames_of, to_batch
 

@@ -145,9 +145,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
     """
     if words and words[0] in NAMES:
         module = _module(words[0])
-        parser = Parser(
-            prog=f"keypoint-zoo {words[0]}", description=_help(module), **LOOK
-        )
+        parser = Parser(prog=f"keypoint-zoo {words[0]}", description=_help(module), **LOOK)
         parser.add_argument("--json", action="store_true", help="answer with one JSON document")
         module.arguments(parser)
         nested = parser._subparsers is not None  # argparse cannot mix options with these

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Any
 
 from registry.build import build, resolve, slots_of
-from registry.kinds import arguments_of
 from registry.errors import ConfigError
+from registry.kinds import arguments_of
 from registry.plugins import plugin_of
 from registry.sizes import image_size
 from zoo.fingerprint import landmarks_of

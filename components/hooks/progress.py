@@ -49,10 +49,16 @@ class Progress(Hook):  # type: ignore[misc]
         self.scalars = self.folder / "scalars.jsonl"
         if runner.iter and self.scalars.is_file():
             # a killed run may have left an incomplete last line
-            lines = [line for line in self.scalars.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+            lines = [
+                line
+                for line in self.scalars.read_text(encoding="utf-8").splitlines()
+                if line.endswith("}")
+            ]
             found = [json.loads(line) for line in lines]
             self.records = [record for record in found if record["iteration"] <= runner.iter]
-        self.scalars.write_text("".join(json.dumps(r) + "\n" for r in self.records), encoding="utf-8")
+        self.scalars.write_text(
+            "".join(json.dumps(r) + "\n" for r in self.records), encoding="utf-8"
+        )
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
