@@ -29,11 +29,11 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's class and text in one line; of a ConfigError, the text alone.
+    r"""Return an error's class and text in one line; of a ConfigError, the text alone.
 
     Example:
-        >>> one_line(KeyError("a\\nb"))
-        "KeyError: 'a\\\\nb'"
+        >>> one_line(KeyError("a\nb"))
+        "KeyError: 'a\\nb'"
     """
     kind = type(error).__name__
     try:

@@ -213,13 +213,13 @@ def check_tree(node: Any, place: str = "", depth: int = 0) -> None:
     """
     if depth > DEEPEST:
         raise ConfigError(
-            f"{place[:60]}...: more than {DEEPEST} dicts and lists inside each other."
+            f"{place[:60]}...: more than {DEEPEST} dicts and lists in each other."
         )
     if isinstance(node, Mapping):
         for key, value in node.items():
             if not isinstance(key, str):
                 what = place or "the config"
-            raise ConfigError(f"{what}: the key {_shown(key)} must be a string.")
+                raise ConfigError(f"{what}: the key {_shown(key)} must be a string.")
             check_tree(value, f"{place}.{key}" if place else key, depth + 1)
     elif isinstance(node, (list, tuple)):
         for i, value in enumerate(node):

@@ -61,8 +61,8 @@ def test_components_work_without_the_registry():
 
 
 def test_unknown_name():
-    assert error_of({"type": "pipelines/pose_autoencoder", "rasterizer": 0, "bottleneck": {
-        "type": "bottlenecks/skeleton_regressor", "encoder": {"type": "encoders/stemm"}}}) == (
+    assert error_of({"type": "pipelines/pose_autoencoder", "rasterizer": nn.Identity(),
+        "bottleneck": {"type": "bottlenecks/skeleton_regressor", "encoder": {"type": "encoders/stemm"}}}) == (
         "model.bottleneck.encoder: there is no encoder 'encoders/stemm'. "
         "Did you mean 'encoders/stem'?"
     )  # fmt: skip
