@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -59,8 +61,37 @@ def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
         cfg: resolved config.
         to_fill: weights will be loaded afterwards, so parts that normally start from pretrained
             weights (``fetches_weights``) are built without them.
+
+    Raises:
+        ConfigError: as of :func:`build`; or its weights would take more than half the memory.
     """
-    return build(unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Bounded(TorchDispatchMode):
+        """Refuses what does not fit before it is allocated: the system would kill the process."""
+
+        left = _memory() // 8  # numbers of 4 bytes
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if args and isinstance(args[0], (list, tuple)):
+                sizes = [side for side in args[0] if isinstance(side, int)]
+                self.left -= math.prod(sizes) if len(sizes) == len(args[0]) else 0
+            if self.left < 0:
+                raise ConfigError("its weights take more than half the memory. Make it smaller")
+            return func(*args, **(kwargs or {}))
+
+    with Bounded():
+        return build(unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
+
+
+def _memory() -> int:
+    """Return the bytes of memory of this machine."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return 2**36
 
 
 def unfetched(node: Any, path: str = "model") -> Any:

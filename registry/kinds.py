@@ -212,9 +212,7 @@ def check_tree(node: Any, place: str = "", depth: int = 0) -> None:
         ConfigError: something else is in it, or it is too deep.
     """
     if depth > DEEPEST:
-        raise ConfigError(
-            f"{place[:60]}...: more than {DEEPEST} dicts and lists in each other."
-        )
+        raise ConfigError(f"{place[:60]}...: more than {DEEPEST} dicts and lists in each other.")
     if isinstance(node, Mapping):
         for key, value in node.items():
             if not isinstance(key, str):

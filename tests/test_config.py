@@ -236,7 +236,7 @@ def test_the_fixed_sections_are_checked(train, error):
         ("evaluate", {"metrics": []}, ".metrics must be a dict, not []"),
         ("train.iterations", 0, "an integer of at least 1, not 0"),
         ("train.batch_size", 0, "an integer of at least 1, not 0"),
-        ("data.prior_size", 0, "an integer of at least 1 or none, not 0"),
+        ("data.prior_size", 0, "an integer of at least 1, not 0"),
         ("data.workers", -1, "an integer of at least 0, not -1"),
         ("train.seed", -1, "an integer of at least 0, not -1"),
         ("train.checkpoint_every", -1, "an integer of at least 0, not -1"),
