@@ -175,10 +175,10 @@ def _wanted(slot: Any) -> list[tuple[str, Any]]:
     """Return the roles that a slot accepts, each with its protocol if it names one."""
     if slot is None:
         return []
-    if isinstance(slot, str):
-        return [(slot, None)]
-    from registry.protocols import role_of
+    from registry.protocols import PROTOCOLS, role_of
 
+    if isinstance(slot, str):
+        return [(slot, protocol) for protocol in PROTOCOLS[slot]]
     protocols = slot if isinstance(slot, tuple) else (slot,)
     return [(str(role_of(protocol)), protocol) for protocol in protocols]
 

@@ -262,6 +262,8 @@ def _resolved(
         first: Any = _origin_file(name, folder) if folder else held.get(name)
         if first is None:
             continue  # already trained: its folder is enough
+        if not isinstance(first, (Path, Mapping)):
+            raise ConfigError(f"origins.{name} must be a config, not {first!r}.")
         before = _read_with(data, source, {}, bool(chain))
         first_before = _read_with(data, first, {}, True)
         shared = origins.shared_options(options, before, name, first_before)

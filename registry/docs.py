@@ -65,12 +65,13 @@ def sheet(name: str) -> Sheet:
     if len(provided) > 1:
         raise ConfigError(f"'{name}' is provided by {owners}. Uninstall one of them.")
     try:
-        file = file_of(provided[0].module)
+        module, attribute = plugins.target(provided[0])
+        file = file_of(module)
         if file is None:
-            raise ConfigError(f"there is no module '{provided[0].module}'.")
+            raise ConfigError(f"there is no module '{module}'.")
         if missing := lacking(file):
             raise ConfigError(f"it imports '{missing[0]}', which is not installed.")
-        return _read(name, file, provided[0].attr)
+        return _read(name, file, attribute)
     except ConfigError as error:
         raise ConfigError(f"'{name}' of the plugin {owners} cannot be used: {error}") from error
 

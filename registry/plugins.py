@@ -46,6 +46,18 @@ def distribution(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
 
 
+def target(entry: EntryPoint) -> tuple[str, str]:
+    """Return the module and the attribute that an entry point names.
+
+    Raises:
+        ConfigError: it does not name any.
+    """
+    found = EntryPoint.pattern.match(entry.value)
+    if found is None:
+        raise ConfigError(f"its entry point '{entry.value}' must have the form 'module:Class'.")
+    return found["module"], found["attr"] or ""
+
+
 def plugin_of(name: str) -> tuple[str, str] | None:
     """Return distribution and version of the plugin that provides ``name``, if any."""
     found = _components().get(name, [])
@@ -93,6 +105,7 @@ def load_component(name: str) -> None:
     with foreign(
         f"{source} ({entry.value})", "Fix or uninstall that plugin; all other names work."
     ):
+        target(entry)
         entry.load()
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.runs import CONFIG
 
 from registry import ConfigError, build, load_config
 from registry.build import build_model
@@ -20,6 +19,7 @@ from registry.config import section
 from registry.contract import MissingFieldError
 from registry.loading import Datasets
 from registry.trial import trial
+from tests.runs import CONFIG
 
 POSE = """
 edges = ((0, 1), (1, 2))
