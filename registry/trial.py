@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -112,6 +113,8 @@ def _try_metrics(pipeline: Any, metrics: Metrics, datasets: Datasets, cfg: Any) 
                     if metric.fits:
                         copy.fit(outputs, batch)
                     copy.update(outputs, batch)
+                    with suppress(ValueError):  # one item may be too few, or not annotated
+                        copy.compute()
                 except Exception as error:
                     path = f"evaluate.metrics.{name}"
                     raise ConfigError(f"{_type_at(cfg, path)}: {one_line(error)}") from error
