@@ -67,7 +67,7 @@ def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
     """
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    class Bounded(TorchDispatchMode):
+    class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Refuses what does not fit before it is allocated: the system would kill the process."""
 
         left = _memory() // 8  # numbers of 4 bytes
@@ -82,7 +82,7 @@ def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
                 raise ConfigError("its weights take more than half the memory. Make it smaller")
             return func(*args, **(kwargs or {}))
 
-    with Bounded():
+    with Bounded():  # type: ignore[no-untyped-call]
         return build(unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
 
 

@@ -63,8 +63,8 @@ def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str = "
             kind or is out of range.
     """
     known, what = arguments_of(cls), name or f"the section '{path}'"
-    for key in given if known is not None else ():
-        if key not in known:
+    for key in given:
+        if known is not None and key not in known:
             raise ConfigError(f"{path}: {what} has no argument '{key}'.{did_you_mean(key, known)}")
     for key, hint in hints_of(cls).items():
         if key not in given or (name and isinstance(given[key], Mapping) and "type" in given[key]):
