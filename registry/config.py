@@ -354,8 +354,8 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
         if not isinstance(cfg.get(key, kind()), kind):
             what = f"the section '{key}'" if kind is dict else f"'{key}'"
             raise ConfigError(f"{where}: {what} must be a {word}, not {cfg[key]!r}.")
-    plain: dict[str, Any] = json.loads(json.dumps(cfg))  # tuples become lists, as in config.json
-    return plain
+    found: dict[str, Any] = json.loads(json.dumps(cfg))  # tuples become lists, as in config.json
+    return found
 
 
 def _is_setting(key: str, value: Any) -> bool:
