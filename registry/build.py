@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import math
+import os
 from collections.abc import Mapping, Sequence
-from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
-from registry.errors import ConfigError, did_you_mean
+from registry.errors import ConfigError, did_you_mean, one_line
+from registry.kinds import check_arguments, hints_of
 from registry.roles import ROLES, Role
 
 
@@ -32,18 +33,20 @@ def build(cfg: Any, path: str = "model", slot: Any = None) -> Any:
         cls = resolve(cfg["type"], path, slot)
         given = {key: value for key, value in cfg.items() if key != "type"}
         check_arguments(cls, given, path, cfg["type"])
-        check_numbers(cls, given, path, cfg["type"])
         slots = slots_of(cls)
         built = {
             key: build(value, f"{path}.{key}", slots.get(key, Free)) for key, value in given.items()
         }
         try:
             return cls(**built)
-        except Exception as error:
-            kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-            text = str(error).removeprefix(f"{cfg['type']}: ")
-            kind = kind if text == str(error) else ""  # the message already names the part
-            raise ConfigError(f"{path}: {cfg['type']}: {kind}{text}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a plugin's constructor may even call exit()
+            said = one_line(error)
+            kind, named, text = said.partition(f"{cfg['type']}: ")
+            # the message may already name the part
+            text = text if named and kind in ("", f"{type(error).__name__}: ") else said
+            raise ConfigError(f"{path}: {cfg['type']}: {text}") from error
     if isinstance(cfg, Mapping):
         return {key: build(value, f"{path}.{key}", slot) for key, value in cfg.items()}
     if isinstance(cfg, (list, tuple)):
@@ -58,18 +61,47 @@ def build_model(cfg: Mapping[str, Any], *, to_fill: bool = False) -> Any:
         cfg: resolved config.
         to_fill: weights will be loaded afterwards, so parts that normally start from pretrained
             weights (``fetches_weights``) are built without them.
+
+    Raises:
+        ConfigError: as of :func:`build`; or its weights would take more than half the memory.
     """
-    return build(unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        """Refuses what does not fit before it is allocated: the system would kill the process."""
+
+        left = _memory() // 8  # numbers of 4 bytes
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if args and isinstance(args[0], (list, tuple)):
+                sizes = [side for side in args[0] if isinstance(side, int)]
+                self.left -= math.prod(sizes) if len(sizes) == len(args[0]) else 0
+            if self.left < 0:
+                raise ConfigError("its weights take more than half the memory. Make it smaller")
+            return func(*args, **(kwargs or {}))
+
+    with Bounded():  # type: ignore[no-untyped-call]
+        return build(unfetched(cfg["model"]) if to_fill else cfg["model"], "model", "pipelines")
 
 
-def unfetched(node: Any) -> Any:
+def _memory() -> int:
+    """Return the bytes of memory of this machine."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not on this system
+        return 2**36
+
+
+def unfetched(node: Any, path: str = "model") -> Any:
     """Return a config node whose parts start from random weights, not from fetched ones."""
     if isinstance(node, Sequence) and not isinstance(node, str):
-        return [unfetched(value) for value in node]
+        return [unfetched(value, f"{path}[{i}]") for i, value in enumerate(node)]
     if not isinstance(node, Mapping):
         return node
-    copy = {key: unfetched(value) for key, value in node.items()}
-    if "type" in copy and getattr(resolve(copy["type"], "config"), "fetches_weights", False):
+    copy = {key: unfetched(value, f"{path}.{key}") for key, value in node.items()}
+    if "type" in copy and getattr(resolve(copy["type"], path), "fetches_weights", False):
         copy["weights"] = "random"
     return copy
 
@@ -95,15 +127,6 @@ def _protocols(hint: Any) -> list[type]:
     if get_origin(hint) is Literal:
         return []
     return [found for part in get_args(hint) for found in _protocols(part)]
-
-
-@cache
-def hints_of(cls: Any) -> dict[str, Any]:
-    """Return the constructor's annotations; empty if some name exists for type checkers only."""
-    try:
-        return get_type_hints(cls.__init__)
-    except NameError:
-        return {}
 
 
 def resolve(name: Any, path: str, slot: Any = None) -> Any:
@@ -152,10 +175,10 @@ def _wanted(slot: Any) -> list[tuple[str, Any]]:
     """Return the roles that a slot accepts, each with its protocol if it names one."""
     if slot is None:
         return []
-    if isinstance(slot, str):
-        return [(slot, None)]
-    from registry.protocols import role_of
+    from registry.protocols import PROTOCOLS, role_of
 
+    if isinstance(slot, str):
+        return [(slot, protocol) for protocol in PROTOCOLS[slot]]
     protocols = slot if isinstance(slot, tuple) else (slot,)
     return [(str(role_of(protocol)), protocol) for protocol in protocols]
 
@@ -186,72 +209,6 @@ def fault(cls: Any, protocol: Any) -> str:
         if given[: len(wanted)] != wanted or extra:
             return f"its {own_name}({', '.join(given)}) must be {shown}"
     return ""
-
-
-def arguments_of(cls: Any) -> dict[str, inspect.Parameter] | None:
-    """Return the keyword arguments of ``cls``; None if it accepts any (``**kwargs``)."""
-    parameters = inspect.signature(cls).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return None
-    return dict(parameters)
-
-
-def literals_of(cls: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the arguments of ``cls`` annotated as ``Literal``, with the values they accept."""
-    found = hints_of(cls).items()
-    return {key: get_args(hint) for key, hint in found if get_origin(hint) is Literal}
-
-
-def check_arguments(cls: Any, given: Mapping[str, Any], path: str, name: str) -> None:
-    """Check argument names against the signature of ``cls`` before anything is built.
-
-    Raises:
-        ConfigError: an argument is unknown or a required one is missing.
-    """
-    known = arguments_of(cls)
-    if known is None:
-        return
-    for key in given:
-        if key not in known:
-            raise ConfigError(f"{path}: {name} has no argument '{key}'.{did_you_mean(key, known)}")
-    for key, allowed in literals_of(cls).items():
-        if key in given and given[key] not in allowed:
-            raise ConfigError(
-                f"{path}.{key} of {name} must be one of {', '.join(map(repr, allowed))}, "
-                f"not {given[key]!r}."
-                f"{did_you_mean(str(given[key]), map(str, allowed))}"
-            )
-    missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
-    if missing:
-        raise ConfigError(f"{path}: {name} needs {', '.join(repr(key) for key in missing)}.")
-
-
-# arguments that are counts or sizes: at least 1, unless they default to 0
-COUNTS = {
-    *("num_landmarks", "image_size", "width", "max_width", "in_channels", "out_channels"),
-    *("hidden", "first", "depth", "stride", "blocks"),
-    *("clips", "frames_per_clip", "length", "seen"),
-}
-
-
-def check_numbers(cls: Any, given: Mapping[str, Any], path: str, name: str) -> None:
-    """Check the values of arguments annotated ``int`` or ``float``, with or without ``| None``.
-
-    Raises:
-        ConfigError: a value is not a number, not an integer, or too small for a size or a count.
-    """
-    for key, hint in hints_of(cls).items():
-        kinds = {*get_args(hint)} if get_origin(hint) in (Union, UnionType) else {hint}
-        value = given.get(key)
-        if value is None or isinstance(value, Mapping) or not kinds <= {int, float, NoneType}:
-            continue
-        counts = key in COUNTS and inspect.signature(cls).parameters[key].default != 0
-        wanted = (int, float) if float in kinds else int
-        fine = isinstance(value, wanted) and not isinstance(value, bool)
-        if not fine or (counts and value < 1):
-            what = "a number" if float in kinds else "an integer"
-            minimum = " of at least 1" if counts else ""
-            raise ConfigError(f"{path}.{key} of {name} must be {what}{minimum}, not {value!r}.")
 
 
 def _build_registered(cfg: dict[str, Any], *, registry: Role, path: str | None = None) -> Any:

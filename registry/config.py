@@ -1,8 +1,8 @@
 """Configs: one literal Python file per run, read top to bottom, overridden strictly.
 
 A config holds plain numbers (``image_size = 64``) and the sections ``model``, ``losses``, ``data``,
-``train``, ``evaluate``. It is read by mmengine's ``Config``. In addition, an unknown key is an
-error with a suggestion, and ``image_size=128`` on the command line changes every use of it.
+``train``, ``evaluate``. An unknown key is an error with a suggestion, a value of the wrong kind
+one that names its place, and ``image_size=128`` on the command line changes every use of it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
-
-from mmengine.config import Config
+from types import FunctionType
+from typing import Annotated, Any, Literal
 
 from registry import data_file, origins, plugins
-from registry.build import arguments_of, check_arguments, resolve
-from registry.errors import ConfigError, did_you_mean
+from registry.build import resolve
+from registry.errors import ConfigError, did_you_mean, one_line
+from registry.kinds import Part, arguments_of, check_arguments, check_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +43,24 @@ class Data:
         workers: loader processes; 0 loads in the training process.
     """
 
-    train: Mapping[str, Any] | None = None
-    prior: Mapping[str, Any] | None = None
+    train: Part | None = None
+    prior: Part | None = None
     prior_size: int | None = None
-    fit: Mapping[str, Any] | None = None
-    val: Mapping[str, Any] | None = None
-    test: Mapping[str, Any] | None = None
-    optional: Sequence[str] = ()
-    transforms: Sequence[Mapping[str, Any]] = ()
+    fit: Part | None = None
+    val: Part | None = None
+    test: Part | None = None
+    optional: Sequence[Literal["fit", "test"]] = ()
+    transforms: Sequence[Part] = ()
     workers: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Changes for one parameter group: ``lr``, ``betas``, ``weight_decay`` of Adam."""
+
+    lr: float = 0.0
+    betas: tuple[float, float] = (0.0, 0.0)
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +100,7 @@ class Train:
     weight_decay: float = 0.0
     clip: float | None = None
     clip_each: bool = False
-    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    groups: Mapping[str, Annotated[Mapping[str, Any], Group]] = field(default_factory=dict)
     lr_factors: Sequence[tuple[float, float]] = ()
     ema: float | None = None
     init: Mapping[str, str] = field(default_factory=dict)
@@ -105,7 +113,7 @@ class Train:
     panels_every: int = 1000
     checkpoint_every: int = 1000
     evaluate_every: int = 0
-    hooks: Sequence[Mapping[str, Any]] = ()
+    hooks: Sequence[Part] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,22 +128,29 @@ class Evaluate:
         fit_items: the same for the frames of ``data.fit``.
     """
 
-    metrics: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Part] = field(default_factory=dict)
     crop: str = "none"
     batch_size: int = 64
     max_items: int | None = None
     fit_items: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sections:
+    """All sections of a config, with the modules that it imports and its origins."""
+
+    model: Part
+    losses: Mapping[str, Part] = field(default_factory=dict)
+    data: Data = field(default_factory=Data)
+    train: Train
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    plugins: Sequence[str] = ()
+    origins: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
 SECTIONS: dict[str, Any] = {"data": Data, "train": Train, "evaluate": Evaluate}
-BUILT = ("model", "losses")
-COUNTS = (
-    "iterations",
-    "batch_size",
-    "prior_size",
-    "max_items",
-    "fit_items",
-)  # at least 1; other numbers at least 0
+KEYS = tuple(Sections.__dataclass_fields__)
+LARGEST_FILE = 2**24  # bytes of a config
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -177,12 +192,14 @@ def load_config(
             ``type``.
     """
     other = None if data is None else find_config(data)
-    if isinstance(ref, Mapping):
-        if other is None and (plain := [key for key in options or {} if "." not in key]):
-            raise ConfigError(_RESOLVED.format("this", plain[0]))
-        return _resolved(ref, dict(options or {}), "the config", other)
-    path = find_config(ref)
-    return _resolved(path, dict(options or {}), str(path), other)
+    source: Any = ref
+    if not isinstance(ref, Mapping):
+        source = find_config(ref)
+    elif other is None and (plain := [key for key in options or {} if "." not in key]):
+        raise ConfigError(_RESOLVED.format("this", plain[0]))
+    files = [file for file in (source, other) if isinstance(file, Path)]
+    saved = [file.absolute().parent for file in files if file.suffix == ".json"]
+    return _resolved(source, dict(options or {}), other, saved)
 
 
 def find_config(ref: str | Path) -> Path:
@@ -218,39 +235,53 @@ def config_name(ref: str | Path) -> str:
 def _resolved(
     source: Path | Mapping[str, Any],
     options: Mapping[str, Any],
-    where: str,
-    data: Path | None = None,
-    origin: bool = False,
+    data: Path | None,
+    saved: Sequence[Path],
+    chain: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Return the config of a file, or a saved one, with options applied and its origins."""
-    cfg = _read_with(data, source, options, origin)
+    """Return the config of a file, or a saved one, with options applied and its origins.
+
+    Args:
+        source, options, data: as of :func:`load_config`.
+        saved: folders of saved configs, from which no plugin is imported.
+        chain: the configs that start from this one, each from the next.
+    """
+    cfg = _read_with(data, source, options, bool(chain))
     folder = source.parent if isinstance(source, Path) and source.suffix == ".py" else None
-    saved = cfg.pop("origins", {}) if folder is None else {}
-    plugins.import_local(cfg.get("plugins", []))
+    held = cfg.pop("origins", {}) if folder is None else {}
+    plugins.import_local(cfg.get("plugins", ()), saved)
     planned = deepcopy(cfg.get("train"))
     options = {_reached(cfg, key): value for key, value in options.items()}
     for key, value in options.items():
         if "." in key:
             _override(cfg, key, value)
     _require_named(cfg, options)
-    validate(cfg, where)
+    validate(cfg, _name_of(source))
     if "train.iterations" in options and not any("train.lr_factors" in key for key in options):
         _stretch(cfg["train"], planned)
     found = {}
     for name in origins.names(cfg):
-        first: Any = _origin_file(name, folder) if folder else saved.get(name)
+        if name in chain or len(chain) > 9:
+            raise ConfigError(f"train.init: {' -> '.join((*chain, name))} never ends.")
+        first: Any = _origin_file(name, folder) if folder else held.get(name)
         if first is None:
             continue  # already trained: its folder is enough
-        before = _read_with(data, source, {}, origin)
+        if not isinstance(first, (Path, Mapping)):
+            raise ConfigError(f"origins.{name} must be a config, not {first!r}.")
+        before = _read_with(data, source, {}, bool(chain))
         first_before = _read_with(data, first, {}, True)
         shared = origins.shared_options(options, before, name, first_before)
         try:
-            found[name] = _resolved(first, shared, f"origins.{name}", data, True)
+            found[name] = _resolved(first, shared, data, saved, (*chain, name))
         except ConfigError as error:
             raise ConfigError(f"train.init: {name}, which is trained first: {error}") from error
         if options:
             origins.require_agreement(before, cfg, name, first_before, found[name])
     return {**cfg, "origins": found} if found else cfg
+
+
+def _name_of(source: Path | Mapping[str, Any]) -> str:
+    return str(source) if isinstance(source, Path) else "the config"
 
 
 def _origin_file(name: str, folder: Path) -> Path | None:
@@ -263,7 +294,7 @@ def _require_named(cfg: dict[str, Any], options: Mapping[str, Any]) -> None:
     """Make optional data sets required if an option names them."""
     optional = cfg.get("data", {}).get("optional")
     if isinstance(optional, list):
-        named = {key.split(".")[1] for key in options if key.startswith("data.")}
+        named = [key.split(".")[1] for key in options if key.startswith("data.")]
         cfg["data"]["optional"] = [name for name in optional if name not in named]
 
 
@@ -283,10 +314,10 @@ def _read_with(
         return _read(source, plain)
     method, file = _read(source, {}), _read(data, {})
     unread = _unread(data) if data.suffix == ".py" else set()
-    data_file.check(file, {*SECTIONS, *BUILT, "plugins"}, unread, str(data))
+    data_file.check(file, KEYS, unread, str(data))
     cfg = _read(source, {k: v for k, v in plain.items() if k in method or k not in file})
     if data.suffix == ".py":  # in a saved config plain numbers have no effect
-        same = {key: cfg[key] for key in file if key in cfg and _is_a(cfg[key], float)}
+        same = {key: cfg[key] for key in file if isinstance(cfg.get(key), (int, float))}
         own = {key: value for key, value in plain.items() if key in file and key not in method}
         file = _read(data, own | same)
     found = data_file.with_data(cfg, file, origin=origin)
@@ -299,30 +330,77 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
     Raises:
         ConfigError: the file cannot be read or does not hold a config.
     """
-    if isinstance(source, Mapping):
-        return deepcopy(dict(source))
-    if source.suffix == ".json" and plain:
+    where = _name_of(source)
+    if isinstance(source, Path) and source.suffix == ".json" and plain:
         raise ConfigError(_RESOLVED.format(source, next(iter(plain))))
     try:
-        if source.suffix == ".json":
-            cfg = json.loads(source.read_text())
+        if isinstance(source, Mapping):
+            cfg: Any = source
+        elif source.suffix == ".json":
+            cfg = json.loads(_text(source), object_pairs_hook=_unique)
         else:
-            # through JSON, so that tuples become lists as in config.json
-            cfg = json.loads(
-                json.dumps(Config.fromstring(_with_numbers(source, plain), ".py").to_dict())
-            )
+            tree, cfg = _with_numbers(source, plain), {}
+            with plugins.foreign(where):
+                exec(compile(tree, where, "exec"), cfg)
+            cfg = {key: value for key, value in cfg.items() if _is_setting(key, value)}
     except ConfigError:
         raise
-    except Exception as error:  # a config is a program: anything can fail in it
-        raise ConfigError(f"{source}: {type(error).__name__}: {error}") from error
-    if not isinstance(cfg, dict):
-        raise ConfigError(f"{source} is not a config: it has no sections.")
-    return cfg
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        raise ConfigError(f"{where}: {one_line(error)}") from error
+    if not isinstance(cfg, Mapping):
+        raise ConfigError(f"{where} is not a config: it has no sections.")
+    try:
+        check_tree(cfg)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    for key in KEYS:
+        kind, word = (list, "list") if key == "plugins" else (dict, "dict")
+        if not isinstance(cfg.get(key, kind()), kind):
+            what = f"the section '{key}'" if kind is dict else f"'{key}'"
+            raise ConfigError(f"{where}: {what} must be a {word}, not {cfg[key]!r}.")
+    found: dict[str, Any] = json.loads(json.dumps(cfg))  # tuples become lists, as in config.json
+    return found
 
 
-def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
+def _is_setting(key: str, value: Any) -> bool:
+    return not key.startswith("__") and not isinstance(value, (type, FunctionType))
+
+
+def _text(file: Path) -> str:
+    """Return the text of a config.
+
+    Raises:
+        OSError: it cannot be read.
+        ConfigError: it is not UTF-8, or too large.
+    """
+    with file.open("rb") as opened:
+        content = opened.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE or b"\0" in content:
+        raise ConfigError(f"{file} is not a config, but a binary or very large file.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{file}: line {line} is not UTF-8. Save the file as UTF-8.") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict.
+
+    Raises:
+        ValueError: a key occurs twice.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice in the same dict. Keep one.")
+    return found
+
+
+def _with_numbers(path: Path, plain: dict[str, Any]) -> ast.Module:
     """Return the source with the plain top-level assignments in ``plain`` replaced."""
-    tree = ast.parse(path.read_text())
+    tree = ast.parse(_text(path))
     names: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
@@ -345,12 +423,12 @@ def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
                 f"--cfg-options: there is no key '{key}' in {path}.{did_you_mean(key, names)}"
             )
         names[key].value = ast.parse(repr(value), mode="eval").body
-    return ast.unparse(tree)
+    return ast.fix_missing_locations(tree)
 
 
 def _unread(path: Path) -> set[str]:
     """Return the names that a file assigns but does not use."""
-    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)]
+    nodes = [node for node in ast.walk(ast.parse(_text(path))) if isinstance(node, ast.Name)]
     used = {node.id for node in nodes if isinstance(node.ctx, ast.Load)}
     return {node.id for node in nodes} - used
 
@@ -408,8 +486,9 @@ def _override(cfg: dict[str, Any], dotted: str, value: Any) -> None:
 
 def _stretch(train: dict[str, Any], before: Any) -> None:
     """Rescale the learning-rate schedule to the new number of iterations."""
-    if before and before.get("iterations") and train.get("lr_factors"):
-        share = train["iterations"] / before["iterations"]
+    planned = (before or {}).get("iterations")
+    if isinstance(planned, int) and planned and train.get("lr_factors"):
+        share = train["iterations"] / planned
         train["lr_factors"] = [[round(at * share), factor] for at, factor in train["lr_factors"]]
 
 
@@ -424,58 +503,19 @@ def _known_keys(node: Mapping[str, Any], place: str) -> set[str] | None:
 
 
 def validate(cfg: Mapping[str, Any], path: str) -> None:
-    """Check the top-level keys, and the option names and values of the fixed sections.
+    """Check the sections of a config: keys, kinds and ranges of their values.
+
+    Constructors' arguments are checked when they are built.
 
     Raises:
-        ConfigError: a key is unknown, a required one is missing, or a value has the wrong type.
+        ConfigError: a key is unknown, a required one is missing, or a value is wrong.
     """
     if "model" not in cfg or "train" not in cfg:
         raise ConfigError(f"{path}: a config needs the sections 'model' and 'train'.")
-    sections = {*SECTIONS, *BUILT, "plugins"}
     for key, value in cfg.items():
-        if isinstance(value, Mapping) and key not in sections:
-            raise ConfigError(f"{path}: unknown section '{key}'.{did_you_mean(key, sections)}")
-    for key in (*SECTIONS, *BUILT):
-        if not isinstance(cfg.get(key, {}), Mapping):
-            raise ConfigError(f"{path}: the section '{key}' must be a dict, not {cfg[key]!r}.")
-    for key, section in SECTIONS.items():
-        check_arguments(section, cfg.get(key, {}), key, f"the section '{key}'")
-        _check_values(section, cfg.get(key, {}), key)
-    for name in cfg.get("data", {}).get("optional", ()):
-        if name not in ("fit", "test"):
-            raise ConfigError(f"data.optional: '{name}' must be 'fit' or 'test'.")
-
-
-def _check_values(section: Any, given: Mapping[str, Any], place: str) -> None:
-    """Check the values of one section against its annotations and minimum values."""
-    for key, kind in get_type_hints(section).items():
-        value = given.get(key, 1)
-        if key in given and not _is_a(value, kind):
-            words = section.__dataclass_fields__[key].type
-            for word, plain in (("Sequence", "list"), ("Mapping", "dict"), ("[str, Any]", "")):
-                words = words.replace(word, plain)
-            raise ConfigError(f"{place}.{key} must be {words}, got {value!r}.")
-        minimum = int(key in COUNTS)
-        if isinstance(value, (int, float)) and not value >= minimum:  # so NaN is refused too
-            raise ConfigError(f"{place}.{key} must be at least {minimum}, got {value!r}.")
-
-
-def _is_a(value: Any, kind: Any) -> bool:
-    outer, inner = get_origin(kind) or kind, get_args(kind)
-    if outer is Any:
-        return True
-    if outer is UnionType:
-        return any(_is_a(value, part) for part in inner)
-    if outer is tuple:
-        same = isinstance(value, (list, tuple)) and len(value) == len(inner)
-        return same and all(map(_is_a, value, inner))
-    if outer is Sequence:
-        return isinstance(value, (list, tuple)) and all(_is_a(part, inner[0]) for part in value)
-    if outer is Mapping:
-        return isinstance(value, Mapping) and all(_is_a(part, inner[1]) for part in value.values())
-    if isinstance(value, bool):
-        return outer is bool
-    return isinstance(value, (int, float) if outer is float else outer)
+        if isinstance(value, Mapping) and key not in KEYS:
+            raise ConfigError(f"{path}: unknown section '{key}'.{did_you_mean(key, KEYS)}")
+    check_arguments(Sections, {key: cfg[key] for key in KEYS if key in cfg}, "")
 
 
 def section(cfg: Mapping[str, Any], name: str) -> Any:

@@ -109,7 +109,7 @@ def _documented(cls: type[T]) -> type[T]:
         shape, about = each.metadata.get("shape"), each.metadata.get("about", "")
         shown = f"({', '.join(shape.split())}) " if shape else ""
         lines.append(f"    {each.name}: {shown}{about}")
-    cls.__doc__ = f"{cls.__doc__}\n\nAttributes:\n" + "\n".join(lines)
+    cls.__doc__ = f"{cls.__doc__ or ''}\n\nAttributes:\n" + "\n".join(lines)
     return cls
 
 

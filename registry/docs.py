@@ -7,13 +7,15 @@ every component would take seconds, and would fail for plugins that cannot be im
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from registry import plugins
 from registry.errors import ConfigError
@@ -63,12 +65,13 @@ def sheet(name: str) -> Sheet:
     if len(provided) > 1:
         raise ConfigError(f"'{name}' is provided by {owners}. Uninstall one of them.")
     try:
-        file = file_of(provided[0].module)
+        module, attribute = plugins.target(provided[0])
+        file = file_of(module)
         if file is None:
-            raise ConfigError(f"there is no module '{provided[0].module}'.")
+            raise ConfigError(f"there is no module '{module}'.")
         if missing := lacking(file):
             raise ConfigError(f"it imports '{missing[0]}', which is not installed.")
-        return _read(name, file, provided[0].attr)
+        return _read(name, file, attribute)
     except ConfigError as error:
         raise ConfigError(f"'{name}' of the plugin {owners} cannot be used: {error}") from error
 
@@ -131,6 +134,25 @@ def documented(
     for child in ast.iter_child_nodes(node):
         if isinstance(child, (ast.ClassDef, ast.FunctionDef)):
             yield from documented(child, inside + child.name, f"{inside}{child.name}.")
+
+
+def docstring(thing: Any) -> str:
+    """Return the dedented docstring of a module or class, also under ``python -OO``, from its file.
+
+    Raises:
+        ConfigError: the interpreter has removed it, and its file cannot be read.
+    """
+    if sys.flags.optimize < 2:
+        return inspect.cleandoc(vars(thing).get("__doc__") or "")
+    try:
+        tree = _tree(Path(inspect.getfile(thing)))
+    except (OSError, TypeError) as error:
+        raise ConfigError(f"the docstring of {thing} cannot be read: {error}") from error
+    wanted = thing.__qualname__ if isinstance(thing, type) else ""
+    for node, name in documented(tree, ""):
+        if name == wanted:
+            return ast.get_docstring(node) or ""
+    raise ConfigError(f"the docstring of {thing} cannot be read: its file does not define it.")
 
 
 def file_of(module: str) -> Path | None:

@@ -66,3 +66,19 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     if close:
         return f" Did you mean '{word[:shared]}{close[0]}'?"
     return f" Known: {', '.join(known[:12])}{', ...' if len(known) > 12 else ''}." if known else ""
+
+
+def one_line(error: BaseException) -> str:
+    r"""Return an error's class and text in one line; of a ConfigError, the text alone.
+
+    Example:
+        >>> one_line(KeyError("a\nb"))
+        "KeyError: 'a\\nb'"
+    """
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # of another library
+        text = ""
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())[:2000]
+    return text if isinstance(error, ConfigError) and text else f"{kind}: {text}".removesuffix(": ")

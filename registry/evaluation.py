@@ -75,7 +75,7 @@ def score(
     Returns:
         Player -> protocol -> a copy of the metric that has seen the split.
     """
-    found = {player: {name: _fresh(m) for name, m in metrics.items()} for player in players}
+    found = {player: {name: fresh(m) for name, m in metrics.items()} for player in players}
     first = next(iter(found.values()))
     fits = any(metric.fits for metric in metrics.values())
     if fits or (competitors and datasets("fit") is not None):
@@ -98,11 +98,11 @@ def score(
         if guesses is not None:
             for name, metric in first.items():
                 if (guess := metric.guess(batch)) is not None:
-                    guesses.setdefault(name, _fresh(metrics[name])).update(guess, batch)
+                    guesses.setdefault(name, fresh(metrics[name])).update(guess, batch)
     return found
 
 
-def _fresh(metric: Any) -> Any:
+def fresh(metric: Any) -> Any:
     """Copy a metric, sharing its networks."""
     return copy.deepcopy(
         metric, {id(v): v for v in vars(metric).values() if isinstance(v, nn.Module)}
@@ -345,4 +345,4 @@ def _baseline(name: str, row: dict[str, Any]) -> str:
 def write_metrics(rows: list[dict[str, Any]], path: Path) -> None:
     """Write ``metrics.json`` atomically."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(rows, indent=2) + "\n")
+        temporary.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

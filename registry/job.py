@@ -22,7 +22,7 @@ from registry.evaluation import applicable, build_metrics, evaluate, write_metri
 from registry.loading import Datasets
 from registry.sizes import image_size
 from registry.trainee import Trainee
-from registry.trial import trial
+from registry.trial import part_of, trial
 from registry.wiring import check_losses, check_metrics, training_fields
 
 FIXED = ("batch_size", "seed", "ema")  # of the train section; the rest may change on resuming
@@ -75,7 +75,7 @@ def untrained(cfg: Mapping[str, Any], work_dir: Path) -> Iterator[tuple[str, Pat
         if wanted is None:
             continue
         saved, last = folder / "config.json", folder / "last.pth"
-        before = json.loads(saved.read_text()) if saved.is_file() else wanted
+        before = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else wanted
         if changed := difference(before, wanted, whole_run=True):
             raise ConfigError(
                 f"train.init: {folder} was trained with a different {changed}. Move that folder "
@@ -132,7 +132,8 @@ class Job:
         if cfg.get("evaluate"):  # find mistakes there before training, not after it
             metrics, self.left_out = applicable(build_metrics(cfg), self.datasets)
         self.scored = bool(metrics)
-        self.datasets("train")
+        for name in ("train", "val"):
+            self.datasets(name)
         tell("building the model ...")
         torch.manual_seed(self.settings.seed)
         pipeline = build_model(cfg, to_fill=resume is not None)
@@ -144,7 +145,7 @@ class Job:
         check_losses(pipeline, losses, fields)
         check_metrics(pipeline, metrics)
         if resume is None:
-            trial(cfg, self.datasets)
+            trial(cfg, self.datasets, metrics)
             self._initialise(pipeline)
         self.trainee = Trainee(pipeline, losses, transforms).to(memory_format=torch.channels_last)
         self.ema: AveragedModel | None = None
@@ -155,9 +156,7 @@ class Job:
         """Load the parts that start from the trained weights of another config."""
         for part, origin in self.settings.init.items():
             name, _, source = origin.partition(":")
-            module = pipeline if part == "pipeline" else getattr(pipeline, part, None)
-            if module is None:
-                raise ConfigError(f"train.init: the model has no part '{part}'.")
+            module = part_of(pipeline, part)
             path = self.work_dir.parent / name / "last.pth"
             checkpoint.load_part(
                 module, checkpoint.load(path), source or part, f"train.init.{part}: {path}"
@@ -329,7 +328,7 @@ def lr_factor(points: Any, iteration: int) -> float:
 def save_config(cfg: Mapping[str, Any], work_dir: Path) -> None:
     """Write ``config.json``, which is enough to rebuild the model."""
     with replacing(work_dir / "config.json") as temporary:
-        temporary.write_text(json.dumps(cfg, indent=2) + "\n")
+        temporary.write_text(json.dumps(cfg, indent=2) + "\n", encoding="utf-8")
 
 
 def load_pipeline(cfg: Mapping[str, Any], file: str | Path) -> Any:

@@ -20,6 +20,7 @@ them has) apply to this run only. An option that leaves a shared place different
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,8 +30,16 @@ ROOTS = ("data.train.root", "data.train.frame_dataset.root")
 
 
 def names(cfg: Mapping[str, Any]) -> list[str]:
-    """Return the names of the configs that a config starts from, without duplicates."""
-    return list(dict.fromkeys(origin.partition(":")[0] for origin in _init(cfg).values()))
+    """Return the names of the configs that a config starts from, without duplicates.
+
+    Raises:
+        ConfigError: one is not a plain name, so its folder would not be beside that of the run.
+    """
+    found = list(dict.fromkeys(origin.partition(":")[0] for origin in _init(cfg).values()))
+    for name in found:
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ConfigError(f"train.init: {name!r} is not the name of a config.")
+    return found
 
 
 def shared_options(
@@ -85,7 +94,9 @@ def require_agreement(
 
 
 def _init(cfg: Mapping[str, Any]) -> Mapping[str, str]:
-    return cfg["train"].get("init", {})  # type: ignore[no-any-return]
+    found = cfg.get("train", {}).get("init")  # perhaps not yet checked
+    pairs = found.items() if isinstance(found, Mapping) else ()
+    return {part: origin for part, origin in pairs if isinstance(origin, str)}
 
 
 def _places(key: str, cfg: Mapping[str, Any], name: str, origin: Mapping[str, Any]) -> list[str]:

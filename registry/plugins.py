@@ -12,12 +12,15 @@ not installed is named in a config instead: ``plugins = ["my_module"]``.
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
-from registry.errors import ConfigError
+from registry.errors import ConfigError, one_line
 
 GROUP = "keypoint_zoo.components"
 
@@ -28,7 +31,7 @@ def _components() -> dict[str, list[EntryPoint]]:
     try:
         entries = list(entry_points(group=GROUP))
     except Exception as error:  # broken metadata of a distribution; our own names still work
-        warnings.warn(f"plugins cannot be listed: {type(error).__name__}: {error}", stacklevel=2)
+        warnings.warn(f"plugins cannot be listed: {one_line(error)}", stacklevel=2)
         return found
     for entry in entries:
         same = found.setdefault(entry.name, [])
@@ -41,6 +44,18 @@ def _components() -> dict[str, list[EntryPoint]]:
 def distribution(entry: EntryPoint) -> str:
     """Return ``name version`` of the distribution an entry point belongs to."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+
+
+def target(entry: EntryPoint) -> tuple[str, str]:
+    """Return the module and the attribute that an entry point names.
+
+    Raises:
+        ConfigError: it does not name any.
+    """
+    found = EntryPoint.pattern.match(entry.value)
+    if found is None:
+        raise ConfigError(f"its entry point '{entry.value}' must have the form 'module:Class'.")
+    return found["module"], found["attr"] or ""
 
 
 def plugin_of(name: str) -> tuple[str, str] | None:
@@ -85,29 +100,66 @@ def load_component(name: str) -> None:
     if len(entries) > 1:
         owners = " and ".join(sorted(distribution(entry) for entry in entries))
         raise ConfigError(f"'{name}' is provided by {owners}. Uninstall one of them.")
-    try:
-        entries[0].load()
-    except Exception as error:
-        raise ConfigError(
-            f"'{name}' comes from the plugin {distribution(entries[0])}, which cannot be imported "
-            f"({entries[0].value}): {type(error).__name__}: {error}. Fix or uninstall that "
-            "plugin; all other names work."
-        ) from error
+    entry = entries[0]
+    source = f"'{name}' comes from the plugin {distribution(entry)}, which cannot be imported"
+    with foreign(
+        f"{source} ({entry.value})", "Fix or uninstall that plugin; all other names work."
+    ):
+        target(entry)
+        entry.load()
 
 
-def import_local(modules: list[str]) -> None:
+def import_local(modules: Sequence[str], saved: Iterable[Path] = ()) -> None:
     """Import the modules that a config names in ``plugins``.
+
+    Args:
+        modules: their names.
+        saved: folders of saved configs. A folder of a run may come from anywhere, so no code in it
+            is imported.
 
     Raises:
         ConfigError: one of them cannot be imported.
     """
+    from registry.docs import file_of
+
     if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
-        raise ConfigError(f"plugins must be a list of module names, got {modules!r}.")
+        raise ConfigError(f"plugins must be a list of module names, not {modules!r}.")
     for module in modules:
-        try:
+        if module in sys.modules:
+            continue
+        what = f"plugins: cannot import '{module}'"
+        advice = "Run from the folder that contains it, or add that folder to PYTHONPATH."
+        words = module.split(".")
+        with foreign(what, advice):
+            found = [file_of(".".join(words[:end])) for end in range(1, len(words) + 1)]
+        for file in filter(None, found):
+            if any(
+                folder.resolve() in (*file.parents, *file.resolve().parents) for folder in saved
+            ):
+                raise ConfigError(
+                    f"{what}: {file} lies in the folder of a saved config, from which no code is "
+                    "imported. If you trust it, move it out of that folder."
+                )
+        with foreign(what, advice):
             importlib.import_module(module)
-        except Exception as error:
-            raise ConfigError(
-                f"plugins: cannot import '{module}': {type(error).__name__}: {error}. Run from "
-                "the folder that contains it, or add that folder to PYTHONPATH."
-            ) from error
+
+
+@contextmanager
+def foreign(what: str, advice: str = "") -> Iterator[None]:
+    """Run code of others; what it prints goes to stderr, and warning filters stay as they were.
+
+    Args:
+        what: beginning of the message if it fails.
+        advice: end of the message.
+
+    Raises:
+        ConfigError: it raised anything but a KeyboardInterrupt, which includes ``exit()``.
+    """
+    try:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        end = f". {advice}" if advice else ""
+        raise ConfigError(f"{what}: {one_line(error)}{end}") from error

@@ -32,11 +32,14 @@ class Role(Registry):  # type: ignore[misc]
 
     def names(self) -> list[str]:
         """Return all known names, sorted, without importing any component."""
-        built_in = []
-        if package := importlib.util.find_spec(f"components.{self.name}"):
-            files = pkgutil.iter_modules(package.submodule_search_locations)
-            built_in = [f"{self.name}/{file.name}" for file in files if file.name[0] != "_"]
-        return sorted({*built_in, *plugins.component_names(self.name), *self.module_dict})
+        plugged = plugins.component_names(self.name)
+        return sorted({*self.built_in(), *plugged, *self.module_dict})
+
+    def built_in(self) -> list[str]:
+        """Return the names of this library."""
+        package = importlib.util.find_spec(f"components.{self.name}")
+        files = pkgutil.iter_modules(package.submodule_search_locations) if package else ()
+        return [f"{self.name}/{file.name}" for file in files if file.name[0] != "_"]
 
     def get(self, key: str) -> Any:
         """Return the class registered under ``key``.
@@ -57,16 +60,31 @@ class Role(Registry):  # type: ignore[misc]
             else:
                 plugins.load_component(key)
         if key not in self.module_dict:
+            owners = [plugins.distribution(entry) for entry in plugins.provided(key)]
+            whose = f" of the plugin {owners[0]}" if owners else ""
             raise ConfigError(
-                f"the file of '{key}' does not register that name. Put it into the decorator."
+                f"the file of '{key}'{whose} does not register that name. Put it into the "
+                "decorator."
             )
         return self.module_dict[key]
 
-    def _register_module(self, module: Any, *args: Any, **kwargs: Any) -> None:
-        """Register a class, and give it the optional attributes of its role that it lacks."""
+    def _register_module(self, module: Any, module_name: Any = None, force: bool = False) -> None:
+        """Register a class, and give it the optional attributes of its role that it lacks.
+
+        Raises:
+            ConfigError: it is not a class, or takes the name of one of our components.
+        """
         from registry.protocols import defaults_of
 
-        super()._register_module(module, *args, **kwargs)
+        if not isinstance(module, type):
+            raise ConfigError(f"{module!r} cannot be registered: it is not a class.")
+        for name in [module_name] if isinstance(module_name, str) else module_name or ():
+            own = f"components.{name.replace('/', '.')}"
+            if module.__module__ != own and name in self.built_in():
+                raise ConfigError(
+                    f"'{name}' cannot be registered by {module.__module__}: it is {own}."
+                )
+        super()._register_module(module, module_name, force)
         for name, value in defaults_of(self.name).items():
             if not hasattr(module, name):
                 setattr(module, name, value)

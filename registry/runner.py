@@ -31,12 +31,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from registry import atomic, checkpoint, usual
 from registry.build import build
 from registry.claim import claim
-from registry.config import Train, config_name, load_config, section
+from registry.config import config_name, load_config, section
 from registry.errors import ConfigError, RunError, run_error
 from registry.job import Job, save_config, tell, untrained
 from registry.launch import join_processes, watch
 from registry.loading import Cache, train_loader
-from registry.trainee import Stepper
+from registry.trainee import Stepper, make_optimizer
 from registry.trial import trial
 
 
@@ -396,34 +396,6 @@ def prepare(job: Job, rank: int, ranks: int) -> None:
             job.datasets.replace("train", pipeline.prepare(job.datasets("train"), cache))
         if ranks > 1:
             dist.barrier()
-
-
-def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
-    """Return Adam with the parameter groups of the pipeline.
-
-    Raises:
-        ConfigError: ``train.groups`` names an unknown group or option.
-    """
-    groups = pipeline.parameter_groups()
-    for name, changes in settings.groups.items():
-        if name not in groups:
-            raise ConfigError(
-                f"train.groups: '{name}' must be one of the groups {', '.join(groups)}."
-            )
-        for key in changes:
-            if key not in ("lr", "betas", "weight_decay"):
-                raise ConfigError(
-                    f"train.groups.{name}: '{key}' must be one of lr, betas, weight_decay."
-                )
-    parameters = []
-    for name, params in groups.items():
-        changes = settings.groups.get(name, {})
-        rate = changes.get("lr", settings.lr)
-        parameters.append({"params": params, "name": name, "initial_lr": rate, **changes})
-    betas = (settings.betas[0], settings.betas[1])
-    return torch.optim.Adam(
-        parameters, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay
-    )
 
 
 def make_runner(

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from registry.build import arguments_of, resolve
+from registry.build import resolve
 from registry.errors import ConfigError
+from registry.kinds import arguments_of
 
 PLACES = ("model", "data.train", "data.fit", "data.val", "data.test")  # a prior has poses only
-
-LARGEST = 8192  # pixels: larger images fail in OpenCV or run out of memory
 
 
 def image_size(cfg: Mapping[str, Any]) -> int | None:
@@ -24,7 +23,7 @@ def image_size(cfg: Mapping[str, Any]) -> int | None:
         None if no part has one.
 
     Raises:
-        ConfigError: two of them differ, or one is not a possible size of an image.
+        ConfigError: two of them differ.
     """
     sizes: dict[str, int] = {}
     for place in PLACES:
@@ -56,10 +55,6 @@ def _sizes(node: Any, place: str) -> Iterator[tuple[str, int]]:
                 known = (arguments_of(resolve(node["type"], place)) or {}).get("image_size")
                 size = known.default if known is not None else None
         if isinstance(size, int) and not isinstance(size, bool):
-            if not 1 <= size <= LARGEST:
-                raise ConfigError(
-                    f"{place}.image_size must be an integer from 1 to {LARGEST}, not {size}."
-                )
             yield place, size
         for key, inner in node.items():
             yield from _sizes(inner, f"{place}.{key}")

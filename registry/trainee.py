@@ -12,7 +12,9 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
+from registry.config import Train
 from registry.contract import Batch
+from registry.errors import ConfigError
 from registry.loading import to_batch
 
 
@@ -134,3 +136,29 @@ class Stepper(OptimWrapper):  # type: ignore[misc]
                     "checkpoint is from before this step. Lower train.lr or set train.clip."
                 )
         self.optimizer.step(**kwargs)
+
+
+def make_optimizer(pipeline: Any, settings: Train) -> torch.optim.Optimizer:
+    """Return Adam with the parameter groups of the pipeline.
+
+    Raises:
+        ConfigError: ``train.groups`` names an unknown group, or Adam refuses a value.
+    """
+    groups = pipeline.parameter_groups()
+    for name in settings.groups:
+        if name not in groups:
+            raise ConfigError(
+                f"train.groups: '{name}' must be one of the groups {', '.join(groups)}."
+            )
+    parameters = []
+    for name, params in groups.items():
+        changes = settings.groups.get(name, {})
+        rate = changes.get("lr", settings.lr)
+        parameters.append({"params": params, "name": name, "initial_lr": rate, **changes})
+    betas = (settings.betas[0], settings.betas[1])
+    try:
+        return torch.optim.Adam(
+            parameters, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay
+        )
+    except ValueError as error:
+        raise ConfigError(f"train: {error}.") from error

@@ -160,13 +160,13 @@ def write(usual: Usual | None, work_dir: Path) -> None:
     """Write ``usual.json`` of a run, if there is anything to write."""
     if usual is not None:
         with replacing(work_dir / "usual.json") as temporary:
-            temporary.write_text(json.dumps(asdict(usual), indent=2) + "\n")
+            temporary.write_text(json.dumps(asdict(usual), indent=2) + "\n", encoding="utf-8")
 
 
 def read(stated: Mapping[str, Any] | Path | None) -> Usual | None:
     """Read the statistics of a package, or of a run's ``usual.json`` if it exists."""
     if isinstance(stated, Path):
-        stated = json.loads(stated.read_text()) if stated.is_file() else None
+        stated = json.loads(stated.read_text(encoding="utf-8")) if stated.is_file() else None
     return Usual(stated["images"], stated["quantiles"]) if stated else None
 
 

@@ -61,11 +61,13 @@ def test_components_work_without_the_registry():
 
 
 def test_unknown_name():
-    assert error_of({"type": "pipelines/pose_autoencoder", "rasterizer": 0, "bottleneck": {
-        "type": "bottlenecks/skeleton_regressor", "encoder": {"type": "encoders/stemm"}}}) == (
+    encoder = {"type": "encoders/stemm"}
+    bottleneck = {"type": "bottlenecks/skeleton_regressor", "encoder": encoder}
+    parts = {"rasterizer": nn.Identity(), "bottleneck": bottleneck}
+    assert error_of({"type": "pipelines/pose_autoencoder", **parts}) == (
         "model.bottleneck.encoder: there is no encoder 'encoders/stemm'. "
         "Did you mean 'encoders/stem'?"
-    )  # fmt: skip
+    )
 
 
 def test_unknown_name_without_a_near_one_lists_what_is_there():

@@ -180,7 +180,7 @@ def test_another_type_that_does_not_exist(config):
         ("evaluate = 5", "the section 'evaluate' must be a dict, not 5."),
         ("x = 1 / 0", "ZeroDivisionError: division by zero"),
         ("x = y", "NameError: name 'y' is not defined"),
-        ("x = {1, 2}", "TypeError: Object of type set is not JSON serializable"),
+        ("x = {1, 2}", "x must not be a set: JSON cannot hold it."),
         ("image_size = 8", "line 21 assigns 'image_size' a second time. Keep one assignment."),
         ("image_size: int = 8", "line 21 assigns 'image_size' a second time. Keep one assignment."),
         ("image_size += 8", "line 21 assigns 'image_size' a second time. Keep one assignment."),
@@ -210,43 +210,40 @@ def test_a_syntax_error_names_file_and_line(config):
 )
 def test_the_fixed_sections_are_checked(train, error):
     with pytest.raises(ConfigError) as caught:
-        validate({"model": {}, "train": train}, "x.py")
+        validate({"model": {"type": "x"}, "train": train}, "x.py")
     assert str(caught.value) == error
 
 
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("train.iterations", "x", "int, got 'x'"),
-        ("train.iterations", 1.5, "int, got 1.5"),
-        ("train.iterations", True, "int, got True"),
-        ("train.iterations", None, "int, got None"),
-        ("train.lr", "1e-3", "float, got '1e-3'"),
-        ("train.lr", False, "float, got False"),
-        ("train.clip", "none", "float | None, got 'none'"),
-        ("train.amp", 1, "bool, got 1"),
-        ("train.betas", 0.9, "tuple[float, float], got 0.9"),
-        ("train.betas", [0.9], "tuple[float, float], got [0.9]"),
-        ("train.lr_factors", [[1, "x"]], "list[tuple[float, float]], got [[1, 'x']]"),
-        ("train.init", 5, "dict[str, str], got 5"),
-        ("train.init", {"bottleneck": 5}, "dict[str, str], got {'bottleneck': 5}"),
-        ("train.groups", {"prior": 1.0}, "dict[str, dict], got {'prior': 1.0}"),
-        ("train.hooks", "hooks/x", "list[dict], got 'hooks/x'"),
-        ("data.train", "photos", "dict | None, got 'photos'"),
-        ("data.prior_size", 2.0, "int | None, got 2.0"),
-        ("data.transforms", {"type": "a/b"}, "list[dict], got {'type': 'a/b'}"),
-        ("evaluate", {"crop": 3}, ".crop must be str, got 3"),
-        ("evaluate", {"metrics": []}, ".metrics must be dict, got []"),
-        ("train.iterations", 0, "at least 1, got 0"),
-        ("train.batch_size", 0, "at least 1, got 0"),
-        ("data.prior_size", 0, "at least 1, got 0"),
-        ("data.workers", -1, "at least 0, got -1"),
-        ("train.seed", -1, "at least 0, got -1"),
-        ("train.checkpoint_every", -1, "at least 0, got -1"),
-        ("train.lr", -1e-3, "at least 0, got -0.001"),
-        ("train.lr", float("nan"), "at least 0, got nan"),
-        ("evaluate", {"batch_size": 0}, ".batch_size must be at least 1, got 0"),
-        ("evaluate", {"max_items": 0}, ".max_items must be at least 1, got 0"),
+        ("train.iterations", "x", "an integer of at least 1, not 'x'"),
+        ("train.iterations", 1.5, "an integer of at least 1, not 1.5"),
+        ("train.iterations", True, "an integer of at least 1, not True"),
+        ("train.iterations", None, "an integer of at least 1, not None"),
+        ("train.lr", "1e-3", "a number, not '1e-3'"),
+        ("train.lr", False, "a number, not False"),
+        ("train.clip", "none", "a number or none, not 'none'"),
+        ("train.amp", 1, "true or false, not 1"),
+        ("train.betas", 0.9, "a list of 2, not 0.9"),
+        ("train.betas", [0.9], "a list of 2, not [0.9]"),
+        ("train.init", 5, "a dict, not 5"),
+        ("train.hooks", "hooks/x", "a list, not 'hooks/x'"),
+        ("data.train", "photos", "a component, a dict with a 'type' or none, not 'photos'"),
+        ("data.prior_size", 2.0, "an integer of at least 1 or none, not 2.0"),
+        ("data.transforms", {"type": "a/b"}, "a list, not {'type': 'a/b'}"),
+        ("evaluate", {"crop": 3}, ".crop must be a string, not 3"),
+        ("evaluate", {"metrics": []}, ".metrics must be a dict, not []"),
+        ("train.iterations", 0, "an integer of at least 1, not 0"),
+        ("train.batch_size", 0, "an integer of at least 1, not 0"),
+        ("data.prior_size", 0, "an integer of at least 1, not 0"),
+        ("data.workers", -1, "an integer of at least 0, not -1"),
+        ("train.seed", -1, "an integer of at least 0, not -1"),
+        ("train.checkpoint_every", -1, "an integer of at least 0, not -1"),
+        ("train.lr", -1e-3, "a number of at least 0, not -0.001"),
+        ("train.lr", float("nan"), "a number, not nan"),
+        ("evaluate", {"batch_size": 0}, ".batch_size must be an integer of at least 1, not 0"),
+        ("evaluate", {"max_items": 0}, ".max_items must be an integer of at least 1, not 0"),
     ],
 )
 def test_values_of_the_fixed_sections_are_checked(config, key, value, text):
@@ -255,6 +252,27 @@ def test_values_of_the_fixed_sections_are_checked(config, key, value, text):
         assert error_of(config) == f"evaluate{text}."
     else:
         assert error_of(config, {key: value}) == f"{key} must be {text}."
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("train.lr_factors", [[1, "x"]], "[0][1] must be a number, not 'x'"),
+        ("train.init", {"bottleneck": 5}, ".bottleneck must be a string, not 5"),
+        ("train.groups", {"prior": 1.0}, ".prior must be a dict, not 1.0"),
+        ("train.groups", {"prior": {"lr": "x"}}, ".prior.lr must be a number, not 'x'"),
+        (
+            "train.groups",
+            {"prior": {"betas": [1, 1]}},
+            ".prior.betas[0] must be a number of at most 0.999999, not 1",
+        ),
+        ("losses", {"x": None}, ".x must be a component, a dict with a 'type', not None"),
+        ("train.hooks", [{}], "[0] must be a component, a dict with a 'type', not {}"),
+        ("data.optional", ["train"], "[0] must be one of 'fit', 'test', not 'train'"),
+    ],
+)
+def test_a_wrong_value_inside_another_is_named(config, key, value, text):
+    assert error_of(config, {key: value}).startswith(f"{key}{text}.")
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_no_losses(tmp_path):
 def test_init_from_a_part_that_is_not_there(tmp_path):
     cfg = {**CFG, "train": {**CFG["train"], "init": {"decoder": "other"}}}
     assert error_of(ConfigError, Job, cfg, tmp_path / "run") == (
-        "train.init: the model has no part 'decoder'."
+        "train.init: the model has no part 'decoder'. Known: bottleneck, pipeline, rasterizer."
     )
 
 

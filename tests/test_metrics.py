@@ -19,7 +19,7 @@ from components.ops.image_quality import ssim
 from registry import METRICS, ROLES, ConfigError, build
 from registry.build import build_model
 from registry.contract import Batch, Landmarks, Layers, MissingFieldError, Outputs
-from registry.evaluation import _fresh, evaluate
+from registry.evaluation import evaluate, fresh
 from registry.job import Job
 from registry.loading import frames_of, to_batch
 
@@ -694,7 +694,7 @@ def test_a_plain_class_is_a_metric_and_is_built_once(monkeypatch):
 
 def test_copies_of_a_metric_share_its_network():
     m = Judged()
-    first, second = _fresh(m), _fresh(m)
+    first, second = fresh(m), fresh(m)
     assert first.network is second.network is m.network
     first.values.append(1)
     assert m.values == second.values == []

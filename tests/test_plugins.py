@@ -239,8 +239,8 @@ def test_two_distributions_with_one_name(found):
 
 def test_an_entry_point_whose_class_registers_another_name(found):
     assert found["unregistered"] == (
-        "model: the file of 'encoders/acme/unregistered' does not register that name. Put it "
-        "into the decorator."
+        "model: the file of 'encoders/acme/unregistered' of the plugin acme-keypoints 1.2 does not "
+        "register that name. Put it into the decorator."
     )
 
 

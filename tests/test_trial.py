@@ -14,7 +14,7 @@ from registry.trial import trial
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 FAMILIES = ("factorized", "fomm", "imm", "lorenz", "monkeynet", "forecast", "i2v", "keypointgan")
-WHOLE = r"must be an integer of at least 1, not (0|-1|1\.5|'x')\.$"
+WHOLE = r"must be an integer of at least 1( or none)?, not (0|-1|1\.5|'x')\.$"
 
 
 def config(name, **options):
@@ -50,7 +50,10 @@ def test_a_width_of_nothing(name):
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("size", [0, 2**20])
 def test_a_size_that_no_image_has(name, size, tmp_path):
-    with pytest.raises(ConfigError, match=rf"image_size must be .* from 1 to 8192, not {size}\.$"):
+    limit = "at most 8192" if size else "at least 1"
+    with pytest.raises(
+        ConfigError, match=rf"image_size of .* must be .* of {limit}, not {size}\.$"
+    ):
         Job(config(name, image_size=size), tmp_path / "run")
     assert not list(tmp_path.iterdir())
 

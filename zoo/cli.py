@@ -23,7 +23,7 @@ from typing import Any
 
 from zoo.answer import BROKEN_PIPE, INTERRUPTED, Answer, UsageError, notice, plain
 from zoo.errors import FAILED, OK, USAGE, ZooError, printable
-from zoo.parser import Parser
+from zoo.parser import Parser, Printed
 
 COMMANDS = {
     "train and use": ("train", "evaluate", "predict", "animate", "prepare"),
@@ -130,8 +130,10 @@ def _answered(words: Sequence[str], stops: Sequence[int]) -> int:
         code = 128 + stops[-1] if stops else INTERRUPTED
         usual = "interrupted" if code == INTERRUPTED else "stopped by SIGTERM"
         answer = _failed(error, said or usual, code)
-    except SystemExit as stop:  # --help and --version, which have printed already
-        return _written("", int(stop.code or OK))
+    except Printed:  # --help and --version
+        return _written("", OK)
+    except SystemExit as error:  # of a plugin, or a library: the command has not done its work
+        answer = _failed(error, f"something called exit({error.code!r:.200})", USAGE)
     except ZooError as error:
         answer = _failed(error, str(error), error.exit_code)
     except (OSError, ValueError, FloatingPointError) as error:
@@ -222,9 +224,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
     """
     if words and words[0] in NAMES:
         module = _module(words[0])
-        parser = Parser(
-            prog=f"keypoint-zoo {words[0]}", description=(module.__doc__ or "").strip(), **LOOK
-        )
+        parser = Parser(prog=f"keypoint-zoo {words[0]}", description=_help(module), **LOOK)
         parser.add_argument("--json", action="store_true", help="answer with one JSON document")
         module.arguments(parser)
         nested = parser._subparsers is not None  # argparse cannot mix options with these
@@ -236,8 +236,7 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
     for title, names in COMMANDS.items():
         lines += ["", f"{title}:"]
         for name in names:
-            text = (_module(name).__doc__ or "").strip()
-            lines.append(f"  {name:12}{text.splitlines()[0]}")
+            lines.append(f"  {name:12}{_help(_module(name)).splitlines()[0]}")
     lines += ["", "For more see `keypoint-zoo COMMAND --help`."]
     parser = Parser(prog="keypoint-zoo", description="\n".join(lines), **LOOK)
     parser.add_argument("--version", action="version", version=LIBRARY)
@@ -248,3 +247,12 @@ def _parsed(words: Sequence[str]) -> dict[str, Any]:
 
 def _module(name: str) -> Any:
     return import_module(f"zoo.commands.{name.replace('-', '_')}")
+
+
+def _help(module: Any) -> str:
+    """Return a command's docstring; ``python -OO`` has removed it, but not from the source."""
+    if module.__doc__ is None:
+        from registry.docs import docstring  # not sooner: it imports mmengine
+
+        return docstring(module)
+    return str(module.__doc__).strip()

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from registry.build import arguments_of, build, resolve, slots_of
+from registry.build import build, resolve, slots_of
 from registry.errors import ConfigError
+from registry.kinds import arguments_of
 from registry.plugins import plugin_of
 from registry.sizes import image_size
 from zoo.fingerprint import landmarks_of

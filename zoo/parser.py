@@ -10,6 +10,10 @@ from typing import Any, NoReturn
 from zoo.answer import UsageError
 
 
+class Printed(SystemExit):
+    """--help or --version has printed its answer; any other SystemExit is an error."""
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises :class:`zoo.answer.UsageError`, with a suggestion if any.
 
@@ -22,6 +26,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         end = "" if message.endswith(("?", ".")) else "."
         raise UsageError(f"{message}{end} See `{self.prog} --help`.")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise Printed(status)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import math
@@ -22,6 +21,7 @@ from PIL import Image
 from registry import checkpoint, usual
 from registry.build import resolve
 from registry.config import load_config
+from registry.docs import docstring
 from registry.errors import ConfigError
 from registry.evaluation import evaluate
 from registry.job import load_pipeline
@@ -205,7 +205,7 @@ def _finite(value: Any) -> bool:
 
 def _definition(node: Mapping[str, Any], extra: Mapping[str, float]) -> str:
     """Return the first sentence of the metric's docstring, its arguments, and what was fitted."""
-    doc = inspect.cleandoc(resolve(node["type"], "evaluate.metrics").__doc__ or "")
+    doc = docstring(resolve(node["type"], "evaluate.metrics"))
     parts = [" ".join(doc.split("\n\n")[0].replace("``", "").split())]
     given = {key: value for key, value in node.items() if key != "type"}
     if given:

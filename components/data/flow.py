@@ -107,7 +107,7 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     Raises: ValueError if the file is not an index of optical flow.
     """
     try:
-        index: dict[str, Any] = json.loads((folder / INDEX).read_text())
+        index: dict[str, Any] = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         index["clips"], index["gaps"], index["size"], index["first_frame"]
     except FileNotFoundError:
         return None

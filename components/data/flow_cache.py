@@ -99,7 +99,7 @@ def prepare_flow(
     leftovers(folder, remove=True)
     if before is None:
         with replacing(folder / INDEX) as temporary:
-            temporary.write_text(json.dumps(index))
+            temporary.write_text(json.dumps(index), encoding="utf-8")
     flows = flow_of_chunks(pairs, index["gaps"], left, estimate, cfg["data"].get("workers", 0))
     with bar(sum(lengths[c] for c in left), "optical flow") as progress:
         for clip in left:

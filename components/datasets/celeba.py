@@ -103,7 +103,9 @@ class CelebA:
                 f"datasets/celeba: no file '{path}' of {of}. Download it from {origin[of]} and "
                 f"put it at {name} of root=."
             )
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+        return [
+            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
 
     def _path(self, index: int) -> Path:
         path = self._folder / self.files[index]

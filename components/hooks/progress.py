@@ -50,11 +50,16 @@ class Progress(Hook):  # type: ignore[misc]
         self.scalars = self.folder / "scalars.jsonl"
         if runner.iter and self.scalars.is_file():
             # a killed run may have left an incomplete last line
-            lines = [line for line in self.scalars.read_text().splitlines() if line.endswith("}")]
+            lines = [
+                line
+                for line in self.scalars.read_text(encoding="utf-8").splitlines()
+                if line.endswith("}")
+            ]
             found = [json.loads(line) for line in lines]
             self.records = [record for record in found if record["iteration"] <= runner.iter]
+        kept = "".join(json.dumps(record) + "\n" for record in self.records)
         with replacing(self.scalars) as temporary:
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+            temporary.write_text(kept, encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -134,7 +139,7 @@ class Progress(Hook):  # type: ignore[misc]
     def record(self, values: dict[str, Any]) -> None:
         """Append one line of numbers to ``scalars.jsonl`` (and TensorBoard)."""
         self.records.append(values)
-        with explaining(self.scalars), self.scalars.open("a") as file:
+        with explaining(self.scalars), self.scalars.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         if self.board is not None:
             for name, value in values.items():

@@ -39,7 +39,7 @@ class Validation(Hook):  # type: ignore[misc]
         first, metric = next(iter(self.metrics.items()))
         self.sign = -1 if metric.higher_is_better else 1
         if runner.iter:  # a resumed run competes with what it reached before
-            lines = (self.job.work_dir / "scalars.jsonl").read_text().splitlines()
+            lines = (self.job.work_dir / "scalars.jsonl").read_text(encoding="utf-8").splitlines()
             records = [record for line in lines if f"val_{first}" in (record := json.loads(line))]
             scores = [self.sign * record[f"val_{first}"] for record in records]
             self.best = min(scores, default=self.best)

@@ -38,6 +38,7 @@ from registry.contract import (
     Motion,
     Outputs,
 )
+from registry.docs import docstring
 from registry.protocols import PROTOCOLS, ImageDataset, MotionDecoder
 from registry.testing.examples import BATCH, Example
 
@@ -124,7 +125,7 @@ def check_form(name: str, cls: Any) -> None:
             not re.search(r"\b([Dd]ict|\w*Mapping|Config(Dict)?)\b", str(parameter.annotation)),
             f"{name}: argument '{parameter}' is a config; take finished parts and numbers",
         )
-    doc = inspect.cleandoc(vars(cls).get("__doc__") or "")
+    doc = docstring(cls)
     summary = " ".join(doc.split("\n\n")[0].split())
     _require(
         summary.endswith(".") and not re.search(r"[.!?] [A-Z]", summary),

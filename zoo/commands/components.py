@@ -143,9 +143,10 @@ def _known(role: str) -> list[str]:
 
 def _meaning(role: str) -> str:
     """Return what the components of a role do: the first line of its protocol."""
+    from registry.docs import docstring
     from registry.protocols import PROTOCOLS
 
-    return _plain((PROTOCOLS[role][0].__doc__ or "").splitlines()[0])
+    return _plain(docstring(PROTOCOLS[role][0]).splitlines()[0])
 
 
 def _sheet(name: str) -> Any:
