@@ -134,7 +134,12 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def text_width(text: str, scale: float) -> int:
     """Return the width of a text in pixels."""
-    return int(cv2.getTextSize(text, FONT, scale, 1)[0][0])
+    return int(cv2.getTextSize(_safe(text), FONT, scale, 1)[0][0])
+
+
+def _safe(text: str) -> str:
+    """Return what OpenCV can write: it crashes on names of files that are not UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def write(
@@ -145,7 +150,7 @@ def write(
     colour: Sequence[int] = (40, 40, 40),
 ) -> None:
     """Write text into an image; ``at`` is the start of its baseline, in pixels."""
-    cv2.putText(image, text, at, FONT, scale, tuple(map(int, colour)), 1, cv2.LINE_AA)
+    cv2.putText(image, _safe(text), at, FONT, scale, tuple(map(int, colour)), 1, cv2.LINE_AA)
 
 
 def curve(
@@ -285,5 +290,6 @@ def shown_frames(job: Job, name: str, frames: int = 48) -> Iterator[np.ndarray]:
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB, atomically."""
     with replacing(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise OSError(f"cannot write {path}.")
+        # not imwrite, which does not report a full disk
+        pixels = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+        temporary.write_bytes(pixels.tobytes())

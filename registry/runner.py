@@ -7,14 +7,15 @@ clip per parameter group, or train with CPU processes.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shlex
-import shutil
 import signal
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registry import checkpoint, usual
+from registry import atomic, checkpoint, usual
 from registry.build import build
+from registry.claim import claim
 from registry.config import config_name, load_config, section
 from registry.errors import ConfigError
-from registry.job import Job, save_config, untrained
+from registry.job import Job, save_config, tell, untrained
 from registry.launch import join_processes
 from registry.loading import Cache, train_loader
 from registry.trainee import Stepper, make_optimizer
@@ -186,11 +188,12 @@ def run(
     else:
         work_dir = work_dir or default_work_dir(cfg)
         cfg = load_config(cfg)
-    job = train(cfg, work_dir, resume=resume, launcher=launcher)
-    summary = build({"type": "hooks/summary"}, "train")
-    job.rows = job.score()
-    if get_dist_info()[0] == 0:
-        job.summary = summary.conclude(job)
+    with claimed(Path(work_dir)):
+        job = _train(cfg, Path(work_dir), resume, launcher)
+        summary = build({"type": "hooks/summary"}, "train")
+        job.rows = job.score()
+        if get_dist_info()[0] == 0:
+            job.summary = summary.conclude(job)
     return job
 
 
@@ -224,24 +227,75 @@ def train(
         ConfigError: the config, the data or the checkpoint is wrong.
         Interrupted: Ctrl-C; ``work_dir/last.pth`` resumes.
     """
-    work_dir = Path(work_dir)
     join_processes(launcher)
+    with claimed(Path(work_dir)):
+        return _train(cfg, Path(work_dir), resume, launcher)
+
+
+@contextlib.contextmanager
+def claimed(work_dir: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder; the first process claims it for all.
+
+    Raises:
+        ConfigError: another training is writing there; in all processes.
+        OSError: the folder cannot be written; in all processes.
+    """
     rank, ranks = get_dist_info()
+    refused: list[Exception | None] = [None]
+    with contextlib.ExitStack() as stack:
+        if rank == 0:
+            busy = (
+                f"another training is writing in '{work_dir}' ({{}}). Wait for it, or give another "
+                "--work-dir."
+            )
+            try:
+                stack.enter_context(claim(work_dir / ".claim", busy))
+            except (ConfigError, OSError) as error:
+                refused = [error]
+        if ranks > 1:
+            dist.broadcast_object_list(refused)
+        if refused[0] is not None:
+            raise refused[0]
+        yield
+
+
+def _start(work_dir: Path, resume: str | Path | None) -> Path | None:
+    """Return the checkpoint to start from, if any.
+
+    Raises:
+        ConfigError: the folder holds a run that would be replaced.
+    """
     last = work_dir / "last.pth"
-    if resume is None and last.is_file():
+    if resume == "auto":
+        return last if last.is_file() else None
+    if resume is None:
+        if last.is_file():
+            raise ConfigError(
+                f"{work_dir} already holds a run. Add --resume (in Python: resume='auto') to "
+                "continue it, give another --work-dir, or move it away."
+            )
+        return None
+    start = Path(resume)
+    if last.is_file() and start.parent.resolve() != work_dir.resolve():
         raise ConfigError(
-            f"{work_dir} already holds a run. Add --resume (in Python: resume='auto') to continue "
-            "it, give another --work-dir, or move it away."
+            f"{work_dir} already holds a run, which --resume without a file continues. To continue "
+            f"{start}, give a --work-dir of its own."
         )
-    found = last if resume == "auto" else resume and Path(resume)
-    start = found if found and (resume != "auto" or last.is_file()) else None
+    return start
+
+
+def _train(cfg: Mapping[str, Any], work_dir: Path, resume: str | Path | None, launcher: str) -> Job:
+    """Train in a folder that is claimed; until all checks have passed, nothing is written there."""
+    rank, ranks = get_dist_info()
+    start = _start(work_dir, resume)
     every, folder = section(cfg, "train").log_every, str(work_dir)
     progress = build({"type": "hooks/progress", "every": every, "folder": folder}, "train")
+    told = []
     if start is None:
         for name, beside, origin in untrained(cfg, work_dir):
             trial(cfg)  # find mistakes in this config before its origin is trained
-            if rank == 0:
-                progress.say(f"train.init: training {name} first")
+            told.append(f"train.init: training {name} first")
+            tell(told[-1])
             train(origin, beside, resume="auto", launcher=launcher)
     job = Job(cfg, work_dir, start)
     settings = job.settings
@@ -253,6 +307,7 @@ def train(
     if settings.compile:
         job.trainee.pipeline.compile()
     job.progress = progress
+    optimizer = make_optimizer(job.trainee.pipeline, settings)
     hooks = [
         build({"type": "hooks/summary"}, "train"),  # first: its lines come before the bar
         job.progress,
@@ -260,7 +315,11 @@ def train(
         build({"type": "hooks/validation", "every": settings.evaluate_every}, "train"),
         *build(list(settings.hooks), "train.hooks", "hooks"),
     ]
-    prepare(job, rank, ranks)  # the first that writes
+    if rank == 0:
+        atomic.leftovers(work_dir, remove=True)
+        for text in told:
+            progress.log(text)
+    prepare(job, rank, ranks)
     loader = train_loader(
         job.datasets,
         iterations=settings.iterations,
@@ -271,9 +330,9 @@ def train(
     )
     if rank == 0 and settings.sync_batch_norm and ranks > 1 and not cuda:
         job.progress.say("train.sync_batch_norm needs GPUs; it is ignored here.")
-    runner = make_runner(job, loader, hooks, ranks)
+    runner = make_runner(job, optimizer, loader, hooks, ranks)
     if rank == 0:
-        save_config(cfg, work_dir)  # after all checks, so that a refused resume changes nothing
+        save_config(cfg, work_dir)
     runner.train()
     if rank == 0:
         usual.write(usual.usual_of(job.evaluated(), cfg), work_dir)
@@ -295,7 +354,9 @@ def prepare(job: Job, rank: int, ranks: int) -> None:
             dist.barrier()
 
 
-def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
+def make_runner(
+    job: Job, optimizer: torch.optim.Optimizer, loader: Any, hooks: list[Any], ranks: int
+) -> _Quiet:
     """Return mmengine's Runner around a job; hooks find the job as ``runner.job``."""
     settings = job.settings
     wrapper: dict[str, Any] = {"type": "MMDistributedDataParallel", "broadcast_buffers": False}
@@ -310,24 +371,23 @@ def make_runner(job: Job, loader: Any, hooks: list[Any], ranks: int) -> _Quiet:
         return Loop(runner, dataloader, job)
 
     standard = ("runtime_info", "timer", "sampler_seed", "logger", "param_scheduler", "checkpoint")
-    optimizer = make_optimizer(job.trainee.pipeline, settings)
-    runner = _Quiet(
-        model=job.trainee,
-        work_dir=str(job.work_dir),
-        train_dataloader=loader,
-        train_cfg={"type": loop},
-        optim_wrapper=Stepper(optimizer, settings.clip, settings.amp, settings.clip_each),
-        default_hooks=dict.fromkeys(standard),
-        custom_hooks=hooks,
-        launcher="pytorch" if ranks > 1 else "none",
-        cfg=Config(cfg),
-        randomness={"seed": settings.seed},
-        log_level="WARNING",
-        experiment_name=f"{job.work_dir.name}-{os.getpid()}-{next(NUMBERS)}",
-    )
-    if runner.rank == 0:
-        # mmengine's log folder repeats what log.txt, scalars.jsonl and config.json hold
-        shutil.rmtree(runner.log_dir, ignore_errors=True)
+    # mmengine writes a log, which repeats log.txt, scalars.jsonl and config.json
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        runner = _Quiet(
+            model=job.trainee,
+            work_dir=folder,
+            train_dataloader=loader,
+            train_cfg={"type": loop},
+            optim_wrapper=Stepper(optimizer, settings.clip, settings.amp, settings.clip_each),
+            default_hooks=dict.fromkeys(standard),
+            custom_hooks=hooks,
+            launcher="pytorch" if ranks > 1 else "none",
+            cfg=Config(cfg),
+            randomness={"seed": settings.seed},
+            log_level="WARNING",
+            experiment_name=f"{job.work_dir.name}-{os.getpid()}-{next(NUMBERS)}",
+        )
+    runner._work_dir = str(job.work_dir)  # for the hooks of others
     runner.job = job
     return runner
 

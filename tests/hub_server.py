@@ -79,6 +79,13 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.hub.spoiled(f"{self.command} {self.path}")
         time.sleep(fault.get("delay", 0))
         fault.get("before", lambda: None)()
+        if "raw" in fault:
+            self.hub.log.append((self.command, self.path, 0, "", ""))
+            self.close_connection = True
+            self.wfile.write(fault["raw"])
+            while "endless" in fault:  # until the client hangs up
+                self.wfile.write(fault["endless"])
+            return
         try:
             if "status" in fault:
                 raise Refused(fault["status"], "", "broken on purpose")

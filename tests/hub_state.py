@@ -59,7 +59,8 @@ class Hub:
             times: how often.
             **what: ``status`` instead of the work, ``lost`` status after it, ``delay`` seconds,
                 ``cut`` the answer after that many bytes, ``flip`` a bit of that byte, ``before``:
-                call this first, such as a commit by another.
+                call this first, such as a commit by another; ``raw`` bytes instead of an answer,
+                then ``endless`` ones again and again.
         """
         self.faults.append({"match": match, "times": times, **what})
 

@@ -360,7 +360,12 @@ for word in "$@"; do last="$word"; echo "$word" >> asked; done
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ('printf sound > "$last"', None),
+        ('PATH=/bin:/usr/bin; cp "$6" "$last"; printf sound >> "$last"', None),
+        # says nothing of a full disk
+        (
+            'PATH=/bin:/usr/bin; head -c 900 "$6" > "$last"',
+            "0 of 7 frames can be read back. Is the disk full?",
+        ),
         ('echo "first"; printf part > "$last"; echo "no such codec" >&2; exit 1', "no such codec"),
     ],
 )
@@ -373,17 +378,19 @@ def test_sound_is_taken_over(folder, command, body, said):
     asked = Path("asked").read_text().split("\n")[:-1]
     silent, whole = asked[5], asked[-1]
     assert asked == [
-        *("-nostdin", "-y", "-loglevel", "error", "-i", silent, "-i", "talk.mp4"),
+        *("-nostdin", "-y", "-loglevel", "error", "-i", silent, "-i", str(folder / "talk.mp4")),
         *("-map", "0:v:0", "-map", "1:a?", "-c", "copy", whole),
     ]
     assert len({silent, whole, "out.mp4"}) == 3
     assert not Path(silent).exists()
     assert not Path(whole).exists()
     if said:
-        assert text.splitlines()[-1] == f"the sound of talk.mp4 is left out; ffmpeg: {said}"
+        line = text.splitlines()[-1]
+        assert line.startswith("the sound of talk.mp4 is left out; ffmpeg: ")
+        assert line.endswith(said)
         assert colours("out.mp4").shape == (7, SIDE, SIDE, 3)
     else:
-        assert Path("out.mp4").read_bytes() == b"sound"
+        assert Path("out.mp4").read_bytes().endswith(b"sound")
         assert "sound" not in text
 
 

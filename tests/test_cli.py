@@ -263,10 +263,21 @@ def test_verify(ask, answer, model, demo):
     assert (code, json.loads(out)["ok"]) == (1, False)
 
 
+def test_an_answer_that_cannot_be_written_is_one_line_and_still_printed(ask, monkeypatch, tmp_path):
+    monkeypatch.setattr("zoo.commands.evaluate.run", lambda **_: Answer({}, ["the scores"]))
+    (tmp_path / "there.json").mkdir()
+    code, out, err = ask("evaluate", "x", "--json", tmp_path / "there.json")
+    assert (code, out) == (2, "the scores\n")
+    assert err.count("\n") == 1
+    assert "Is a directory" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["there.json"]
+
+
 def test_doctor(ask, monkeypatch):
     state = {"kept": "x: damaged", "rest": "left over: y"}
 
-    def doctor(*, fix=False):
+    def doctor(below, *, fix=False):
+        assert below is None
         found = list(state.values())
         if fix:
             state.pop("rest", None)
@@ -505,6 +516,7 @@ def test_help_tells_the_exit_statuses(ask):
             "0  success",
             "1  a check failed",
             "6    needs another version",
+            "7    finished, but part of an input could not be read",
         ):
             assert text in out
     assert all(f"\n  {name} " in ask("--help")[1] for name in SUBCOMMANDS)

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,7 +241,7 @@ class Code:
     ("change", "message"),
     [
         (None, "there is no file '{file}'. Give the official checkpoint."),
-        (lambda f: {**f, "epoch": Code()}, "code in a file is not run: "),
+        (lambda f: {**f, "epoch": Code()}, "code in a file is not run. "),
         (lambda f: {"state_dict": {}}, "has no 'kp_detector'; it holds state_dict. An official"),
         (lambda f: [1], "has no 'kp_detector'; it holds no networks. An official checkpoint holds"),
         (lambda f: {**f, "generator": [1]}, "'generator' is not a state dict"),
@@ -533,3 +534,49 @@ def test_other_numbers_of_group_blocks_of_monkeynet(count):
     assert len(convs) == count
     for i, weight in enumerate(convs):
         assert torch.equal(weight, first["conv.weight"][:, :, 0] + i)
+
+
+# --------------------------------------------------------------------------- hostile files
+
+
+class Runs:
+    """Would run a command when unpickled without care."""
+
+    def __reduce__(self):
+        return print, ("ran",)
+
+
+def hostile(kind: str, file: Path) -> None:
+    weights = {"a": torch.zeros(1000, 1000)}
+    torch.save({"kp_detector": weights, "generator": weights}, file)
+    if kind == "bomb":
+        with zipfile.ZipFile(file) as plain:
+            records = {name: plain.read(name) for name in plain.namelist()}
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, data in records.items():
+                packed.writestr(name, data)
+    elif kind == "code":
+        torch.save({"kp_detector": weights, "generator": Runs()}, file)
+    else:
+        odd = {
+            "sparse": torch.eye(3).to_sparse(),
+            "meta": torch.zeros(3, device="meta"),
+            "number": 3,
+            "quantized": torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+        }[kind]
+        torch.save({"kp_detector": {"a": odd}, "generator": weights}, file)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["bomb", "code", "sparse", "meta", "number", "quantized"])
+def test_hostile_files_are_refused_in_one_line(kind, tmp_path, capsys):
+    file = tmp_path / "cpk.pth.tar"
+    hostile(kind, file)
+    with pytest.raises(ConfigError) as error:
+        load("fomm", file)
+    text = str(error.value)
+    assert text.isprintable()
+    assert "weights_only" not in text  # no advice to run what is in the file
+    assert "ran" not in capsys.readouterr().out.split()
+    if kind == "bomb":
+        assert "its records are compressed" in text

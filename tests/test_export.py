@@ -5,7 +5,10 @@ Expected outputs are those of the model itself in eager mode, on images and batc
 """
 
 import copy
+import errno
 import json
+import os
+import resource
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -349,3 +352,20 @@ def test_layers_that_work_in_place_do_not_change_the_maps():
     maps = features(SimpleNamespace(encoder=Encoder()), puppets(1), ["net.0"])
     assert maps["net.0"].min() < 0
     assert torch.equal(maps["net.0"].relu(), maps["pose"])
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("format", ["torchscript", "torch_export"])
+def test_a_full_disk_does_not_end_the_process(tmp_path, format):
+    """As it does if torch writes to the file itself."""
+    write = getattr(module, f"_write_{format}")
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        try:
+            write(torch.nn.Linear(100, 100), (torch.zeros(2, 100),), tmp_path / "net", "note")
+        except OSError as error:
+            os._exit(error.errno)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errno.EFBIG

@@ -2,8 +2,11 @@
 
 import json
 import math
+import os
+import resource
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import cv2
@@ -607,6 +610,36 @@ def test_prepare_goes_on_where_it_was_stopped(prepare, monkeypatch):
     for clip in range(3):
         one, two = (np.load(f"{folder}/{clip:06d}.npy") for folder in ("flow", "whole"))
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_prepare_on_a_full_disk_ends_with_one_line_and_goes_on_later(prepare, tmp_path):
+    """A clip of 20 frames needs 41 kB, those of 5 and 3 need less."""
+    Path("flow").mkdir()
+    Path("flow/.000001.0123abcd.part.npy").write_text("of a killed writer")
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        done = prepare()
+        Path("said").write_text(done.stderr)
+        os._exit(done.returncode)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert Path("said").read_text().splitlines()[1:] == [
+        "error: cannot write 'flow/000000.npy': File too large. The file system or `ulimit -f` "
+        "allows no larger file; write elsewhere."
+    ]
+    assert [path.name for path in Path("flow").iterdir()] == ["index.json"]
+    assert prepare().returncode == 0
+    assert len(pairs_of()[0]) == 28
+
+
+def test_prepare_without_enough_space_changes_nothing(prepare, monkeypatch):
+    usage = SimpleNamespace(free=100)
+    monkeypatch.setattr("components.data.flow_cache.shutil.disk_usage", lambda path: usage)
+    done = prepare("--out", "new/flow")
+    assert done.returncode == 2
+    assert "not enough disk space" in done.stderr
+    assert not Path("new").exists()
 
 
 def test_prepare_by_raft_gives_rafts_flow(prepare, net):

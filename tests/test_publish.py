@@ -469,3 +469,11 @@ def test_the_command_refuses_in_one_line(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(
         f"error: there is no config '{tmp_path}/none/config.json'"
     )
+
+
+def test_a_crop_around_annotations_is_not_a_crop_of_photographs():
+    """BBC Pose is tested with crop="square": its config can be published."""
+    from zoo.describe import fit_options
+
+    assert fit_options({"data": {"test": {"crop": "square", "fit": "pad"}}}) == {"fit": "pad"}
+    assert fit_options({"data": {"train": {"crop": (1, 2, 3, 4)}}}) == {"crop": [1, 2, 3, 4]}

@@ -81,6 +81,7 @@ def test_resume_after_sigkill_is_exact(tmp_path, uninterrupted, workers):
     assert checkpoint.load(work / "last.pth")["iteration"] % 3 == 0
     train(load_config(config, {"data.workers": workers}), work, resume="auto")
     compare(checkpoint.load(work / "last.pth"), uninterrupted)
+    assert not list(work.rglob(".*"))  # neither its claim nor its temporary files
     iterations = [
         json.loads(line)["iteration"] for line in (work / "scalars.jsonl").read_text().splitlines()
     ]

@@ -98,11 +98,11 @@ def test_synchronised_batch_norm_is_asked_for_on_gpus_alone(
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(runner, "_Quiet", lambda **given: SimpleNamespace(rank=1, **given))
-    monkeypatch.setattr(runner, "make_optimizer", lambda *_: torch.optim.SGD([torch.zeros(1)]))
     settings = Train(iterations=1, batch_size=1, lr=1.0, sync_batch_norm=asked)
     pipeline = SimpleNamespace(pipeline=None)
     job = SimpleNamespace(settings=settings, trainee=pipeline, work_dir=tmp_path)
-    made = runner.make_runner(job, loader=[], hooks=[], ranks=2)
+    optimizer = torch.optim.SGD([torch.zeros(1)])
+    made = runner.make_runner(job, optimizer, loader=[], hooks=[], ranks=2)
     assert made.launcher == "pytorch"
     assert made.cfg.get("sync_bn") == expected
 

@@ -6,12 +6,14 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from packages import make_package, package_files
 
+from registry.claim import claim
 from zoo import folder, package, saving
 from zoo.errors import IntegrityError, UnknownEntryError
 from zoo.folder import leftovers, tidy, write_folder
@@ -164,21 +166,28 @@ def test_writers_at_once_all_succeed_and_one_is_there(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
-def test_a_folder_that_another_writer_replaces_is_looked_at_again(tmp_path, monkeypatch):
-    dest = tmp_path / "demo"
+def test_a_writer_waits_for_the_other_one(tmp_path, monkeypatch):
+    """Nobody looks at a folder that somebody else is about to replace."""
+    dest, look, second = tmp_path / "demo", folder._foreign, []
     write_folder(dest, content(1))
-    looked, look = [], folder._foreign
 
-    def replaced_meanwhile(path):
-        looked.append(path)
-        if len(looked) == 1:
-            write_folder(dest, content(2), overwrite=True)
-            return "README.md"  # of the new one, which the old manifest does not list
+    def other():
+        write_folder(dest, content(3), overwrite=True)
+
+    def looking(path):
+        if not second:
+            second.append(threading.Thread(target=other))
+            second[0].start()
+            second[0].join(0.2)
+            assert second[0].is_alive()
+            assert version_of(dest) == 1
         return look(path)
 
-    monkeypatch.setattr(folder, "_foreign", replaced_meanwhile)
-    write_folder(dest, content(3), overwrite=True)
+    monkeypatch.setattr(folder, "_foreign", looking)
+    write_folder(dest, content(2), overwrite=True)
+    second[0].join()
     assert version_of(dest) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
 
 
 def test_a_reader_of_a_package_that_is_replaced_gets_the_new_one(tmp_path, monkeypatch):
@@ -203,10 +212,11 @@ def test_what_is_deleted_is_never_taken_for_the_old_one(tmp_path, monkeypatch):
     write_folder(dest, content(1))
     monkeypatch.setattr(folder.shutil, "rmtree", lambda path, **_: seen.append(path))
     write_folder(dest, content(2), overwrite=True)
-    assert [path.suffix for path in seen] == [".staging", ".staging"]  # its own, and the old one
+    assert [path.suffix for path in seen] == [".staging", ".staging"]  # the old one, and its own
     assert not folder.beside(dest, "old")
     monkeypatch.undo()
-    assert len(tidy(dest)) == 0  # this process still runs
+    assert tidy(dest) == seen[:1]
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
     assert version_of(dest) == 2
 
 
@@ -274,18 +284,46 @@ def test_what_was_set_aside_for_another_name_is_not_taken(tmp_path):
     assert version_of(tmp_path / "model-1.2") == 1
 
 
-def test_leftovers_of_a_running_writer_are_spared(tmp_path):
+def test_leftovers_of_a_running_writer_are_spared_whatever_its_number(tmp_path):
+    """Another container has the same process numbers, or others that nobody here has."""
     dest = tmp_path / "demo"
-    running = tmp_path / f".demo.{os.getpid()}-0123abcd.staging"
-    dead = tmp_path / ".demo.999999999-0123abcd.staging"
-    others = tmp_path / ".demo.backup.old"
-    for path in (running, dead, others):
+    staging = [tmp_path / f".demo.{mark}0123abcd.staging" for mark in ("", "999999999-", "1-")]
+    for path in (*staging, tmp_path / ".demo.backup.old"):
         path.mkdir()
-    assert folder.leftovers(dest) == [dead]
+    with claim(tmp_path / ".demo.claim"):  # what every writer of it holds
+        assert folder.leftovers(dest) == []
+    assert sorted(folder.leftovers(dest)) == sorted(staging)
     tidy(dest)
-    assert running.exists()
-    assert others.exists()
-    assert not dead.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [".demo.backup.old"]
+
+
+def test_a_living_writer_of_another_container_keeps_its_staging_folder(tmp_path):
+    """Its process number, 999999999, belongs to nobody here."""
+    dest, marks = tmp_path / "demo", (tmp_path / "writing", tmp_path / "waiting")
+    code = f"""
+import os, sys, time
+os.getpid = lambda: 999999999
+from pathlib import Path
+from zoo import folder
+write = folder._write
+def slow(file, data):
+    Path({str(marks[0])!r}).touch()
+    while not Path({str(marks[1])!r}).exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    return write(file, data)
+folder._write = slow
+folder.write_folder({str(dest)!r}, {{"config.json": b'{{"name": "demo"}}', "README.md": b"22"}})
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code], env=env, stderr=subprocess.PIPE) as other:
+        while not marks[0].exists() and other.poll() is None:
+            time.sleep(0.01)
+        marks[1].touch()
+        write_folder(dest, content(1), overwrite=True)
+        assert other.wait() == 0, other.stderr.read()
+    assert version_of(dest) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo", "waiting", "writing"]
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -2,9 +2,11 @@
 
 import ast
 import json
+import os
 import random
 import re
 import shutil
+import socket
 import string
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 
 import zoo
 from registry import load_config
-from zoo import hub, index
+from zoo import cli, hub, index
 from zoo.errors import AmbiguousReferenceError, NoWeightsError, PluginError, UnknownEntryError
 from zoo.index import Entry, find, no_weights_text, register_index
 from zoo.listing import names
@@ -779,3 +781,100 @@ def test_listing_imports_nothing_heavy_and_asks_for_plugins_only_if_there_are_an
         assert not heavy & set(modules)
         assert not {"acme", "components", "difflib", "zoo.package", "zoo.hub"} & set(modules)
         assert ("importlib.metadata" in modules) == bool(plugins)
+
+
+# --------------------------------------------------------------------------- hostile indices
+
+OVERRIDE, ESCAPE = "\u202e", "\x1b[2J"  # shows the rest backwards; clears a terminal
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "endless", "folder", "loop", "link", "huge"])
+@pytest.mark.parametrize("which", ["index.json", "evaluation.json"])
+def test_a_file_of_an_index_that_is_not_plain(which, kind, tmp_path, recwarn, monkeypatch):
+    home = tmp_path / "home"
+    index_file = write(home, {"acme-a": {**ROW, "package": "a"}, "acme-b": ROW})
+    package(home / "a", ("pck", "pck@6", 3.0, False, "ours"))
+    file = index_file if which == "index.json" else home / "a" / which
+    shutil.copy(file, tmp_path / "outside.json")
+    file.unlink()
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "socket":
+        monkeypatch.chdir(file.parent)  # the name must be short
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(file.name)
+    elif kind == "endless":
+        file.symlink_to("/dev/zero")
+    elif kind == "folder":
+        file.mkdir()
+    elif kind == "loop":
+        file.symlink_to(file)
+    elif kind == "link":
+        file.symlink_to(tmp_path / "outside.json")
+    else:
+        with open(file, "wb") as opened:
+            opened.truncate(1 << 40)
+    if which == "evaluation.json":
+        register_index(index_file)  # its entries are listed, without results
+        assert [entry.results for entry in zoo.list("acme-*")] == [(), ()]
+        (warning,) = {str(one.message) for one in recwarn}
+        assert warning.startswith(f"keypoint-zoo: the index of {index_file}: ")
+    elif kind == "link":
+        register_index(index_file)  # the user gave it
+        assert len(zoo.list("acme-*")) == 2
+    else:
+        with pytest.raises(PluginError) as error:
+            register_index(index_file)
+        assert str(error.value).startswith(f"the index {index_file} cannot be read: ")
+        assert zoo.list("acme-*") == []
+
+
+@pytest.mark.parametrize("bad", [ESCAPE, OVERRIDE, "\0", "\n", "\x9b2J"])
+@pytest.mark.parametrize(
+    "place", ["summary", "paper", "package", "how", "data_licence", "dataset", "options", "results"]
+)
+def test_what_a_terminal_would_obey_is_refused(place, bad, tmp_path):
+    told = {**ROW, place: f"a{bad}b"}
+    if place == "options":
+        told["options"] = {"a": {f"b{bad}": 1}}
+    if place == "results":
+        del told["results"]
+        reported = dict.fromkeys(("dataset", "metric", "unit", "setting"), "x")
+        told["paper_results"] = [{**reported, "source": bad, "value": 1}]
+    with pytest.raises(PluginError, match="characters that cannot be printed") as error:
+        register_index(write(tmp_path, {"acme-a": told}))
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_hostile_index_of_a_plugin_is_named_and_others_work(tmp_path, monkeypatch, capsys):
+    install(tmp_path, "kp-acme", "acme:index", {"acme-net": {**ROW, "summary": f"a{ESCAPE}"}})
+    install(tmp_path, "kp-bolt", "bolt:index", {"bolt-net": ROW})
+    install(tmp_path, "kp-cave", "cave:index", {"cave-net": ROW})
+    (tmp_path / "cave/index.json").unlink()
+    os.mkfifo(tmp_path / "cave/index.json")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.main(["list", "*-net"]) == 0
+    shown = capsys.readouterr()
+    assert [line.split()[0] for line in shown.out.splitlines()] == ["name", "bolt-net"]
+    told = [line for line in shown.err.splitlines() if "cannot be read" in line]
+    assert [line.split("index of ")[1].split()[0] for line in told] == ["kp-acme", "kp-cave"]
+    assert "\x1b" not in shown.err + shown.out
+
+
+def test_what_a_package_says_cannot_steer_a_terminal(tmp_path, capsys):
+    file = write(tmp_path, {"acme-a": {**ROW, "package": "a"}})
+    package(tmp_path / "a", (f"p{ESCAPE}", f"m{OVERRIDE}", 3.0, False, "ours"))
+    register_index(file)
+    for words in (["list", "acme-*"], ["info", "acme-a"], ["verify", str(tmp_path / "a")]):
+        cli.main(words)
+        shown = capsys.readouterr()
+        assert all(line.isprintable() for line in f"{shown.out}{shown.err}".splitlines())
+
+
+def test_a_number_that_no_float_can_be(tmp_path):
+    row = {"dataset": "x", "metric": "m", "unit": "u", "setting": "", "source": "", "value": 1}
+    file = write(tmp_path, {"acme-a": {**ROW, "paper_results": [row]}})
+    file.write_text(file.read_text().replace('"value": 1', f'"value": {10**400}'))
+    with pytest.raises(PluginError, match="is too large"):
+        register_index(file)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from packages import make_package
 from torch import nn
 from zoo_packages import loadable_package
 
 import zoo
 from registry import load_config
+from registry.atomic import replacing
 from registry.build import build_model
+from registry.claim import claim
 from zoo import index, sources
 from zoo.errors import (
     IntegrityError,
@@ -134,6 +137,53 @@ def test_doctor_finds_and_removes_what_killed_writers_left(registered):
     assert zoo.doctor(cache_dir=registered) == [
         line for line in zoo.doctor(cache_dir=registered) if "left over" not in line
     ]
+
+
+def test_doctor_removes_below_a_folder_what_nobody_writes_any_more(tmp_path, registered):
+    """One of each kind, of writers that are dead and of one that lives."""
+    top = tmp_path / "top"
+    run = top / "runs" / "mice"
+    kept = [
+        run / "last.pth",
+        run / ".cache" / "part.pth",
+        run / "20250101_120000" / "20250101_120000.log",  # of another user of mmengine
+        run / "notes.claim",
+        run / ".notes.claim",
+        top / ".backup.old",
+    ]
+    dead = [
+        run / ".last.0123abcd.part.pth",
+        run / "panels" / ".0000006.89abcdef.part.png",
+        run / ".claim",
+        top / ".demo.01234567.staging" / "config.json",
+        top / ".demo.999999999-01234567.staging" / "config.json",  # of a former version
+        run / "20260101_120000" / "20260101_120000.log",
+        run / "20260101_120000" / "vis_data" / "config.py",
+    ]
+    old, living = top / ".gone.01234567.old", top / ".live.01234567.staging"
+    make_package(old)
+    living.mkdir()
+    for path in (*kept, *dead):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("" if path.name[:4] in ("2026", ".cla") else "content")
+    (run / "20250101_120000" / "vis_data").mkdir()
+    found = {*dead[:3], *(path.parent for path in dead[3:6]), old}
+    with claim(top / ".live.claim"), replacing(run / "best.pth") as writing:
+        writing.write_text("half")
+        said = [line for line in zoo.doctor(top, cache_dir="none") if str(top) in line]
+        assert sorted(said) == sorted(f"left over: {path}" for path in found)
+        assert all(path.exists() for path in found)
+        zoo.doctor(top, fix=True, cache_dir="none")
+        assert writing.read_text() == "half"
+        assert living.is_dir()
+        assert (top / ".live.claim").is_file()
+    assert not any(path.exists() for path in found)
+    assert all(path.exists() for path in (*kept, run / "best.pth"))
+    assert open_package(top / "gone").digest  # it is the only one
+    left = [line for line in zoo.doctor(top, cache_dir="none") if str(top) in line]
+    assert left == [f"left over: {living}"]  # whose writer is now gone, too
+    with pytest.raises(NotADirectoryError, match="is not a folder"):
+        zoo.doctor(run / "last.pth")
 
 
 def test_who_asks_for_unpublished_weights_is_told_what_to_do():

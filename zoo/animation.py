@@ -17,6 +17,7 @@ from torch import Tensor
 
 from components.data.video import (
     VideoReader,
+    check_video,
     frames_of,
     is_image,
     read_image,
@@ -38,6 +39,7 @@ class Animated:
 
     out: Path
     frames: int
+    stated: int  # of the driving video; more than ``frames`` if it is damaged or cut short
     best_frame: int | None  # number of the driving frame closest to the picture, if requested
     notes: tuple[str, ...]  # what was left out, and why
 
@@ -55,6 +57,8 @@ def animate(
     batch_size: int = 8,
 ) -> Animated:
     """Write a video in which a picture moves like another video; frames are streamed.
+
+    Of a damaged video, the frames that can be read are used, and there is a warning.
 
     Args:
         ref: as for ``zoo.load``.
@@ -87,6 +91,7 @@ def animate(
         return image
 
     still = fitted(read_image(source))
+    reader = None
     if driving.is_dir():
         fps, total = 25.0, sum(map(is_image, driving.iterdir()))
     elif is_image(driving):
@@ -94,14 +99,18 @@ def animate(
     else:
         reader = VideoReader(driving)
         fps, total = reader.fps, reader.stated_length
+
+    def moves() -> Iterator[Frame]:
+        return map(fitted, frames_of(driving) if reader is None else reader)
+
     initial, number = None, None
     if best_frame:
-        frames = counted(map(fitted, frames_of(driving)), total, "comparing poses")
+        frames = counted(moves(), total, "comparing poses")
         number, initial = nearest_frame(model, still, frames, batch_size)
     elif not absolute:
-        initial = fitted(next(frames_of(driving)))
+        initial = next(moves())
 
-    moving = map(fitted, frames_of(driving))
+    moving = moves()
     pairs = moved(model, still, moving, initial, batch_size, adapt_scale)
     written = 0
 
@@ -118,8 +127,9 @@ def animate(
         with replacing(out) as silent:
             write_video(silent, pictures(), fps)
             if driving.is_file() and not is_image(driving) and driving.suffix.lower() != ".gif":
-                note = add_sound(silent, driving)
-    return Animated(out, written, number, (note,) if note else ())
+                note = add_sound(silent, driving, written)
+    stated = written + (reader.missing if reader else 0)
+    return Animated(out, written, stated, number, (note,) if note else ())
 
 
 def check_paths(source: Path, driving: Path, out: Path) -> None:
@@ -182,17 +192,19 @@ def moved(
         yield from zip(batch, pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def add_sound(silent: Path, driving: Path) -> str | None:
+def add_sound(silent: Path, driving: Path, frames: int) -> str | None:
     """Copy the driving video's sound into the result; return the reason if that fails."""
     program = shutil.which("ffmpeg")
     if program is None:
         return f"the sound of {driving}, if any, is left out: ffmpeg is not on the PATH"
-    words: list[Any] = [program, "-nostdin", "-y", "-loglevel", "error", "-i", silent]
-    words += ["-i", driving]
     try:
         with replacing(silent) as whole:
-            words += ["-map", "0:v:0", "-map", "1:a?", "-c", "copy", whole]
-            subprocess.run(words, check=True, capture_output=True, text=True)
+            # absolute: FFmpeg sees a protocol in a name with a colon
+            ours, theirs, result = (path.absolute() for path in (silent, driving, whole))
+            words: list[Any] = [program, "-nostdin", "-y", "-loglevel", "error", "-i", ours]
+            words += ["-i", theirs, "-map", "0:v:0", "-map", "1:a?", "-c", "copy", result]
+            subprocess.run(words, check=True, capture_output=True, text=True, errors="replace")
+            check_video(whole, frames, silent)
     except (subprocess.CalledProcessError, OSError) as error:
         reason = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
         return f"the sound of {driving} is left out; ffmpeg: {reason}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from zoo.card import number
-from zoo.errors import OK
+from zoo.errors import OK, printable
 from zoo.index import Entry
 
 INTERRUPTED, BROKEN_PIPE = 130, 141  # the statuses that shells report for SIGINT and SIGPIPE
@@ -41,7 +41,7 @@ def notice(text: str, *, passing: bool = False) -> None:
     with contextlib.suppress(OSError):
         terminal = err.isatty()
         if terminal or not passing:
-            err.write(("\r\x1b[K" if terminal else "") + text + ("" if passing else "\n"))
+            err.write(("\r\x1b[K" if terminal else "") + printable(text) + "\n" * (not passing))
             err.flush()
 
 

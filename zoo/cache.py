@@ -17,7 +17,7 @@ from huggingface_hub import constants
 
 from zoo.errors import IncompleteEntryError, NotCachedError, UnknownEntryError, ZooError
 from zoo.package import REQUIRED
-from zoo.schema import FORMAT, is_repo_id, read_json
+from zoo.schema import FORMAT, is_repo_id, read_json, read_small
 
 WEIGHTS = "model.safetensors"
 STALE = 3600.0  # seconds without a byte after which an unfinished download counts as left over
@@ -56,7 +56,7 @@ def missing_files(snapshot: Path, weights: bool = True) -> tuple[list[str], int]
     if (snapshot / "manifest.json").is_file():
         try:
             names = list(read_json(snapshot / "manifest.json", "")["files"])
-        except (ZooError, KeyError, TypeError):
+        except (OSError, ZooError, KeyError, TypeError):
             return [], 0  # damaged; the check of the package will report it
     names = [path for path in ["manifest.json", *names] if weights or path != WEIGHTS]
     return [path for path in names if not (snapshot / path).is_file()], len(names)
@@ -96,12 +96,13 @@ def cached_commit(storage: Path, revision: str | None) -> str | None:
     """Return the commit of a revision according to the cache, without asking the Hub."""
     if revision and is_commit(revision):
         return revision
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        commit = (storage / "refs" / (revision or "main")).read_text().strip()
+    with contextlib.suppress(OSError, ZooError):
+        found = read_small(storage / "refs" / (revision or "main"), "")
+        commit = found.decode("ascii", "replace").strip()
         return commit if is_commit(commit) else None
     if revision and re.fullmatch(r"[0-9a-f]{7,}", revision):
-        found = [path.name for path in storage.glob(f"snapshots/{revision}*")]
-        return found[0] if len(found) == 1 else None
+        full = [path.name for path in storage.glob(f"snapshots/{revision}*")]
+        return full[0] if len(full) == 1 else None
     return None
 
 
@@ -109,9 +110,9 @@ def remember(storage: Path, revision: str, commit: str) -> None:
     """Record, as the client does, the commit of a name: offline it is the only source."""
     file = storage / "refs" / revision
     with contextlib.suppress(OSError):  # a read-only cache works too
-        if not file.is_file() or file.read_text() != commit:
+        if not file.is_file() or file.read_bytes() != commit.encode():
             part = storage / f".ref-{uuid.uuid4().hex}"
-            part.write_text(commit)
+            part.write_bytes(commit.encode())
             file.parent.mkdir(parents=True, exist_ok=True)
             part.replace(file)
 

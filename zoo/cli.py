@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import Any
 
 from zoo.answer import BROKEN_PIPE, INTERRUPTED, Answer, UsageError, notice, plain
-from zoo.errors import OK, USAGE, ZooError
+from zoo.errors import OK, USAGE, ZooError, printable
 from zoo.parser import Parser, Printed
 
 COMMANDS = {
@@ -33,8 +33,9 @@ exit status:
   0  success              4    no network, or offline and not in the cache
   1  a check failed       5    the Hub refused this account
   2  wrong arguments,     6    needs another version, a plugin or other weights
-     files or values      130  interrupted
-  3  entry not found      141  broken pipe"""
+     files or values      7    finished, but part of an input could not be read
+  3  entry not found      130  interrupted
+                          141  broken pipe"""
 
 
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
@@ -83,13 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         answer = _failed(error, str(error), USAGE)
     notice("", passing=True)  # what stands there
-    text = "\n".join(answer.lines)
+    text = "\n".join(map(printable, answer.lines))
     document = json.dumps(plain(answer.document), indent=2, allow_nan=False)
     if isinstance(json_file, str):
         from registry.atomic import replacing
 
-        with replacing(json_file) as temporary:
-            temporary.write_text(f"{document}\n", encoding="utf-8")
+        try:
+            with replacing(json_file) as temporary:
+                temporary.write_text(f"{document}\n", encoding="utf-8")
+        except OSError as error:  # the answer itself is still printed
+            answer = _failed(error, str(error), USAGE)
     elif "--json" in words:  # even if the other words are wrong
         text = document
     return _left(_written(f"{text}\n" if text else "", answer.code))

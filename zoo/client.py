@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import itertools
 import sys
+import time
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import huggingface_hub as hf
 from huggingface_hub import constants
 from huggingface_hub import errors as client
+from huggingface_hub.utils import get_session  # type: ignore[attr-defined]
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled as hidden_already
 from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
@@ -30,6 +32,9 @@ from zoo.errors import (
 )
 from zoo.package import MAX_FILES, PATTERNS
 
+MAX_ANSWER = 16 << 20  # bytes of an answer other than a file
+MAX_SECONDS = 60.0  # that reading such an answer may take
+
 
 def of_package(path: str) -> bool:
     """Return whether a package may have a file of that name."""
@@ -42,11 +47,14 @@ def list_tree(repo_id: str, commit: str, token: str | None) -> dict[str, Any]:
     Raises:
         IntegrityError: there are too many files, or paths that lead out of the folder.
     """
-    with asking(repo_id, commit, token):
+    with asking(repo_id, commit, token, listing=True):
         listed = hf.list_repo_tree(repo_id, recursive=True, revision=commit, token=token)
         # folders count too, so that an endless listing ends
         rows = list(itertools.islice(listed, 4 * MAX_FILES + 1))
-    files = {row.path: row for row in rows if hasattr(row, "blob_id")}
+        files: dict[str, Any] = {row.path: row for row in rows if hasattr(row, "blob_id")}
+        for path, row in files.items():
+            if not isinstance(path, str) or not isinstance(row.size, int):
+                raise foreign(f"it lists the file {path!r:.60} with the size {row.size!r:.20}")
     if len(files) > MAX_FILES or len(rows) > 4 * MAX_FILES:
         raise IntegrityError(
             f"{repo_id} at {commit[:8]} has too many files: at most {MAX_FILES} are allowed. "
@@ -71,10 +79,24 @@ def same(file: Any, data: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def asking(repo_id: str, revision: str | None, token: str | None) -> Iterator[None]:
-    """Turn errors of the client into ours, with the cause chained."""
+def asking(
+    repo_id: str,
+    revision: str | None,
+    token: str | None,
+    *,
+    most: int = MAX_ANSWER,
+    listing: bool = False,
+) -> Iterator[None]:
+    """Turn errors of the client into ours, with the cause chained.
+
+    Args:
+        repo_id, revision, token: what is asked for, and by whom.
+        most: bytes that one answer may have; answers that are not files also end after a time.
+        listing: answers are lists; the client takes {} for an empty one.
+    """
     try:
-        yield
+        with _bounded(most, listing):
+            yield
     except ZooError:
         raise
     except Exception as error:
@@ -82,6 +104,48 @@ def asking(repo_id: str, revision: str | None, token: str | None) -> Iterator[No
         if ours is None:
             raise
         raise ours from error
+
+
+@contextlib.contextmanager
+def _bounded(most: int, listing: bool) -> Iterator[None]:
+    """Stop answers that do not end, which the client would read into memory, or onto the disk."""
+
+    def bound(response: Any) -> None:
+        read, begun = response.iter_bytes, time.monotonic()
+
+        def pieces(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+            done = 0
+            for piece in read(*args, **kwargs):
+                if listing and not done and piece[:1] == b"{" and response.is_success:
+                    raise foreign("an answer is not a list")
+                done += len(piece)
+                if done > most:
+                    raise foreign(f"an answer has more than {most} bytes")
+                if most == MAX_ANSWER and time.monotonic() - begun > MAX_SECONDS:
+                    raise foreign(f"an answer takes more than {MAX_SECONDS:g} seconds")
+                yield piece
+
+        response.iter_bytes = pieces
+
+    hooks = getattr(get_session(), "event_hooks", None)  # clients before 1.0 do not have them
+    if hooks is None:
+        yield
+        return
+    session = get_session()
+    session.event_hooks = {**hooks, "response": [*hooks["response"], bound]}
+    try:
+        yield
+    finally:
+        left = [hook for hook in session.event_hooks["response"] if hook is not bound]
+        session.event_hooks = {**session.event_hooks, "response": left}
+
+
+def foreign(reason: str) -> HubUnreachableError:
+    """Return the error for an answer that no Hub gives."""
+    return HubUnreachableError(
+        f"{constants.ENDPOINT} does not answer like a Hub: {reason}. Check HF_ENDPOINT and the "
+        "proxy, or try again later."
+    )
 
 
 def origin(error: BaseException) -> BaseException:
@@ -133,6 +197,11 @@ def _translated(
         return PublishRefusedError(f"{hub} refuses this for {repo_id}: {said:.200}")
     if status is not None:
         return HubUnreachableError(f"{hub} answered with status {status}.")
+    if isinstance(error, (ValueError, LookupError, TypeError, AttributeError)) and not isinstance(
+        error, client.HFValidationError
+    ):
+        # of the client, reading an answer
+        return foreign(f"the client cannot read its answer ({type(error).__name__})")
     library = type(error).__module__.partition(".")[0]
     lost = isinstance(error, (ConnectionError, TimeoutError, RuntimeError)) or (
         isinstance(error, OSError) and error.errno is None  # the client's, not the system's

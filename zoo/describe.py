@@ -92,6 +92,8 @@ def fit_options(cfg: Mapping[str, Any]) -> dict[str, Any]:
     shown = data.get("test") or data.get("train") or {}
     shown = shown.get("frame_dataset", shown)  # the frames of clips
     stated = {key: shown[key] for key in ("fit", "crop") if shown.get(key) is not None}
+    if isinstance(stated.get("crop"), str):  # of annotated images only, such as "square"
+        del stated["crop"]
     return {key: list(value) if key == "crop" else value for key, value in stated.items()}
 
 

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 MAX_TEXT = 2000  # characters of a message
-OK, FAILED, USAGE, NOT_FOUND, NETWORK, ACCESS, INCOMPATIBLE = range(7)
+OK, FAILED, USAGE, NOT_FOUND, NETWORK, ACCESS, INCOMPATIBLE, PARTIAL = range(8)
+
+
+def printable(text: str) -> str:
+    r"""Return a text in which characters that could change what a terminal shows are escaped.
+
+    Example:
+        >>> printable("\x1b[2J")
+        '\\x1b[2J'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ZooError(Exception):
@@ -24,7 +34,7 @@ class ZooError(Exception):
     def __str__(self) -> str:
         # KeyError would add quotes; an entry's text could be endless or contain terminal codes
         text = str(self.args[0]) if self.args else ""
-        plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: MAX_TEXT + 1])
+        plain = printable(text[: MAX_TEXT + 1])
         return plain if len(text) <= MAX_TEXT else f"{plain} ... ({len(text)} characters)"
 
 

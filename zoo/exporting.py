@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from registry.atomic import replacing
 from registry.errors import did_you_mean
 from zoo.errors import INCOMPATIBLE, IntegrityError, ZooError
+from zoo.folder import staging
 
 Format = Literal["onnx", "torch_export", "torchscript"]
 Part = Literal["detector", "renderer"]
@@ -132,10 +134,9 @@ def export(
         expected = _called_only(net, batches)
         shape = (TRACED, 3, size, size)  # separate tensors: one used twice is traced as one input
         example = tuple(torch.rand(shape, generator=random) for _ in net.inputs)
-        out.parent.mkdir(parents=True, exist_ok=True)
         # a temporary folder beside it: whatever an exporter leaves there is removed
-        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
-            draft = Path(folder) / out.name
+        with staging(out) as folder, replacing(out) as whole:
+            draft = folder / out.name
             try:
                 write(net, example, draft, json.dumps(note))
             except Exception as error:  # exporters raise all kinds of errors
@@ -150,7 +151,7 @@ def export(
                     f"{out.name} does not compute what the model does: {worst} differs by "
                     f"{differences[worst]:.2g}, more than {TOLERANCE[part]:g}. Nothing was written."
                 )
-            draft.replace(out)
+            draft.replace(whole)
     return Exported(out, differences, net.inputs, net.outputs)
 
 
@@ -333,7 +334,9 @@ def _program(net: Any, example: Batch) -> tuple[torch.export.ExportedProgram, An
 
 
 def _write_torch_export(net: Any, example: Batch, file: Path, note: str) -> None:
-    torch.export.save(_program(net, example)[0], file, extra_files={NOTE: note})
+    whole = BytesIO()  # not the file: torch ends the process if the disk is full
+    torch.export.save(_program(net, example)[0], whole, extra_files={NOTE: note})
+    file.write_bytes(whole.getvalue())
 
 
 def _write_onnx(net: Any, example: Batch, file: Path, note: str) -> None:
@@ -370,7 +373,9 @@ def _read_onnx(file: Path) -> Any:
 def _write_torchscript(net: Any, example: Batch, file: Path, note: str) -> None:
     with _torchscript():
         traced: Any = torch.jit.trace(net, example, check_trace=False)  # type: ignore[no-untyped-call]
-        traced.save(file, _extra_files={NOTE: note})
+        whole = BytesIO()  # not the file: torch ends the process if the disk is full
+        torch.jit.save(traced, whole, _extra_files={NOTE: note})
+    file.write_bytes(whole.getvalue())
 
 
 def _read_torchscript(file: Path) -> Any:

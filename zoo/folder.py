@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -10,13 +9,17 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from registry.atomic import explaining
+from registry.claim import HOUR, abandoned, claim
 from zoo.errors import IntegrityError, ZooError
 from zoo.schema import FORMAT_VERSION, canonical, read_json
+
+HIDDEN = re.compile(r"\.(.+)\.(\d+-)?[0-9a-f]{8}\.(staging|old)")  # name, process, kind
 
 
 def write_folder(
@@ -30,7 +33,8 @@ def write_folder(
 
     The files are written to a folder beside ``dest``, the manifest last, and then renamed. An old
     package is first set aside and deleted afterwards; readers in between get the old one, and the
-    next call cleans up after a killed one.
+    next call cleans up after a killed one. Other writers of ``dest``, on any machine that shares
+    the file system, wait.
 
     Args:
         dest: the folder.
@@ -47,96 +51,95 @@ def write_folder(
         OSError: the disk is full or not writable; ``dest`` is unchanged.
     """
     dest = Path(dest).absolute()
-    tidy(dest)
-    check_free(dest, overwrite)
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    staging, aside = _beside(dest, "staging"), []
-    try:
-        staging.mkdir()
-        stated = {path: _write(staging / path, files[path]) for path in sorted(files)}
-        name = json.loads((staging / "config.json").read_bytes())["name"]
-        manifest = {"format_version": FORMAT_VERSION, "name": name, "files": stated}
-        _write(staging / "manifest.json", canonical(manifest))
-        _sync(staging)
+    with staging(dest) as made:
+        _require_free(dest, overwrite)
+        with explaining(dest):
+            stated = {path: _write(made / path, files[path]) for path in sorted(files)}
+            name = json.loads((made / "config.json").read_bytes())["name"]
+            manifest = {"format_version": FORMAT_VERSION, "name": name, "files": stated}
+            _write(made / "manifest.json", canonical(manifest))
+            _sync(made)
         digest = hashlib.sha256(canonical(manifest)).hexdigest()
         if expected not in (None, digest):
             raise IntegrityError(f"Files changed while being copied to '{dest}'. Copy them again.")
-        while True:
-            try:
-                os.rename(staging, dest)
-                break
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not overwrite:
-                    raise
-            with suppress(FileNotFoundError):  # another writer set it aside
-                old = _beside(dest, "old")
+        old = _beside(dest, "old")
+        try:
+            if dest.exists():
                 os.rename(dest, old)
-                aside.append(old)
-        _sync(dest.parent)
-    except BaseException:
-        if aside and not dest.exists():
-            _put_back(aside.pop(), dest)
-        raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for old in aside:
-            _discard(old, dest)
+            os.rename(made, dest)
+            _sync(dest.parent)
+        finally:
+            _recover(old, dest)
     return digest
 
 
-def _discard(path: Path, dest: Path) -> None:
-    """Delete a folder beside ``dest``, first renaming it so that readers do not use it."""
-    going = _beside(dest, "staging")
-    with suppress(OSError):  # another writer deletes it, or the system refuses
-        os.rename(path, going)
-        shutil.rmtree(going, ignore_errors=True)
+@contextmanager
+def staging(dest: Path) -> Iterator[Path]:
+    """Yield a new folder beside ``dest``, deleted afterwards; other writers of ``dest`` wait.
 
-
-def _put_back(old: Path, dest: Path) -> None:
-    """Rename the old package back; if another writer was faster, it is left over."""
-    with suppress(OSError):
-        os.rename(old, dest)
-
-
-def _beside(dest: Path, kind: str) -> Path:
-    """Return a new hidden name that contains the writer's process id."""
-    return dest.with_name(f".{dest.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.{kind}")
+    What dead writers of ``dest`` left is removed first.
+    """
+    with claim(_claim_of(dest)) as alone:
+        _tidy(dest, alone)
+        made = _beside(dest, "staging")
+        made.mkdir()
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def check_free(dest: Path, overwrite: bool) -> None:
-    """Check that ``dest`` is free, or a package that may be replaced.
+    """Check that ``dest`` is free, or a package that may be replaced, and can be written.
 
     Raises:
         FileExistsError: it is neither; the text names what is there.
+        OSError: the folder that holds it does not permit it.
     """
-    while (before := _identity(dest)) is not None:
-        try:
-            problem = _problem(dest, overwrite)
-        except FileNotFoundError:  # another writer set it aside
-            continue
-        if problem is None:
-            return
-        if _identity(dest) == before:
-            raise FileExistsError(f"'{dest}' {problem}")
+    with staging(dest):
+        _require_free(dest, overwrite)
 
 
-def _identity(path: Path) -> tuple[int, int, int] | None:
-    """Return a value that changes when another folder takes this name; None if nothing is there.
+def _require_free(dest: Path, overwrite: bool) -> None:
+    if problem := _problem(dest, overwrite):
+        raise FileExistsError(f"'{dest}' {problem}")
+
+
+def _claim_of(dest: Path) -> Path:
+    return dest.with_name(f".{dest.name}.claim")
+
+
+def _beside(dest: Path, kind: str) -> Path:
+    """Return a new hidden name."""
+    return dest.with_name(f".{dest.name}.{uuid.uuid4().hex[:8]}.{kind}")
+
+
+def _recover(path: Path, dest: Path) -> None:
+    """Rename the old package back if nothing took its place, else delete what a writer left."""
+    if path.name.endswith(".old") and not dest.exists():
+        with suppress(OSError):
+            os.rename(path, dest)
+        return
+    going = _beside(dest, "staging")
+    with suppress(OSError):  # it does not exist, or the system refuses
+        os.rename(path, going)  # so that readers do not use what is half deleted
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def state_of(dest: Path) -> tuple[Any, ...]:
+    """Return a value that changes when a writer replaces ``dest``.
 
     The inode alone is not enough: a new folder may reuse that of a deleted one.
     """
     with suppress(FileNotFoundError):
-        found = os.lstat(path)
-        return found.st_ino, found.st_ctime_ns, found.st_mtime_ns
-    return None
-
-
-def state_of(dest: Path) -> tuple[Any, ...]:
-    """Return a value that changes when a writer replaces ``dest``."""
-    return _identity(dest), *beside(dest, "old")
+        found = os.lstat(dest)
+        return found.st_ino, found.st_ctime_ns, found.st_mtime_ns, *beside(dest, "old")
+    return None, *beside(dest, "old")
 
 
 def _problem(dest: Path, overwrite: bool) -> str | None:
+    if not os.path.lexists(dest):
+        return None
     if not dest.is_dir() or dest.is_symlink():
         return "exists and is not a folder. Give another path."
     inside = any(dest.iterdir())
@@ -180,33 +183,35 @@ def _sync(folder: Path) -> None:
 
 def beside(dest: Path, kinds: str = "staging|old") -> Sequence[Path]:
     """Return the hidden folders of writers of ``dest`` itself, not of ``dest.more``."""
-    own = re.compile(rf"\.{re.escape(dest.name)}\.\d+-[0-9a-f]{{8}}\.({kinds})")
     there = sorted(dest.parent.iterdir()) if dest.parent.is_dir() else []
-    return [path for path in there if own.fullmatch(path.name)]
+    found = ((path, HIDDEN.fullmatch(path.name)) for path in there)
+    return [path for path, m in found if m and m[1] == dest.name and re.fullmatch(kinds, m[3])]
+
+
+def unfinished(top: Path) -> Sequence[Path]:
+    """Return the packages below a folder, there or not, beside which hidden folders lie."""
+    walked = ((Path(at), HIDDEN.fullmatch(name)) for at, names, _ in os.walk(top) for name in names)
+    return sorted({at / m[1] for at, m in walked if m})
 
 
 def leftovers(dest: Path) -> Sequence[Path]:
-    """Return what killed writers of ``dest`` left beside it; running writers are skipped."""
-    return [path for path in beside(dest) if not _running(path)]
-
-
-def _running(path: Path) -> bool:
-    if os.name == "nt":  # on Windows os.kill(pid, 0) sends Ctrl-C
-        return time.time() - path.stat().st_mtime < 3600
-    with suppress(PermissionError, OverflowError):
-        try:
-            os.kill(int(path.name.split(".")[-2].split("-")[0]), 0)
-        except ProcessLookupError:
-            return False
-    return True
+    """Return what dead writers of ``dest`` left beside it; nothing while another writes there."""
+    file = _claim_of(dest)
+    if file.exists() and not abandoned(file):
+        return []
+    return beside(dest)
 
 
 def tidy(dest: Path) -> Sequence[Path]:
-    """Complete or undo what killed writers of ``dest`` left behind; return what was found."""
-    found = leftovers(dest)
+    """Complete or undo what dead writers of ``dest`` left behind; return what was found."""
+    with claim(_claim_of(dest)) as alone:
+        return _tidy(dest, alone)
+
+
+def _tidy(dest: Path, alone: bool) -> Sequence[Path]:
+    found = beside(dest)
+    if not alone:  # a file system without locks
+        found = [path for path in found if time.time() - path.stat().st_mtime > HOUR]
     for path in found:
-        if path.name.endswith(".old") and not dest.exists():
-            _put_back(path, dest)
-        else:
-            _discard(path, dest)
+        _recover(path, dest)
     return found

@@ -18,8 +18,8 @@ from typing import Any
 import huggingface_hub as hf
 from huggingface_hub import constants
 
-from zoo import cache, errors
-from zoo.client import asking, bars, list_tree, of_package, same, status_of
+from zoo import cache, errors, schema
+from zoo.client import MAX_ANSWER, asking, bars, foreign, list_tree, of_package, same, status_of
 from zoo.errors import HubUnreachableError, IntegrityError, PublishConflictError, ZooError
 from zoo.index import Entry
 from zoo.package import PATTERNS, PICKLES, Package, check_publishable, open_package
@@ -58,12 +58,9 @@ def resolve(repo_id: str, access: Access) -> str:
     return _checked(repo_id, info.sha)
 
 
-def _checked(repo_id: str, commit: str | None) -> str:
-    if commit is None or not cache.is_commit(commit):
-        raise IntegrityError(
-            f"{constants.ENDPOINT} returned {commit!r:.60} for {repo_id}, which is not a commit. "
-            "Try again later."
-        )
+def _checked(repo_id: str, commit: Any) -> str:
+    if not isinstance(commit, str) or not cache.is_commit(commit):
+        raise foreign(f"it returned {commit!r:.60} for {repo_id}, which is not a commit")
     return commit
 
 
@@ -86,10 +83,11 @@ def fetch(repo_id: str, access: Access, *, weights: bool = True) -> tuple[Path, 
     snapshot = storage / "snapshots" / commit
     if access.force or cache.missing_files(snapshot, weights)[0]:
         patterns = [path for path in PATTERNS if weights or path != cache.WEIGHTS]
-        remote_files(repo_id, commit, token)  # raises for files that must not be written
+        # raises for files that must not be written
+        most = max(2 * MAX_ANSWER, *remote_files(repo_id, commit, token).values())
         for attempts in (2, 1, 0):
             try:
-                with asking(repo_id, commit, token), bars(access.progress):
+                with asking(repo_id, commit, token, most=most), bars(access.progress):
                     hf.snapshot_download(
                         repo_id,
                         revision=commit,
@@ -158,26 +156,27 @@ def verify_remote(
 
 def list_hub(token: str | None = None) -> list[Entry]:
     """Ask the Hub for the repositories with our tag; ``token`` replaces the stored one."""
-    with asking("the list of models", None, token):
-        infos = list(hf.list_models(filter=LIBRARY_TAG, limit=1000, full=True, token=token))
     entries = []
-    for info in infos:
-        tags = [tag.partition(":") for tag in info.tags or ()]
-        said = {key: value for key, _, value in reversed(tags) if value}
-        entry = Entry(
-            name=f"hf:{info.id}",
-            task=info.pipeline_tag or "",
-            architecture="",
-            dataset=said.get("dataset", ""),
-            summary="",
-            license=said.get("license"),
-            weights="hub",
-            how=f"zoo.load('hf:{info.id}')",
-            provider="the Hub",
-            repo_id=info.id,
-            commit=info.sha,
-        )
-        entries.append(entry)
+    with asking("the list of models", None, token, listing=True):
+        for info in hf.list_models(filter=LIBRARY_TAG, limit=1000, full=True, token=token):
+            tags = [tag.partition(":") for tag in info.tags or ()]
+            said = {key: value for key, _, value in reversed(tags) if value}
+            if not schema.is_repo_id(info.id) or not isinstance(info.pipeline_tag or "", str):
+                raise foreign(f"it lists {info.id!r:.60}")
+            entry = Entry(
+                name=f"hf:{info.id}",
+                task=info.pipeline_tag or "",
+                architecture="",
+                dataset=said.get("dataset", ""),
+                summary="",
+                license=said.get("license"),
+                weights="hub",
+                how=f"zoo.load('hf:{info.id}')",
+                provider="the Hub",
+                repo_id=info.id,
+                commit=info.sha,
+            )
+            entries.append(entry)
     return entries
 
 
@@ -321,12 +320,15 @@ def push(
 
 def _content(package: Package) -> dict[str, bytes]:
     """Read the files again, and make sure that what is sent is what was checked."""
-    content = {}
+    content = {"manifest.json": schema.canonical(package.manifest)}
     for path, stated in package.manifest["files"].items():
-        content[path] = (package.root / path).read_bytes()
-        if hashlib.sha256(content[path]).hexdigest() != stated["sha256"]:
-            raise IntegrityError(f"{package.root / path} changed while being read. Try again.")
-    content["manifest.json"] = (package.root / "manifest.json").read_bytes()
+        with contextlib.suppress(OSError):
+            content[path] = (package.root / path).read_bytes()
+        if hashlib.sha256(content.get(path, b"")).hexdigest() != stated["sha256"]:
+            raise IntegrityError(
+                f"{package.root} changed while it was being read ({path}). Nothing was sent; try "
+                "again."
+            )
     return content
 
 

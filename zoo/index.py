@@ -27,6 +27,7 @@ with its ``options``.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -39,7 +40,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from zoo import schema
-from zoo.errors import IntegrityError, PluginError, UnknownEntryError, ZooError
+from zoo.errors import IntegrityError, PluginError, UnknownEntryError, ZooError, printable
 from zoo.schema import NOTHING, NUMBER, TEXT
 
 if TYPE_CHECKING:
@@ -175,10 +176,10 @@ def register_index(source: str | Path) -> None:
     Raises:
         PluginError: it cannot be read, or one of its names is taken; nothing is added.
     """
-    file = Path(source).resolve()
+    file = Path(os.path.abspath(source))
     try:
         index = _read_index(file, str(file))
-    except (OSError, ZooError) as error:
+    except (OSError, RuntimeError, ZooError) as error:
         raise PluginError(f"the index {file} cannot be read: {_reason(error)}") from error
     for other in _indices():
         for name in index.entries if other.provider != index.provider else ():
@@ -237,8 +238,8 @@ def _entry_points() -> Iterable[EntryPoint]:
     """
     for folder in sys.path:
         for file in Path(folder).glob("*-info/entry_points.txt"):
-            with suppress(OSError):
-                if GROUP in file.read_text(errors="replace"):
+            with suppress(OSError, ZooError):
+                if GROUP.encode() in schema.read_small(file, ""):
                     from importlib.metadata import entry_points
 
                     return entry_points(group=GROUP)
@@ -271,6 +272,7 @@ def _read_index(file: Path, provider: str) -> Index:
     content = schema.read_json(file, str(file.parent))
     schema.check_version(content, str(file))
     schema.conform(content, INDEX, file.name)
+    _check_printable(content, file.name)
     found = {name: _entry(name, row, file, provider) for name, row in content["entries"].items()}
     aliases = {old: (row["to"], row["until"]) for old, row in content.get("aliases", {}).items()}
     for old, (new, _) in aliases.items():
@@ -295,7 +297,8 @@ def _entry(name: str, row: Mapping[str, Any], file: Path, provider: str) -> Entr
         if inside.is_absolute() or ".." in inside.parts or "\\" in row["package"]:
             raise IntegrityError(f"{where}: package must be a folder below the index's folder.")
         folder = file.parent / inside
-        attributes |= {"weights": "bundled", "folder": folder, "results": _measured(folder)}
+        attributes |= {"weights": "bundled", "folder": folder}
+        attributes["results"] = _measured(folder, provider)
     elif "repo_id" in row:
         attributes["weights"] = "hub"
     else:
@@ -323,19 +326,32 @@ def _config(name: str, folder: Path) -> tuple[Path | None, str]:
     if folder == HERE and not (HERE / "configs").is_dir():
         folder = HERE.parent
     file = folder / "configs" / f"{name.replace('-', '_')}.py"
-    with suppress(OSError), file.open(encoding="utf-8") as opened:
-        line = opened.readline()
+    with suppress(OSError):
+        line = schema.read_small(file, name).decode("utf-8", "replace").partition("\n")[0]
         return file, line.strip().strip('"') if line.startswith('"""') else ""
     return None, ""
 
 
-def _measured(folder: Path) -> tuple[dict[str, Any], ...]:
-    """Return our results in a package; empty if unreadable, which loading will report."""
-    with suppress(OSError, ZooError):
-        evaluation = schema.read_json(folder / "evaluation.json", folder.name)
+def _measured(folder: Path, provider: str) -> tuple[dict[str, Any], ...]:
+    """Return our results in a package; empty, with a warning, if they are not valid."""
+    try:
+        evaluation = schema.read_json(folder / "evaluation.json", folder.name, inside=folder)
         schema.check_evaluation(evaluation, folder.name)
-        return tuple(row for row in evaluation["results"] if row["origin"] == "ours")
-    return ()
+    except (OSError, RuntimeError, ZooError) as error:  # RuntimeError: links in a circle
+        if not isinstance(error, FileNotFoundError):  # else there is no package: loading says so
+            _warn(f"keypoint-zoo: the index of {provider}: {_reason(error)}", UserWarning)
+        return ()
+    return tuple(row for row in evaluation["results"] if row["origin"] == "ours")
+
+
+def _check_printable(node: Any, where: str) -> None:
+    """Refuse texts that could change what a terminal shows, or that no file can be called."""
+    if isinstance(node, str) and not node.isprintable():
+        raise IntegrityError(f"{where}: {node[:60]!r} has characters that cannot be printed.")
+    pairs = dict(enumerate(node)) if isinstance(node, (list, tuple)) else node
+    for key, value in pairs.items() if isinstance(pairs, Mapping) else ():
+        _check_printable(str(key), where)
+        _check_printable(value, f"{where}: {key}")
 
 
 def _reason(error: Exception) -> str:
@@ -347,4 +363,4 @@ def _warn(text: str, category: type[Warning]) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "zoo":
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, category, stacklevel=level)
+    warnings.warn(printable(text), category, stacklevel=level)

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from registry import checkpoint, plugins
 from registry.build import build_model, resolve
@@ -24,6 +23,7 @@ from registry.roles import PIPELINES
 from registry.roles import ROLES as ROLE_TABLES
 from registry.usual import read as read_usual
 from zoo import describe, sources
+from zoo.bounds import Bounds
 from zoo.errors import (
     IntegrityError,
     MissingArchitectureError,
@@ -31,13 +31,14 @@ from zoo.errors import (
     UnknownEntryError,
     WeightsMismatchError,
 )
+from zoo.fingerprint import landmarks_of
 from zoo.index import Entry
 from zoo.package import Package
 from zoo.preprocess import Predict, Preprocess
 from zoo.refs import CHECKPOINTS, Access, parse
+from zoo.schema import require
 from zoo.tensors import read_tensors
 
-MAX_TENSORS = 1 << 14  # parameters and buffers of one model
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}"
 ROLES = (
     *("encoders", "bottlenecks", "rasterizers", "decoders", "compositors", "motions"),
@@ -247,14 +248,53 @@ def assemble(
     fit = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fit, strict=strict)
     model.usual = read_usual(found.config.get("usual"))
-    return model.eval().to(memory_format=torch.channels_last)
+    model = model.eval().to(memory_format=torch.channels_last)
+    _try(model, found)
+    return model
+
+
+def _try(model: Any, found: Package) -> None:
+    """Let a model find the landmarks of one image, within bounds set by its size and the image's.
+
+    Neither the model nor random numbers change.
+
+    Raises:
+        IntegrityError: it cannot, or not within the bounds, or not as its config.json states.
+    """
+    stated = model.package.config
+    name, size = f"'{stated['name']}'", stated["preprocess"]["image_size"]
+    stored = sum(math.prod(one.shape) for one in found.tensors.values())
+    each = min(4096 * (size or 64) ** 2, 1 << 27) + (1 << 22) + 4 * stored
+    text = f"{name}: one image would take far more memory or time than its size suggests."
+    try:
+        bounds = Bounds(f"{text} Do not use it.", each, 16 * each, trial=True)
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), bounds:
+            count = landmarks_of(model, size).xy.shape[1]
+            if model.usual is not None and size is not None:
+                model.usual.remarks(model, torch.full((1, 3, size, size), 0.5))
+    except IntegrityError:
+        raise
+    except Exception as error:  # running a described model may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise IntegrityError(f"{name}: its model cannot use an image: {reason:.500}") from error
+    frames = getattr(model, "frames", 1)
+    fine = {
+        f"config.json states {stated['keypoints']['count']} keypoints, but it finds {count}": count
+        == stated["keypoints"]["count"],
+        f"config.json states {stated['preprocess']['frames']} frames, but it takes {frames}": frames
+        == stated["preprocess"]["frames"],
+    }
+    require(name, fine)
 
 
 def _constructed(found: Package, overrides: Mapping[str, Any] | None) -> Any:
     """Return a package's model with fresh weights and the package's description."""
     architecture = overridden(found.config["architecture"], overrides)
     config = {**found.config, "architecture": architecture}
-    with _Limit(found):
+    stored = sum(math.prod(one.shape) for one in found.tensors.values())
+    text = f"'{config['name']}': its architecture is much larger than its weights. Do not use it."
+    each = 4 * stored + (1 << 22)
+    with Bounds(text, each, each, trial=False):
         model = construct(architecture, config["name"], config["plugins"])
     model.keypoints = config["keypoints"]
     model.preprocess = _preprocess(config["preprocess"], "cpu")
@@ -305,30 +345,6 @@ def _check_fit(
 
 def _times(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "one number"
-
-
-class _Limit(TorchFunctionMode):
-    """Stops construction, in this thread, if it makes far more numbers than the file holds.
-
-    Tensors are allocated before they are filled, so memory beyond the limit is never used.
-    """
-
-    def __init__(self, found: Package) -> None:
-        super().__init__()
-        self.name = found.config["name"]
-        self.numbers = 4 * sum(math.prod(one.shape) for one in found.tensors.values()) + (1 << 22)
-        self.tensors = MAX_TENSORS
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if isinstance(made, Tensor) and not any(isinstance(given, Tensor) for given in args):
-            self.numbers, self.tensors = self.numbers - made.numel(), self.tensors - 1
-            if self.numbers < 0 or self.tensors < 0:
-                raise IntegrityError(
-                    f"'{self.name}': its architecture is much larger than its weights. Do not use "
-                    "it."
-                )
-        return made
 
 
 def architecture_of(cfg: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ PATTERNS = (*REQUIRED, "LICENSE", "manifest.json", "assets/*.png")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.tar")
 
 MAX_FILES = 64
+MAX_SMALL = 32 << 20  # bytes of a file that does not hold tensors
 PIECE = 8 << 20  # bytes read at a time
 
 
@@ -233,6 +234,8 @@ def _hashed(file: Path, size: int) -> tuple[Buffer, str]:
 
 def _read_checked(file: Path, stated: Mapping[str, Any], where: str) -> Buffer:
     expected, actual = stated["sha256"], file.stat().st_size
+    if file.suffix != ".safetensors" and actual > MAX_SMALL:
+        raise IntegrityError(f"{where}: {file.name} is larger than {MAX_SMALL} bytes.")
     state = f"it has {actual} bytes instead of {stated['size']}"
     if actual == stated["size"]:
         data, found = _hashed(file, actual)
@@ -263,7 +266,7 @@ def check_publishable(package: Package) -> None:
         path = file.relative_to(package.root).as_posix()
         if path not in package.manifest["files"] and path != "manifest.json" and file.is_file():
             raise PublishRefusedError(f"{name}: '{path}' is not part of the package. Remove it.")
-    card = (package.root / "README.md").read_text(errors="replace")
+    card = (package.root / "README.md").read_text("utf-8", "replace")
     schema.check_license(schema.licence_of(card), "LICENSE" in package.manifest["files"], name)
     for path in package.manifest["files"]:
         if path.endswith((".md", ".json", "LICENSE")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from os.path import realpath  # of a loop of links, too, for which Path.resolve raises
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Predicted:
     drawn: tuple[Path, ...]  # the pictures, or the video, with the landmarks drawn
     frames: int
     landmarks: int
+    stated: int  # frames of the input; more than ``frames`` if it is damaged or cut short
     checked: int = 0  # number of frames that were compared with the training images
     unusual: int = 0  # how many of these look unlike them
 
@@ -45,6 +47,8 @@ def predict(
     batch_size: int = 16,
 ) -> Iterator[Predicted]:
     """Find landmarks in images, folders and videos; yield each input when it is done.
+
+    Of a damaged video, the frames that can be read are used, and there is a warning.
 
     Args:
         ref: as for ``zoo.load``.
@@ -69,13 +73,13 @@ def predict(
         raise ConfigError(
             f"{ref} does not find landmarks in images. Give a model of images with an image_size."
         )
-    taken = {Path(name).resolve() for name in inputs}
+    taken = set(map(realpath, inputs))
     for name in inputs:
         yield _predict_input(model, Path(name), Path(out), max(batch_size, 1), taken)
 
 
 def _predict_input(
-    model: Any, path: Path, out: Path, batch_size: int, taken: set[Path]
+    model: Any, path: Path, out: Path, batch_size: int, taken: set[str]
 ) -> Predicted:
     """Write drawing and table of one input; video frames are streamed, one batch at a time."""
     names, edges = model.keypoints["names"], model.keypoints["edges"]
@@ -85,14 +89,15 @@ def _predict_input(
     remarks: list[str] = []
     looked_at: set[int] = set()  # numbers of frames
     sizes: list[tuple[int, int]] = []
+    missing = 0
 
     def claim(target: Path) -> Path:
-        if target.resolve() in taken:
+        if realpath(target) in taken:
             raise ValueError(
                 f"'{target}' is an input, or the result of another one. Give another --out, or "
                 "rename the input."
             )
-        taken.add(target.resolve())
+        taken.add(realpath(target))
         return target
 
     def drawn(frames: Iterator[Frame], labels: Iterator[str]) -> Iterator[Frame]:
@@ -117,7 +122,7 @@ def _predict_input(
         if not images:
             raise FileNotFoundError(f"the folder '{path}' has no images. Give images or a video.")
         looked_at |= set(spread(len(images), CHECKED))
-        taken |= {image.resolve() for image in images}
+        taken |= set(map(realpath, images))
         folder = out / f"{path.name}_landmarks" if path.is_dir() else out
         pictures = drawn(
             counted(map(read_image, images), len(images), str(path)),
@@ -138,6 +143,7 @@ def _predict_input(
             drawn(counted(reader, reader.stated_length, str(path)), numbered),
             reader.fps,
         )
+        missing = reader.missing
     visible = np.full((len(files), len(names)), VISIBLE)
     score = np.stack(scores).round(4) if scores else None
     found = make_annotations(names, files, np.stack(points), visible, sizes, edges, score)
@@ -148,6 +154,7 @@ def _predict_input(
         write_coco(coco, found)
     warn_of(remarks, str(path))
     unusual = sum(map(bool, remarks))
+    frames, stated = len(files), len(files) + missing
     return Predicted(
-        path, table, coco, tuple(written), len(files), len(names), len(remarks), unusual
+        path, table, coco, tuple(written), frames, len(names), stated, len(remarks), unusual
     )

@@ -160,7 +160,7 @@ def _scores(
         )
     measured = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc)
     try:
-        return json.loads(file.read_text()), measured
+        return json.loads(file.read_text("utf-8")), measured
     except ValueError as error:
         raise ConfigError(
             f"{file} is not valid JSON: {error}. Write it again with keypoint-zoo evaluate."
@@ -272,7 +272,7 @@ def _data(
 
 def _hardware(log: Path) -> str:
     """Return the training device named in the log, without naming the machine."""
-    text = log.read_text() if log.is_file() else ""
+    text = log.read_text("utf-8", "replace") if log.is_file() else ""
     cuda = "parameters on cuda" in text
     if cuda and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}"
@@ -282,7 +282,7 @@ def _hardware(log: Path) -> str:
 def _seconds(scalars: Path) -> int | None:
     """Return the total time of the iterations; None if the run did not record it."""
     total, before = 0.0, 0
-    for line in scalars.read_text().splitlines() if scalars.is_file() else ():
+    for line in scalars.read_text("utf-8", "replace").splitlines() if scalars.is_file() else ():
         record = json.loads(line)
         if "seconds_per_iteration" in record:
             total += record["seconds_per_iteration"] * (record["iteration"] - before)

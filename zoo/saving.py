@@ -67,7 +67,6 @@ def save(
     dest = Path(dest).absolute()
     schema.check_name(name, "name")
     schema.check_license(license, license_text is not None, f"'{name}'")
-    folder.tidy(dest)
     folder.check_free(dest, overwrite)
     architecture, preprocess, keypoints = _described(model, cfg, name)
     with torch.random.fork_rng(devices=[]):
@@ -118,7 +117,7 @@ def save(
     assets = {f"assets/{file}": data for file, data in (pictures or {}).items()}
     old = dest / "README.md"
     if old.is_file() and not notes:
-        notes = card.human_part(old.read_text())
+        notes = card.human_part(old.read_text("utf-8", "replace"))
     text = card.render(
         config,
         table,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ FORMAT, FORMAT_VERSION = "keypoint-zoo", 1
 MAX_JSON = 1 << 20  # bytes
 MAX_DEPTH = 32
 MAX_NUMBER = 1 << 14  # of an architecture's integers: channels, landmarks, levels
-MAX_SIDE = 4096  # pixels
+MAX_SIDE = 4096  # pixels of a model's images
+MAX_CROP = 8192  # pixels, of photographs
 MAX_KEYPOINTS = 4096
 MAX_USUAL = 1000  # of the statistics of images; today's are below 2
 
@@ -90,11 +93,36 @@ def check_version(stated: Any, where: str) -> None:
         raise IntegrityError(f"{where}: format_version must be {FORMAT_VERSION}, not {version!r}.")
 
 
-def read_json(file: Path, where: str) -> Any:
-    """Read a JSON file strictly; see :func:`parse_json`."""
-    if file.stat().st_size > MAX_JSON:
-        raise IntegrityError(f"{where}: {file.name} is larger than {MAX_JSON} bytes.")
-    return parse_json(file.read_bytes(), f"{where}: {file.name}")
+def read_small(file: Path, where: str, *, inside: Path | None = None) -> bytes:
+    """Read a file of at most ``MAX_JSON`` bytes, whatever somebody may have put there instead.
+
+    Args:
+        file: what to read.
+        where: for the message.
+        inside: a folder that the file must not leave by a link.
+
+    Raises:
+        OSError: it does not exist, or cannot be read.
+        IntegrityError: it is not a plain file (but a pipe, which would wait for a writer, an
+            endless device ...), leads out of ``inside``, or is larger.
+    """
+    where = f"{where}: {file.name}"
+    if inside is not None and not file.resolve().is_relative_to(inside.resolve()):
+        raise IntegrityError(f"{where} is a link that leads out of {inside}.")
+    # not waiting for the writer of a pipe; on Windows, not translating line ends
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with open(file, "rb", opener=lambda path, _: os.open(path, flags)) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise IntegrityError(f"{where} is not a plain file.")
+        data = opened.read(MAX_JSON + 1)
+    if len(data) > MAX_JSON:
+        raise IntegrityError(f"{where} is larger than {MAX_JSON} bytes.")
+    return data
+
+
+def read_json(file: Path, where: str, *, inside: Path | None = None) -> Any:
+    """Read a JSON file strictly; see :func:`read_small` and :func:`parse_json`."""
+    return parse_json(read_small(file, where, inside=inside), f"{where}: {file.name}")
 
 
 def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
@@ -109,6 +137,11 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
             raise ValueError(f"{text} is not a finite number")
         return float(text)
 
+    def whole(text: str) -> int:
+        if len(text) > 300:  # about what a float can be
+            raise ValueError(f"{text[:20]}... is too large")
+        return int(text)
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys: dict[str, Any] = {}
         for key, value in pairs:
@@ -119,7 +152,8 @@ def parse_json(data: bytes, where: str, limit: int = MAX_JSON) -> Any:
 
     if len(data) > limit:
         raise IntegrityError(f"{where} is larger than {limit} bytes.")
-    hooks: Any = {"parse_constant": number, "parse_float": number, "object_pairs_hook": unique}
+    hooks: Any = {"parse_constant": number, "parse_float": number, "parse_int": whole}
+    hooks["object_pairs_hook"] = unique
     try:
         value = json.loads(data.decode("utf-8"), **hooks)
         if _depth(value) > MAX_DEPTH:
@@ -199,13 +233,17 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
                 )
     preprocess = config["preprocess"]
     size, crop = preprocess["image_size"], preprocess.get("crop", (0, 0, 1, 1))
-    whole = len(crop) == 4 and all(0 < side <= MAX_NUMBER for side in crop[2:])
+    whole = len(crop) == 4 and all(0 < side <= MAX_CROP for side in crop[2:])
     fine = {
         f"image_size {size} is not in 1 ... {MAX_SIDE}": size is None or 1 <= size <= MAX_SIDE,
         f"fit {preprocess['fit']!r} must be one of {', '.join(FITS)}": preprocess["fit"] in FITS,
-        f"crop must be left, top, width and height, the last two 1 ... {MAX_NUMBER} pixels": whole,
+        f"crop must be left, top, width and height, the last two 1 ... {MAX_CROP} pixels": whole
+        and all(0 <= edge <= MAX_NUMBER for edge in crop[:2]),
+        f"frames {preprocess['frames']} is not in 1 ... {MAX_NUMBER}": 1
+        <= preprocess["frames"]
+        <= MAX_NUMBER,
     }
-    _require(f"{where}: preprocess", fine)
+    require(f"{where}: preprocess", fine)
     check_keypoints(config["keypoints"], where)
     _check_usual(config.get("usual", {"images": 1, "quantiles": {}}), where)
 
@@ -224,10 +262,10 @@ def _check_usual(usual: Mapping[str, Any], where: str) -> None:
         and 0 <= five[0] <= five[-1] <= MAX_USUAL
         for name, five in usual["quantiles"].items()
     }
-    _require(f"{where}: usual", fine)
+    require(f"{where}: usual", fine)
 
 
-def _require(where: str, fine: Mapping[str, bool]) -> None:
+def require(where: str, fine: Mapping[str, bool]) -> None:
     """Raise with the first text whose condition is false."""
     for text, holds in fine.items():
         if not holds:
@@ -310,7 +348,7 @@ def check_keypoints(keypoints: Mapping[str, Any], where: str) -> None:
         ),
         "a keypoint is in two flip_pairs": len(flipped) == len(set(flipped)),
     }
-    _require(f"{where}: keypoints", fine)
+    require(f"{where}: keypoints", fine)
 
 
 def check_evaluation(evaluation: Any, where: str) -> None:

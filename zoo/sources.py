@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +133,7 @@ def _described(found: Package, weights: Any, repo_id: str | None = None) -> Entr
         dataset=str(config["training"].get("dataset", "")),
         summary="",
         results=tuple(found.evaluation["results"]),
-        license=schema.licence_of((found.root / "README.md").read_text(errors="replace")),
+        license=schema.licence_of((found.root / "README.md").read_text("utf-8", "replace")),
         weights=weights,
         provider="a folder" if weights == "folder" else "the Hub",
         folder=found.root,
@@ -236,31 +238,69 @@ def pull(
     return Pulled(root, found.commit, found.package.digest, sizes(found.package))
 
 
-def doctor(*, fix: bool = False, cache_dir: str | Path | None = None) -> list[str]:
+def doctor(
+    below: str | Path | None = None, *, fix: bool = False, cache_dir: str | Path | None = None
+) -> list[str]:
     """Find what is broken or left over, and return one line per finding.
 
     Bundled entries and those of plugins are checked byte by byte. In the Hub's cache, leftovers of
-    interrupted downloads of keypoint-zoo packages are found, and removed with ``fix``.
+    interrupted downloads of keypoint-zoo packages are found; below a folder, what killed commands
+    left: temporary files, packages half written, claims. With ``fix`` they are removed, but never
+    what a command that still runs is writing, on whatever machine.
 
     Args:
+        below: a folder of runs, packages or results.
         fix: remove leftovers; never anything that loads.
         cache_dir: instead of the Hub client's cache.
+
+    Raises:
+        NotADirectoryError: ``below`` is not a folder.
     """
     findings = [f"plugin: {problem}" for problem in index.problems()]
+    unfinished: list[Path] = []
     for entry in index.entries().values():
         if entry.folder is not None:
             try:
                 package.open_package(entry.folder, entry.name)
             except ZooError as error:
                 findings.append(f"{entry.name}: {error}")
-            for path in folder.leftovers(entry.folder):
-                findings.append(f"left over: {path}")
-                if fix:
-                    folder.tidy(entry.folder)
+            unfinished.append(entry.folder)
+    if below is not None:
+        if not Path(below).is_dir():
+            raise NotADirectoryError(f"'{below}' is not a folder. Give one to look through.")
+        unfinished += folder.unfinished(Path(below))
+    for dest in unfinished:
+        findings += [f"left over: {path}" for path in folder.leftovers(dest)]
+        if fix and folder.leftovers(dest):
+            folder.tidy(dest)
+    if below is not None:
+        from registry.atomic import leftovers
+
+        findings += [f"left over: {path}" for path in leftovers(below, remove=fix)]
+        for path in _mmengine(Path(below)):
+            findings.append(f"left over: {path}")
+            if fix:
+                shutil.rmtree(path, ignore_errors=True)
     from zoo.cache import cached_problems
 
-    for path, said in cached_problems(cache_dir):
-        findings.append(f"{said}: {path}")
+    for file, said in cached_problems(cache_dir):
+        findings.append(f"{said}: {file}")
         if fix and said.startswith("left over"):
-            os.unlink(path)
+            os.unlink(file)
     return findings
+
+
+def _mmengine(top: Path) -> list[Path]:
+    """Return the empty folders that trainings with former versions left when they were killed.
+
+    mmengine, whose own users have folders of these names, writes a log into them; ours is empty.
+    """
+    found = []
+    for at, names, _ in os.walk(top):
+        for name in filter(re.compile(r"\d{8}_\d{6}").fullmatch, sorted(names)):
+            path = Path(at, name)
+            files = {file for file in path.rglob("*") if not file.is_dir()}
+            log = path / f"{name}.log"
+            if files <= {log, path / "vis_data" / "config.py"} and log in files:
+                found += [] if log.stat().st_size else [path]
+    return found

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,16 @@ def make_annotations(
     )
 
 
+def _portable(name: str) -> str:
+    """Return a file's name as it stands in UTF-8 files: other locales decode names differently."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def native_name(name: str) -> str:
+    """Return a file's name as Python shows it here, from the text of a UTF-8 file."""
+    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
 def keypoint_indices(names: tuple[str, ...], wanted: Iterable[str | int]) -> tuple[int, ...]:
     """Return the positions of keypoints given by name or by position.
 
@@ -104,7 +115,8 @@ def read_text(path: PathLike) -> str:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no annotation file '{path}'. Check the path.")
-    text = path.read_text(encoding="utf-8-sig")
+    # names of files need not be UTF-8
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     if not text.strip():
         raise ValueError(f"annotation file '{path}' is empty. Copy or download it again.")
     return text
@@ -122,25 +134,33 @@ def read_coco(path: PathLike) -> Annotations:
         images = {image["id"]: image for image in data["images"]}
         rows = [row for row in data["annotations"] if any(row.get("keypoints", ())[2::3])]
         images_of_rows = [images[row["image_id"]] for row in rows]
+        files = [native_name(image["file_name"]) for image in images_of_rows]
         category = data["categories"][0]
-    except (json.JSONDecodeError, KeyError, TypeError, IndexError, AttributeError) as error:
+        sizes = [(int(i.get("width", 0)), int(i.get("height", 0))) for i in images_of_rows]
+        lengths = {len(row["keypoints"]) for row in rows}
+        points = np.array([row["keypoints"] for row in rows if len(lengths) == 1], np.float64)
+        if (np.abs(points) > np.finfo(np.float32).max).any():
+            raise ValueError("a number is infinite")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"'{path}' is not a COCO keypoint file ({type(error).__name__}: {error}). It needs "
             "'images', 'annotations' with 'keypoints', and 'categories'."
         ) from error
     if not rows:
         raise ValueError(f"no object in '{path}' has keypoints. Is it a detection file?")
-    if len({len(row["keypoints"]) for row in rows}) > 1:
+    if len(lengths) > 1:
         raise ValueError(
             f"objects in '{path}' have different numbers of keypoints. Split the file."
         )
-    points = np.array([row["keypoints"] for row in rows], np.float64).reshape(len(rows), -1, 3)
+    if points.shape[1] % 3:
+        raise ValueError(f"'{path}': each keypoint must have three numbers: x, y, visibility.")
+    points = points.reshape(len(rows), -1, 3)
     return make_annotations(
         category.get("keypoints") or map(str, range(points.shape[1])),
-        (image["file_name"] for image in images_of_rows),
+        files,
         points[..., :2],
         points[..., 2],
-        sizes=[(image.get("width", 0), image.get("height", 0)) for image in images_of_rows],
+        sizes=sizes,
         edges=[(a - 1, b - 1) for a, b in category.get("skeleton", ())],
     )
 
@@ -155,7 +175,8 @@ def write_coco(path: PathLike, annotations: Annotations) -> None:
     objects = []
     for row, file in enumerate(annotations.files):
         width, height = annotations.sizes[row].tolist()
-        image = {"id": len(images) + 1, "file_name": file, "width": width, "height": height}
+        image = {"id": len(images) + 1, "file_name": _portable(file)}
+        image |= {"width": width, "height": height}
         xy, flags = annotations.xy[row], annotations.visible[row].tolist()
         placed = xy[np.array(flags) > MISSING] if any(flags) else np.zeros((1, 2))
         box = [*placed.min(0).tolist(), *np.ptp(placed, axis=0).tolist()]
@@ -204,7 +225,12 @@ def read_csv(path: PathLike) -> Annotations:
         FileNotFoundError: the file does not exist.
         ValueError: the file is empty, or its columns fit none of these layouts.
     """
-    rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if any(row)]
+    try:
+        rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if any(row)]
+    except csv.Error as error:  # endless cells
+        raise ValueError(f"'{path}' is not a CSV file: {error}.") from error
+    if not rows:
+        raise ValueError(f"'{path}' has only empty cells.")
     for number, row in enumerate(rows, 1):
         if len(row) != len(rows[0]):
             raise ValueError(
@@ -214,7 +240,10 @@ def read_csv(path: PathLike) -> Annotations:
         head, *body = _one_header(rows) if rows[0][0] == "scorer" else rows
         if not body:
             raise ValueError("no rows below the header")
-        table = {name.strip(): cells for name, cells in zip(head, zip(*body))}
+        titles = [title.strip() for title in head]
+        if twice := [title for title, times in Counter(titles).items() if title and times > 1]:
+            raise ValueError(f"column '{twice[0]}' occurs twice")
+        table = dict(zip(titles, zip(*body)))
         return _long(table) if {"keypoint", "x", "y"} <= table.keys() else _wide(table)
     except ValueError as error:
         raise ValueError(
@@ -241,16 +270,19 @@ def _one_header(rows: list[list[str]]) -> list[list[str]]:
 def _names_of_rows(table: Table) -> list[str]:
     file, frame = table.get("file"), table.get("frame")
     if frame and not (file and all(Path(f).suffix.lower() in IMAGE_SUFFIXES for f in file)):
-        numbers = [f"{int(float(number)):06d}" for number in frame]
+        numbers = [f"{int(number):06d}" for number in _numbers(frame)]
         video = table.get("video") or file
-        return [f"{v}/{n}" for v, n in zip(video, numbers)] if video else numbers
+        return [f"{native_name(v)}/{n}" for v, n in zip(video, numbers)] if video else numbers
     if not (names := file or table.get("id")):
         raise ValueError("no column identifies the image")
-    return [name.replace("\\", "/") for name in names]
+    return [native_name(name.replace("\\", "/")) for name in names]
 
 
 def _numbers(cells: Iterable[str]) -> Array:
-    return np.array([float(cell) if cell.strip() else np.nan for cell in cells])
+    numbers = np.array([float(cell) if cell.strip() else np.nan for cell in cells])
+    if (np.abs(numbers) > np.finfo(np.float32).max).any():
+        raise ValueError("a number is infinite; leave missing points empty")
+    return numbers
 
 
 def _sizes_of_rows(table: Table) -> Array | None:
@@ -304,7 +336,8 @@ def write_csv(path: PathLike, annotations: Annotations) -> None:
     """
     sized = bool(annotations.sizes.all())
     head = ["file", *(("width", "height") if sized else ())]
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    options: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with replacing(path) as temporary, temporary.open("w", **options) as file:
         writer = csv.writer(file)
         columns = ("x", "y") if annotations.scores is None else ("x", "y", "score")
         writer.writerow([*head, *(f"{name}_{c}" for name in annotations.names for c in columns)])

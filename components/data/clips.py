@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.data import video
+from components.data.annotations import native_name
 
 Array = NDArray[Any]
 
@@ -123,11 +124,12 @@ def clips_of_table(root: Path, table: str, columns: tuple[str, ...]) -> list[Cli
         ValueError: the table lacks a column.
     """
     groups = defaultdict(list)
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
+    with open(table, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = csv.DictReader(file, restval="")
         if missing := {"file", *columns} - set(rows.fieldnames or ()):
             raise ValueError(f"'{table}' has no column {', '.join(sorted(missing))}.")
         for row in rows:
-            groups["/".join(row[column] for column in columns)].append(root / row["file"])
+            name = "/".join(row[column] for column in columns)
+            groups[name].append(root / native_name(row["file"]))
     names = sorted(groups, key=video.natural)
     return [Clip(name, sorted(groups[name], key=video.natural)) for name in names]

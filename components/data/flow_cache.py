@@ -23,7 +23,7 @@ from components.data.flow import (
     read_index,
 )
 from components.layers.raft import Raft
-from registry.atomic import replacing
+from registry.atomic import leftovers, replacing
 from registry.build import build
 from registry.errors import ConfigError
 from registry.loading import one_thread
@@ -83,10 +83,7 @@ def prepare_flow(
     origin, estimate = estimator_of(estimator, weights, device)
     index = {**pairs.description, "estimator": origin}
     before = read_index(folder)
-    if before is None:
-        with replacing(folder / INDEX) as temporary:
-            temporary.write_text(json.dumps(index), encoding="utf-8")
-    else:
+    if before is not None:
         other = difference(before, index)
         if not other and before.get("estimator") != origin:
             other = f"by {before.get('estimator')}, not by {origin}"
@@ -99,17 +96,21 @@ def prepare_flow(
     shape = (len(index["gaps"]), *index["size"], 2)
     left = [c for c in range(len(lengths)) if not clip_file(folder, c).is_file()]
     announce(folder, index, left, say)
+    leftovers(folder, remove=True)
+    if before is None:
+        with replacing(folder / INDEX) as temporary:
+            temporary.write_text(json.dumps(index), encoding="utf-8")
     flows = flow_of_chunks(pairs, index["gaps"], left, estimate, cfg["data"].get("workers", 0))
     with bar(sum(lengths[c] for c in left), "optical flow") as progress:
         for clip in left:
-            with replacing(clip_file(folder, clip)) as temporary:
-                size = (lengths[clip], *shape)
-                array = np.lib.format.open_memmap(temporary, "w+", np.float16, size)
-                for start in range(0, lengths[clip], CHUNK):
+            with replacing(clip_file(folder, clip)) as temporary, temporary.open("wb") as file:
+                # not a memory map, through which a full disk would kill the process
+                header = {"descr": "<f2", "fortran_order": False, "shape": (lengths[clip], *shape)}
+                np.lib.format.write_array_header_1_0(file, header)
+                for _ in range(0, lengths[clip], CHUNK):
                     flow = next(flows)
-                    array[start : start + len(flow)] = flow
+                    file.write(flow.astype("<f2").tobytes())
                     progress.update(len(flow))
-                array.flush()
     return folder, len(lengths)
 
 
@@ -181,7 +182,8 @@ def announce(
     height, width = index["size"]
     clips, frames = len(index["clips"]), sum(index["clips"][c][1] for c in left)
     size = 2 * 2 * frames * len(index["gaps"]) * height * width / 1e9
-    free = shutil.disk_usage(folder).free / 1e9
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free / 1e9
     say(
         f"{folder}: {len(left)} of {clips} clips to do, {frames} frames, gaps {index['gaps']}, "
         f"{width} x {height} displacements: {size:.3g} GB, {free:.3g} GB are free"

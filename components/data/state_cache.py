@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from torch import Tensor
 
 from components.data.states import StateClips
@@ -26,7 +26,8 @@ IMAGES = 16  # read at a time: more would fragment CPU memory
 def save_states(path: Path, states: Array, fingerprint: str) -> None:
     """Write states (F, K, S) atomically, with the `fingerprint` of what they came from."""
     with replacing(path) as temporary:
-        save_file({"states": states}, temporary, metadata={"fingerprint": fingerprint})
+        # not save_file, which writes to a temporary file of its own
+        temporary.write_bytes(save({"states": states}, {"fingerprint": fingerprint}))
 
 
 def load_states(path: Path, fingerprint: str) -> Array | None:

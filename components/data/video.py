@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import os
 import re
+import struct
+import tempfile
+import warnings
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
@@ -16,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import GifImagePlugin, Image
 
+from components.data.stated import END, incomplete, seconds
 from registry.atomic import replacing
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
@@ -23,6 +29,12 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpe
 
 _AGAIN = "Copy or download it again, or move it away."
 _BROKEN = f"'{{}}' cannot be decoded as an image. {_AGAIN}"
+
+# what Pillow raises for damaged files
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, LookupError, ArithmeticError, SyntaxError, struct.error),
+    *(zlib.error, Image.DecompressionBombError),
+)
 
 Frame = NDArray[np.uint8]
 
@@ -45,27 +57,64 @@ def _checked(path: str | os.PathLike[str]) -> Path:
     if path.is_dir():
         raise IsADirectoryError(f"'{path}' is a folder. Pass one of its files.")
     if not path.is_file():
+        if path.exists():  # reading it could wait forever
+            raise OSError(f"'{path}' is a pipe or a device. Copy its content to a file.")
         raise FileNotFoundError(f"no file '{path}'. Check the path.")
-    if path.stat().st_size == 0:
-        raise OSError(f"'{path}' is empty (0 bytes). {_AGAIN}")
+    with path.open("rb") as file:  # OpenCV would not say that it may not be read
+        if not file.read(1):
+            raise OSError(f"'{path}' is empty (0 bytes). {_AGAIN}")
     return path
+
+
+@contextlib.contextmanager
+def plain_name(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield a name under which OpenCV and FFmpeg open a file, which may be yet to be written.
+
+    They take UTF-8, and crash on what is not; and they see protocols in names with a colon.
+    """
+    path = Path(path).absolute()
+    try:
+        name = os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, f"link{path.suffix if path.suffix.isascii() else ''}")
+            link.symlink_to(path)
+            yield str(link)
+    else:
+        yield name
 
 
 def read_image(path: str | os.PathLike[str]) -> Frame:
     """Read one image as (H, W, 3) RGB; its content decides the format, not its suffix.
 
+    Of an animated WebP or PNG, this is the first frame.
+
     Raises:
         FileNotFoundError: the file does not exist.
-        OSError: the file is empty or not an image.
+        OSError: the file is empty, not an image, or cut short.
     """
     path = _checked(path)
+    data = path.read_bytes()
     try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:  # image sizes that OpenCV refuses
         raise OSError(_BROKEN.format(path)) from error
     if image is None:
         raise OSError(_BROKEN.format(path))
+    if not _ends(data):  # OpenCV 4 fills the rest with grey
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except _DAMAGED as error:
+            raise OSError(f"'{path}' is cut short. {_AGAIN}") from error
     return cast(Frame, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _ends(data: bytes) -> bool:
+    """Return whether a JPEG or PNG has its end mark; true for other formats."""
+    if data.startswith(b"\xff\xd8"):  # an earlier mark may be that of its thumbnail
+        return data.find(b"\xff\xd9", data.rfind(b"\xff\xda") + 2) >= 0
+    return not data.startswith(b"\x89PNG") or data.rfind(b"IEND") >= 0
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -77,10 +126,13 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     path = _checked(path)
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap axes
-    except OSError as error:
+    except Image.DecompressionBombError:  # Pillow's limit is lower than OpenCV's
+        height, width = read_image(path).shape[:2]
+        return width, height
+    except _DAMAGED as error:
         raise OSError(_BROKEN.format(path)) from error
     return (height, width) if turned else (width, height)
 
@@ -93,8 +145,14 @@ class VideoReader:
     and decodes from the start if seeking was wrong. Every process opens the file itself, so an
     instance can be used in forked and in spawned data loader workers.
 
+    If the file is damaged or cut short, its frames are those that could be read, and there is a
+    warning when all of them have been.
+
     Args:
         path: the video file.
+
+    Attributes:
+        missing: how many frames could not be read, at least; known when all others have been.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -103,6 +161,7 @@ class VideoReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = _checked(path)
+        self.missing = 0
         self._checksums: array[int] | None = None
         self._capture: Any = None
         self._pid = -1
@@ -116,16 +175,30 @@ class VideoReader:
         return len(self._indexed())
 
     def __iter__(self) -> Iterator[Frame]:
-        capture, checksums = self._open(), array("I")
+        capture, checksums, times = self._open(), array("I"), array("d")
         while True:
             there, frame = capture.read()
             if not there:
                 break
             checksums.append(_checksum(frame))
+            times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         if not checksums:
             raise OSError(f"'{self.path}' has no frame that can be decoded. {_AGAIN}")
+        if self._checksums is None:
+            self._look_for_missing(times)
         self._checksums = checksums
+
+    def _look_for_missing(self, times: array[float]) -> None:
+        stated, read = self.stated_length, len(times)
+        if incomplete(self.path, stated, self.fps, times):
+            self.missing = max(stated - read, 1)
+            frames = f"{read} of {stated}" if stated > read else f"only {read}"
+            warnings.warn(
+                f"'{self.path}' is damaged or cut short: {frames} frames could be read. If you "
+                "can, copy or download it again.",
+                stacklevel=3,
+            )
 
     @property
     def fps(self) -> float:
@@ -137,7 +210,10 @@ class VideoReader:
     def stated_length(self) -> int:
         """Number of frames in the header, which may be wrong; 0 if the file does not say."""
         count = self._open().get(cv2.CAP_PROP_FRAME_COUNT)
-        return int(count) if 0 < count < 2**31 else 0
+        if not 0 < count < 2**31:
+            return 0
+        shown = round((seconds(self.path) or count) * self.fps)
+        return shown if shown < count - END else int(count)  # an editor hid the others
 
     def read(self, index: int) -> Frame:
         """Return frame `index`, counted from 0.
@@ -182,7 +258,9 @@ class VideoReader:
         return self._checksums
 
     def _open(self) -> Any:
-        capture = cv2.VideoCapture(str(self.path))
+        if _is_gif(self.path):
+            return _Gif(self.path)
+        capture = _capture(self.path)
         if not capture.isOpened():
             raise OSError(
                 f"'{self.path}' cannot be opened as a video. Convert it, e.g. to H.264 .mp4, "
@@ -193,6 +271,51 @@ class VideoReader:
     def _restart(self) -> None:
         self.close()
         self._capture, self._pid, self._next = self._open(), os.getpid(), 0
+
+
+class _Gif:
+    """The part of ``cv2.VideoCapture`` that is used here; that loses frames without a delay."""
+
+    def __init__(self, path: Path) -> None:
+        self._data, self._next = path.read_bytes(), 0
+        try:
+            self._image = Image.open(io.BytesIO(self._data), formats=["GIF"])
+        except _DAMAGED as error:
+            raise OSError(_BROKEN.format(path)) from error
+
+    def set(self, _: int, index: int) -> None:
+        self._next = index
+
+    def get(self, what: int) -> float:
+        if what == cv2.CAP_PROP_FPS:
+            # of the graphic control extensions, in 1/100 s; without any, players take 1/10 s
+            delays = re.findall(rb"!\xf9\x04.(..).\0", self._data, re.DOTALL)
+            total = sum(int.from_bytes(delay, "little") for delay in delays)
+            return 100 * len(delays) / total if total else 10.0
+        with contextlib.suppress(*_DAMAGED):
+            if what == cv2.CAP_PROP_FRAME_COUNT:
+                return float(getattr(self._image, "n_frames", 1))
+        return 0.0  # also the time of a frame, which is not needed
+
+    def grab(self) -> bool:
+        self._next += 1
+        return True
+
+    def read(self) -> tuple[bool, Any]:
+        try:
+            self._image.seek(self._next)
+            frame = self._image.convert("RGBA")
+        except _DAMAGED:
+            return False, None
+        white = Image.new("RGBA", frame.size, "white")  # what is transparent, as FFmpeg shows it
+        rgb = np.asarray(Image.alpha_composite(white, frame).convert("RGB"))
+        self._next += 1
+        return True, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
+
+
+def _capture(path: str | os.PathLike[str]) -> Any:
+    with plain_name(path) as name:
+        return cv2.VideoCapture(name, cv2.CAP_FFMPEG)
 
 
 def _checksum(frame: Frame) -> int:
@@ -212,7 +335,10 @@ def frames_of(path: str | os.PathLike[str]) -> Iterator[Frame]:
         if not files:
             raise FileNotFoundError(f"no image in folder '{path}'. Pass images or a video.")
         yield from map(read_image, files)
-    elif cv2.haveImageReader(str(_checked(path))) and not _is_gif(path):
+        return
+    with plain_name(_checked(path)) as name:
+        is_picture = cv2.haveImageReader(name) and not _is_gif(path)
+    if is_picture:
         yield read_image(path)
     else:
         yield from VideoReader(path)
@@ -241,18 +367,36 @@ def write_video(path: str | os.PathLike[str], frames: Iterable[Frame], fps: floa
         OSError: the file cannot be written.
     """
     first, frames = _peek(path, frames)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, plain_name(temporary) as name:
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(temporary), fourcc, fps, (first.shape[1], first.shape[0]))
+        writer = cv2.VideoWriter(name, fourcc, fps, (first.shape[1], first.shape[0]))
         if not writer.isOpened():
             if not os.access(Path(path).absolute().parent, os.W_OK):
                 raise PermissionError(f"no permission to write to '{Path(path).parent}'.")
             raise OSError(f"cannot write a video to '{path}'. End its name in .mp4 or .avi.")
+        count = 0
         try:
             for frame in frames:
                 writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+                count += 1
         finally:
             writer.release()
+        check_video(temporary, count, path)
+
+
+def check_video(written: Path, count: int, path: str | os.PathLike[str]) -> None:
+    """Check a video that is to become ``path``: its writer says nothing of a full disk.
+
+    Raises:
+        OSError: it does not have ``count`` frames that can be decoded.
+    """
+    capture, found = _capture(written), 0
+    while capture.isOpened() and capture.grab():
+        found += 1
+    if found != count:
+        raise OSError(
+            f"cannot write '{path}': {found} of {count} frames can be read back. Is the disk full?"
+        )
 
 
 def write_gif(path: str | os.PathLike[str], frames: Iterable[Frame], fps: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -140,7 +141,8 @@ class Frames:
         if annotations:
             read = read_coco if annotations.lower().endswith(".json") else read_csv
             self._labels = read(annotations)
-            self._rows = self._match(Path(root), annotations)
+            left_out = include or exclude or self.skipped_clips
+            self._rows = self._match(Path(root), annotations, everything=not left_out)
             self.keypoint_names, self.edges = self._labels.names, self._labels.edges
         if edges:
             self.edges = tuple(keypoint_indices(self.keypoint_names, edge) for edge in edges)
@@ -177,7 +179,7 @@ class Frames:
                 self._cache += fitted
         self._ends = np.cumsum(lengths)
 
-    def _match(self, root: Path, annotations: str) -> dict[int, int]:
+    def _match(self, root: Path, annotations: str, everything: bool) -> dict[int, int]:
         """Find the annotation row of each frame: one of the two paths ends in the other."""
         root = root if root.is_dir() else root.parent
         paths = [
@@ -203,6 +205,14 @@ class Frames:
             raise ValueError(
                 f"datasets/frames: '{annotations}' names no frame of '{root}': it has "
                 f"'{files[0][1:]}', the data set '{short[0][1:]}'."
+            )
+        found = {row for _, row in matches}
+        if len(found) < len(files) and everything:
+            lost = next(row for row in range(len(files)) if row not in found)
+            warnings.warn(
+                f"datasets/frames: {len(files) - len(found)} of the {len(files)} rows of "
+                f"'{annotations}' name no frame of '{root}', such as '{files[lost][1:]}'.",
+                stacklevel=4,
             )
         for names, side in ((short, 0), (files, 1)):
             most, times = Counter(match[side] for match in matches).most_common(1)[0]

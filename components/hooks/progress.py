@@ -13,6 +13,7 @@ import torch
 
 from components.drawing import curve, write_png
 from registry import progress
+from registry.atomic import WriteError, explaining, replacing
 from registry.roles import HOOKS
 from registry.runner import Hook
 
@@ -56,9 +57,9 @@ class Progress(Hook):  # type: ignore[misc]
             ]
             found = [json.loads(line) for line in lines]
             self.records = [record for record in found if record["iteration"] <= runner.iter]
-        self.scalars.write_text(
-            "".join(json.dumps(r) + "\n" for r in self.records), encoding="utf-8"
-        )
+        with replacing(self.scalars) as temporary:
+            text = "".join(json.dumps(record) + "\n" for record in self.records)
+            temporary.write_text(text, encoding="utf-8")
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -112,8 +113,13 @@ class Progress(Hook):  # type: ignore[misc]
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        if self.records:
-            self.draw()
+        stopped = sys.exc_info()[0] is not None  # by an error, which matters more than the curve
+        try:
+            if self.records:
+                self.draw()
+        except WriteError:
+            if not stopped:
+                raise
         if self.board is not None:
             self.board.close()
             self.board = None
@@ -133,7 +139,7 @@ class Progress(Hook):  # type: ignore[misc]
     def record(self, values: dict[str, Any]) -> None:
         """Append one line of numbers to ``scalars.jsonl`` (and TensorBoard)."""
         self.records.append(values)
-        with self.scalars.open("a", encoding="utf-8") as file:
+        with explaining(self.scalars), self.scalars.open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
         if self.board is not None:
             for name, value in values.items():
@@ -148,7 +154,10 @@ class Progress(Hook):  # type: ignore[misc]
     def log(self, text: str) -> None:
         """Keep a line in ``log.txt``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+        log = self.folder / "log.txt"
+        # names need not be UTF-8; stderr, too, shows them with backslashes
+        options: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+        with explaining(log), log.open("a", **options) as file:
             file.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.answer import REF, Answer, notice
+from zoo.errors import OK, PARTIAL
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,4 +58,4 @@ def run(relative: bool, **options: Any) -> Answer:
     if done.best_frame is not None:
         driving, source = options["driving"], options["source"]
         lines.insert(0, f"{driving}: frame {done.best_frame} is closest to {source}")
-    return Answer(done, lines)
+    return Answer(done, lines, PARTIAL if done.frames < done.stated else OK)

@@ -22,7 +22,7 @@ def run(folder: str, write: bool) -> Answer:
     from zoo.folder import write_folder
 
     found = package.open_package(folder.removeprefix("dir:"), weights=write, edited="README.md")
-    old = (found.root / "README.md").read_text()
+    old = (found.root / "README.md").read_text("utf-8", "replace")
     text = card.render(
         found.config,
         found.evaluation,

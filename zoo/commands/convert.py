@@ -23,6 +23,6 @@ def run(source: str, file: str, out: str, license_text: str | None, **options: A
     """Answer the command."""
     from zoo.convert import convert
 
-    text = Path(license_text).read_text() if license_text else None
+    text = Path(license_text).read_text("utf-8") if license_text else None
     made = convert(source, file, out, license_text=text, **options)
     return Answer({"path": made}, [str(made)])

@@ -10,11 +10,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
+from registry.atomic import explaining
 from zoo.answer import Answer, UsageError
+from zoo.folder import staging
 
 # the files of the template (examples/plugin of a checkout), without its trained model
 FILES = (
@@ -51,13 +51,9 @@ def run(name: str, out: str | None = None) -> Answer:
     folder = Path(out or f"keypoint-zoo-{dashed}")
     if folder.is_symlink() or folder.exists():
         raise FileExistsError(f"{folder} already exists. Give another --out DIR.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        files = write(staging / "whole", dashed)
-        (staging / "whole").rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with staging(folder.absolute()) as made, explaining(folder):
+        files = write(made, dashed)
+        made.rename(folder)
     config = f"keypoint_zoo_{plain}/configs/{plain}_convnext_regressor.py"
     part = f"encoders/{plain}/convnext"
     following = [

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from zoo.answer import REF, Answer, notice
+from zoo.errors import OK, PARTIAL
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,4 +30,5 @@ def run(**options: Any) -> Answer:
     for one in predict(**options):
         notice(f"{one.table}: {one.frames} frames, {one.landmarks} landmarks")
         done.append(one)
-    return Answer(done, ())
+    partial = any(one.frames < one.stated for one in done)
+    return Answer(done, (), PARTIAL if partial else OK)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from torch import Tensor
@@ -29,19 +30,44 @@ def unpickle(path: str | Path, what: str) -> Any:
     """
     if not Path(path).is_file():
         raise ConfigError(f"there is no file '{path}'. Give the official checkpoint.")
+    if _is_bomb(Path(path)):
+        raise ConfigError(
+            f"{path} is not a checkpoint: its records are compressed, or stated to be larger than "
+            "the file. Download it again."
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or ["no details"])[0]
-        if "weights only" in str(error).lower():
+        if "weights only" in str(error).lower():  # torch advises how to load it nevertheless
+            found = re.search(r"\bGLOBAL (\S+)", str(error))
+            asked = f" (it asks for '{found[1][:80]}')" if found else ""
             text = (
-                f"holds more than plain tensors, and code in a file is not run: {reason} If you "
-                "trust it, read it elsewhere with torch.load(file, weights_only=False), save only "
-                f"{what} with torch.save, and convert that."
+                f"holds more than plain tensors{asked}, and code in a file is not run. Ask its "
+                f"publisher for {what} alone."
             )
         else:
-            text = f"is not a checkpoint ({type(error).__name__}: {reason}). Download it again."
+            reason = (str(error).splitlines() or ["no details"])[0]
+            text = (
+                f"is not a checkpoint ({type(error).__name__}: {reason:.200}). Download it again."
+            )
         raise ConfigError(f"{path} {text}") from error
+
+
+def _is_bomb(path: Path) -> bool:
+    """Return whether a file of torch would become larger when read; it writes records plainly."""
+    try:
+        with ZipFile(path) as archive:
+            records = archive.infolist()
+    except Exception:  # older files are not zip files; torch judges damaged ones
+        return False
+    packed = any(record.compress_type != ZIP_STORED for record in records)
+    return packed or sum(record.file_size for record in records) > path.stat().st_size
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether this is a tensor with numbers in memory: not sparse, quantized or on meta."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided
+    return plain and value.device.type == "cpu" and not value.is_quantized
 
 
 def is_state(value: Any) -> bool:
@@ -49,7 +75,7 @@ def is_state(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
         and bool(value)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+        and all(isinstance(k, str) and is_plain(v) for k, v in value.items())
     )
 
 
