@@ -77,7 +77,9 @@ def unnamed(file):
         text = ast.unparse(node)
         mode = [a.value for a in node.args if isinstance(a, ast.Constant)]
         binary = any(isinstance(v, str) and set(v) <= set("rwax+b") and "b" in v for v in mode)
-        named = any(word.arg == "encoding" for word in node.keywords)
+        # **options are those of a table beside it, which names the encoding
+        named = any(word.arg in ("encoding", None) for word in node.keywords)
+        named |= name != "open" and any(str(v).lower() in ("utf-8", "utf-8-sig") for v in mode)
         own = name != "open" and owner == "" and isinstance(called, ast.Name)  # our own read_text
         if not (binary or named or own or "'wb'" in text or "'rb'" in text):
             yield f"{file.relative_to(ROOT)}:{node.lineno}: {text}"
