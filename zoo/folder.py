@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from registry.atomic import explaining
-from registry.claim import HOUR, abandoned, claim
 from zoo.errors import IntegrityError, ZooError
 from zoo.schema import FORMAT_VERSION, canonical, read_json
 
@@ -50,6 +48,8 @@ def write_folder(
         IntegrityError: its digest is not the expected one.
         OSError: the disk is full or not writable; ``dest`` is unchanged.
     """
+    from registry.atomic import explaining  # not sooner, here and below: it imports mmengine
+
     dest = Path(dest).absolute()
     with staging(dest) as made:
         _require_free(dest, overwrite)
@@ -79,6 +79,8 @@ def staging(dest: Path) -> Iterator[Path]:
 
     What dead writers of ``dest`` left is removed first.
     """
+    from registry.claim import claim
+
     with claim(_claim_of(dest)) as alone:
         _tidy(dest, alone)
         made = _beside(dest, "staging")
@@ -196,6 +198,8 @@ def unfinished(top: Path) -> Sequence[Path]:
 
 def leftovers(dest: Path) -> Sequence[Path]:
     """Return what dead writers of ``dest`` left beside it; nothing while another writes there."""
+    from registry.claim import abandoned
+
     file = _claim_of(dest)
     if file.exists() and not abandoned(file):
         return []
@@ -204,11 +208,15 @@ def leftovers(dest: Path) -> Sequence[Path]:
 
 def tidy(dest: Path) -> Sequence[Path]:
     """Complete or undo what dead writers of ``dest`` left behind; return what was found."""
+    from registry.claim import claim
+
     with claim(_claim_of(dest)) as alone:
         return _tidy(dest, alone)
 
 
 def _tidy(dest: Path, alone: bool) -> Sequence[Path]:
+    from registry.claim import HOUR
+
     found = beside(dest)
     if not alone:  # a file system without locks
         found = [path for path in found if time.time() - path.stat().st_mtime > HOUR]
