@@ -28,13 +28,14 @@ MARK = b"keypoint-zoo sha256 "  # followed by 64 hexadecimal digits
 LENGTH = len(MARK) + 64
 END = b"PK\x05\x06"  # of the zip file's last record: 22 bytes, then the comment
 RESUMED = ("iteration", "config", "ranks")  # what a checkpoint with an optimizer also has
+COPY = "Use a copy, or another checkpoint"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, besides its "step"
 
 
 def save(state: Mapping[str, Any], path: Path) -> None:
     """Write ``state`` atomically: ``path`` holds either the old or the whole new checkpoint."""
     with replacing(path, sync=True) as temporary, temporary.open("w+b") as file:
-        torch.save(dict(state), file)
+        torch.save({**state, "sealed": True}, file)
         file.seek(-2, 2)  # the length of the comment, so far 0
         file.write(LENGTH.to_bytes(2, "little"))
         digest = _digest(file, file.tell())
@@ -58,7 +59,8 @@ def load(path: str | Path) -> dict[str, Any]:
             f"{path.parent}"
         )
     with path.open("rb") as file:
-        reason = _damage(file)
+        sealed = _end(file)[22:].startswith(MARK)
+        reason = _damage(file, sealed)
         file.seek(0)
         try:
             if not reason:
@@ -71,6 +73,8 @@ def load(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read safely, so it is not loaded: {reason}.")
     if not isinstance(state, dict) or "model" not in state:
         raise ConfigError(f"{path} is not a checkpoint of keypoint-zoo: it has no 'model'.")
+    if state.pop("sealed", False) and not sealed:
+        raise ConfigError(f"{path} was changed by another program: its digest is missing. {COPY}.")
     for problem in _problems(state):
         raise ConfigError(
             f"{path} is not a checkpoint of keypoint-zoo: {problem}. Use another checkpoint."
@@ -91,19 +95,22 @@ def _digest(file: BinaryIO, size: int) -> bytes:
     return found.hexdigest().encode()
 
 
-def _damage(file: BinaryIO) -> str:
+def _end(file: BinaryIO) -> bytes:
+    """Return the last bytes of a file: those of a zip's last record with our comment."""
+    file.seek(max(file.seek(0, 2) - LENGTH - 22, 0))
+    return file.read()
+
+
+def _damage(file: BinaryIO, sealed: bool) -> str:
     """Return what is wrong with the bytes of a checkpoint, or ''."""
-    size = file.seek(0, 2)
-    file.seek(max(size - LENGTH - 22, 0))
-    end = file.read()
+    end, size = _end(file), file.tell()
     file.seek(0)
     if file.read(4) != b"PK\x03\x04":
         return "it is not a checkpoint"
-    sealed = end[22:].startswith(MARK)
     if sealed and _digest(file, size - LENGTH) != end[22 + len(MARK) :]:
-        return "it is damaged: its bytes do not match its digest. Use a copy, or another checkpoint"
+        return f"it is damaged: its bytes do not match its digest. {COPY}"
     if not sealed and end[-22:-18] + end[-2:] != END + b"\0\0":
-        return "it is damaged or incomplete. Use a copy, or another checkpoint"
+        return f"it is damaged or incomplete. {COPY}"
     try:
         archive = zipfile.ZipFile(file)
         records = archive.infolist()
@@ -112,9 +119,9 @@ def _damage(file: BinaryIO) -> str:
         if sum(record.file_size for record in records) > size:
             return "its records are stated to be larger than the file"
         if not sealed and (bad := archive.testzip()) is not None:
-            return f"it is damaged: {bad} does not match its sum. Use a copy, or another checkpoint"
+            return f"it is damaged: {bad} does not match its sum. {COPY}"
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
-        return f"it is damaged ({error}). Use a copy, or another checkpoint"
+        return f"it is damaged ({error}). {COPY}"
     return ""
 
 

@@ -49,7 +49,8 @@ def result(command: str, folder: Path, outcome: Outcome) -> Any:
     if command == "predict":
         return (folder / "found/picture_landmarks.csv").read_text()
     if command == "publish":
-        return (folder / "run/package/model.safetensors").read_bytes()
+        data = (folder / "run/package/model.safetensors").read_bytes()
+        return data[8 + int.from_bytes(data[:8], "little") :]  # without the config's sum
     with zipfile.ZipFile(folder / "run/last.pth") as file:  # the numbers alone, without torch
         return {
             name.split("/", 1)[1]: file.read(name)
@@ -285,10 +286,10 @@ def malformed() -> Iterator[tuple[str, tuple[str, ...], Callable[[dict[str, Any]
     yield "optimizer: groups None", resume, within("optimizer", "param_groups", value=None)
     yield "optimizer: state None", resume, within("optimizer", "state", value=None)
     yield "optimizer: state a list", resume, within("optimizer", "state", value=[])
-    yield "optimizer: rate a text", resume, within("optimizer", "param_groups", 0, "lr", value="x")
-    yield "optimizer: rate missing", resume, within(
+    yield "optimizer: rate a text", (), within("optimizer", "param_groups", 0, "lr", value="x")
+    yield "optimizer: rate missing", (), within(
         "optimizer", "param_groups", 0, "lr", value=KeyError)  # fmt: skip
-    yield "optimizer: betas a number", resume, within(
+    yield "optimizer: betas a number", (), within(
         "optimizer", "param_groups", 0, "betas", value=1)  # fmt: skip
     yield "optimizer: numbers of other parameters", resume, within(
         "optimizer", "param_groups", 0, "params", value=[10**6])  # fmt: skip
