@@ -43,7 +43,14 @@ def _components() -> dict[str, list[EntryPoint]]:
 
 def distribution(entry: EntryPoint) -> str:
     """Return ``name version`` of the distribution an entry point belongs to."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+    return " ".join(_origin(entry) or ("an unknown distribution",))
+
+
+def _origin(entry: EntryPoint) -> tuple[str, str] | None:
+    try:
+        return (entry.dist.name, entry.dist.version) if entry.dist else None
+    except Exception:  # its metadata cannot be read
+        return None
 
 
 def target(entry: EntryPoint) -> tuple[str, str]:
@@ -61,9 +68,7 @@ def target(entry: EntryPoint) -> tuple[str, str]:
 def plugin_of(name: str) -> tuple[str, str] | None:
     """Return distribution and version of the plugin that provides ``name``, if any."""
     found = _components().get(name, [])
-    if not found or found[0].dist is None:
-        return None
-    return found[0].dist.name, found[0].dist.version
+    return _origin(found[0]) if found else None
 
 
 def provided(name: str) -> list[EntryPoint]:

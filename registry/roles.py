@@ -58,13 +58,21 @@ class Role(Registry):  # type: ignore[misc]
             if key.count("/") == 1:
                 importlib.import_module(f"components.{key.replace('/', '.')}")
             else:
-                plugins.load_component(key)
+                try:
+                    plugins.load_component(key)
+                except ConfigError:
+                    self.module_dict.pop(key, None)  # it came so far before it failed
+                    raise
         if key not in self.module_dict:
             owners = [plugins.distribution(entry) for entry in plugins.provided(key)]
             whose = f" of the plugin {owners[0]}" if owners else ""
             raise ConfigError(
                 f"the file of '{key}'{whose} does not register that name. Put it into the "
                 "decorator."
+            )
+        if not isinstance(self.module_dict[key], type):
+            raise ConfigError(
+                f"'{key}' is registered, but {self.module_dict[key]!r} is not a class."
             )
         return self.module_dict[key]
 
@@ -77,7 +85,8 @@ class Role(Registry):  # type: ignore[misc]
         from registry.protocols import defaults_of
 
         if not isinstance(module, type):
-            raise ConfigError(f"{module!r} cannot be registered: it is not a class.")
+            what = getattr(module, "__qualname__", repr(module))
+            raise ConfigError(f"'{what}' cannot be registered: it is not a class.")
         for name in [module_name] if isinstance(module_name, str) else module_name or ():
             own = f"components.{name.replace('/', '.')}"
             if module.__module__ != own and name in self.built_in():

@@ -74,7 +74,7 @@ def trial(
             return
         except (ConfigError, MissingFieldError, OSError):  # these already say what and where
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin may call exit()
             where, what = _where(error, parts, cfg), one_line(error)
             trainee, parts, size = None, {}, image_size(cfg)
             if isinstance(error, MemoryError) or "memory" in what.lower():

@@ -178,6 +178,7 @@ def _failed(error: BaseException, message: str, code: int) -> Answer:
     if message.startswith("Caught "):  # a loader process's traceback, which ends with the error
         message = message.strip().splitlines()[-1].partition(": ")[2]
     message = " ".join(message.split())
+    message = message if len(message) <= 2000 else f"{message[:2000]} ..."
     notice(message if code > 128 else f"error: {message}")
     what = {"class": type(error).__name__, "message": message, "exit_code": code}
     return Answer({"error": what}, (), code)

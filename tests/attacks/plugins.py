@@ -255,7 +255,6 @@ def metadata() -> dict[str, Callable[[Path], None]]:
         "a section twice": points(COMPONENTS + COMPONENTS),
         "entry points a folder": replaced(os.mkdir),
         "entry points a loop of links": replaced(lambda file: os.symlink(file.name, file)),
-        "entry points a named pipe": replaced(os.mkfifo),
         "a distribution that is a file": after(
             lambda place: (place.parent / "b-1.dist-info").write_text("x")),
     }  # fmt: skip
