@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FunctionType
 from typing import Annotated, Any, Literal
+
+from mmengine.config import Config
 
 from registry import data_file, origins, plugins
 from registry.build import resolve
@@ -339,10 +340,9 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
         elif source.suffix == ".json":
             cfg = json.loads(_text(source), object_pairs_hook=_unique)
         else:
-            tree, cfg = _with_numbers(source, plain), {}
-            with plugins.foreign(where):
-                exec(compile(tree, where, "exec"), cfg)
-            cfg = {key: value for key, value in cfg.items() if _is_setting(key, value)}
+            text = _with_numbers(source, plain)
+            with plugins.foreign(where):  # a config is a program: anything can fail in it
+                cfg = Config.fromstring(text, ".py").to_dict()
     except ConfigError:
         raise
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
@@ -360,10 +360,6 @@ def _read(source: Path | Mapping[str, Any], plain: dict[str, Any]) -> dict[str, 
             raise ConfigError(f"{where}: {what} must be a {word}, not {cfg[key]!r}.")
     found: dict[str, Any] = json.loads(json.dumps(cfg))  # tuples become lists, as in config.json
     return found
-
-
-def _is_setting(key: str, value: Any) -> bool:
-    return not key.startswith("__") and not isinstance(value, (type, FunctionType))
 
 
 def _text(file: Path) -> str:
@@ -398,7 +394,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _with_numbers(path: Path, plain: dict[str, Any]) -> ast.Module:
+def _with_numbers(path: Path, plain: dict[str, Any]) -> str:
     """Return the source with the plain top-level assignments in ``plain`` replaced."""
     tree = ast.parse(_text(path))
     names: dict[str, Any] = {}
@@ -423,7 +419,7 @@ def _with_numbers(path: Path, plain: dict[str, Any]) -> ast.Module:
                 f"--cfg-options: there is no key '{key}' in {path}.{did_you_mean(key, names)}"
             )
         names[key].value = ast.parse(repr(value), mode="eval").body
-    return ast.fix_missing_locations(tree)
+    return ast.unparse(tree)
 
 
 def _unread(path: Path) -> set[str]:

@@ -12,7 +12,6 @@ import re
 import sys
 from collections.abc import Iterator
 from functools import cache
-from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +56,7 @@ def sheet(name: str) -> Sheet:
     """
     provided = plugins.provided(name)
     if not provided:
-        file = file_of(f"components.{name.replace('/', '.')}")
+        file = plugins.file_of(f"components.{name.replace('/', '.')}")
         if file is None:
             raise ConfigError(f"there is no component '{name}'.")
         return _read(name, file, None)
@@ -66,7 +65,7 @@ def sheet(name: str) -> Sheet:
         raise ConfigError(f"'{name}' is provided by {owners}. Uninstall one of them.")
     try:
         module, attribute = plugins.target(provided[0])
-        file = file_of(module)
+        file = plugins.file_of(module)
         if file is None:
             raise ConfigError(f"there is no module '{module}'.")
         if missing := lacking(file):
@@ -155,18 +154,6 @@ def docstring(thing: Any) -> str:
     raise ConfigError(f"the docstring of {thing} cannot be read: its file does not define it.")
 
 
-def file_of(module: str) -> Path | None:
-    """Return the file of a module, without importing it or its parents; None if not found."""
-    first, *further = module.split(".")
-    spec = find_spec(first)
-    for part in further:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        first = f"{first}.{part}"
-        spec = PathFinder.find_spec(first, list(spec.submodule_search_locations))
-    return Path(spec.origin) if spec is not None and spec.origin else None
-
-
 def lacking(file: Path) -> list[str]:
     """Return the modules that a file imports at its top level and that are not installed."""
     imported = [
@@ -182,7 +169,7 @@ def _is_there(module: str) -> bool:
     first = module.partition(".")[0]
     try:
         # submodules of other packages may be created at import; only ours are looked up as files
-        return (file_of(module) if first in _OURS else find_spec(first)) is not None
+        return (plugins.file_of(module) if first in _OURS else find_spec(first)) is not None
     except (ImportError, ValueError):
         return False
 
@@ -284,6 +271,6 @@ def _defined(name: str, tree: ast.Module) -> tuple[ast.stmt, ast.Module] | None:
             module = node.module or ""
             if module.partition(".")[0] not in _OURS:
                 return None
-            file = file_of(module)
+            file = plugins.file_of(module)
             return _defined(name, _tree(file)) if file is not None else None
     return None

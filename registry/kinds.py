@@ -24,8 +24,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("num_landmarks", "width", "max_width", "in_channels"), (1, MANY)),
     **dict.fromkeys(("out_channels", "hidden", "first", "stride", "seen", "length"), (1, MANY)),
     **dict.fromkeys(("frames_per_clip", "batch_size"), (1, MANY)),
-    **dict.fromkeys(("depth", "blocks", "group_blocks"), (1, 99)),
-    **dict.fromkeys(("downs", "scales", "workers"), (0, 999)),
+    **dict.fromkeys(("depth", "blocks"), (1, 99)),
+    **dict.fromkeys(("downs", "scales", "group_blocks", "workers"), (0, 999)),
     **dict.fromkeys(("iterations", "clips", "prior_size", "max_items", "fit_items"), (1, 10**9)),
     "betas": (0, 0.999999),
     "ema": (0, 1),
@@ -136,6 +136,7 @@ def check(value: Any, hint: Any, place: str, of: str, limits: tuple[float, float
     wanted = " or ".join(dict.fromkeys(numbers))
     values = [str(v) for part in _alternatives(hint) for v in _literals(part)]
     meant = did_you_mean(value, values) if isinstance(value, str) and values else ""
+    meant = meant if "Did you mean" in meant else ""  # the others have been listed
     raise ConfigError(f"{place}{of} must be {wanted}, not {_shown(value)}.{meant}")
 
 

@@ -17,7 +17,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from registry.errors import ConfigError, one_line
@@ -48,7 +50,9 @@ def distribution(entry: EntryPoint) -> str:
 
 def _origin(entry: EntryPoint) -> tuple[str, str] | None:
     try:
-        return (entry.dist.name, entry.dist.version) if entry.dist else None
+        return (
+            (entry.dist.name, str(entry.dist.version)) if entry.dist and entry.dist.name else None
+        )
     except Exception:  # its metadata cannot be read
         return None
 
@@ -114,6 +118,18 @@ def load_component(name: str) -> None:
         entry.load()
 
 
+def file_of(module: str) -> Path | None:
+    """Return the file of a module, without importing it or its parents; None if not found."""
+    first, *further = module.split(".")
+    spec = find_spec(first)
+    for part in further:
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        first = f"{first}.{part}"
+        spec = PathFinder.find_spec(first, list(spec.submodule_search_locations))
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
 def import_local(modules: Sequence[str], saved: Iterable[Path] = ()) -> None:
     """Import the modules that a config names in ``plugins``.
 
@@ -125,8 +141,6 @@ def import_local(modules: Sequence[str], saved: Iterable[Path] = ()) -> None:
     Raises:
         ConfigError: one of them cannot be imported.
     """
-    from registry.docs import file_of
-
     if isinstance(modules, str) or not all(isinstance(module, str) for module in modules):
         raise ConfigError(f"plugins must be a list of module names, not {modules!r}.")
     for module in modules:

@@ -28,7 +28,7 @@ from mmengine.runner.base_loop import BaseLoop
 from torch import distributed as dist
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from registry import atomic, checkpoint, usual
+from registry import atomic, checkpoint, origins, usual
 from registry.build import build
 from registry.claim import claim
 from registry.config import config_name, load_config, section
@@ -360,7 +360,8 @@ def _train(cfg: Mapping[str, Any], work_dir: Path, resume: str | Path | None, la
         *build(list(settings.hooks), "train.hooks", "hooks"),
     ]
     if rank == 0:
-        atomic.leftovers(work_dir, remove=True)
+        for place in (work_dir, *(work_dir.parent / name for name in origins.names(cfg))):
+            atomic.leftovers(place, remove=True)
         for text in told:
             progress.log(text)
     prepare(job, rank, ranks)

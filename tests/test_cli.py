@@ -182,8 +182,9 @@ def test_info_counts_what_is_there(answer, model):
     """Parameters and operations, as they are measured on the loaded model."""
     found = answer("info", f"dir:{model}")
     assert found["parameters"] == sum(value.numel() for value in zoo.load(model).parameters())
+    loaded = zoo.load(model)
     with FlopCounterMode(display=False) as counter:
-        zoo.load(model).predict(torch.zeros(1, 3, 32, 32))
+        loaded.predict(torch.zeros(1, 3, 32, 32))
     assert found["flops"] == counter.get_total_flops()
     assert found["flops"] > 0
 
@@ -363,6 +364,7 @@ def test_predict_takes_every_kind_of_model(ask, answer, model, tmp_path):
         "frames": 1,
         "checked": 0,
         "unusual": 0,
+        "stated": 1,
         "landmarks": keypoints["count"],
     }
     head, line = (tmp_path / "one/a_landmarks.csv").read_text().splitlines()
@@ -516,7 +518,7 @@ def test_help_tells_the_exit_statuses(ask):
             "0  success",
             "1  a check failed",
             "6    needs another version",
-            "7    finished, but part of an input could not be read",
+            "7    done, but part of an input could not be read",
         ):
             assert text in out
     assert all(f"\n  {name} " in ask("--help")[1] for name in SUBCOMMANDS)

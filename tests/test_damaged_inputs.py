@@ -283,7 +283,9 @@ def test_a_picture_that_is_cut_short_is_an_error(tmp_path, monkeypatch, name, op
         assert video.read_image(tmp_path / name).shape == (48, 64, 3)
         for share in (0.9, 0.6):
             (tmp_path / name).write_bytes(content[: int(share * len(content))])
-            with pytest.raises(OSError, match=rf"{name}' (is cut short|cannot be decoded)"):
+            with pytest.raises(
+                OSError, match=rf"{name}' (is damaged or cut short|cannot be decoded)"
+            ):
                 video.read_image(tmp_path / name)
 
 
@@ -407,7 +409,7 @@ def test_part_of_a_video_is_used_and_said_by_a_status_of_its_own(run, clips, cap
         "If you can, copy or download it again."
     ]
     assert code == 7
-    assert "  7    finished, but part of an input could not be read\n" in cli.EXIT_CODES
+    assert "  7    done, but part of an input could not be read\n" in cli.EXIT_CODES
 
 
 @pytest.mark.parametrize("name", ["loop", "folder", "half", "pipe"])

@@ -135,7 +135,9 @@ def test_no_data_set_in_the_config(here):
 
 
 def test_only_labels_are_optional(here):
-    with pytest.raises(ConfigError, match=r"data.optional: 'train' must be 'fit' or 'test'."):
+    with pytest.raises(
+        ConfigError, match=r"data.optional\[0\] must be one of 'fit', 'test', not 'train'.$"
+    ):
         load_config("mine.py", {"data.optional": ["train"]})
 
 

@@ -150,11 +150,11 @@ TRAIN = {
     "import": """
         import builtins
         real = builtins.__import__
-        def imported(name, *more):
+        def imported(name, *more, **options):
             if name == "torch.nn":
                 builtins.__import__ = real
                 signal.raise_signal(signal.SIGINT)
-            return real(name, *more)
+            return real(name, *more, **options)
         builtins.__import__ = imported
         """,
     # a dataset is built

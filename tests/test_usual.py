@@ -181,7 +181,7 @@ def test_hostile_numbers_are_refused(usual, tmp_path):
     replace_config(folder, {**config, "usual": FINE})
     assert zoo.load(folder).usual == Usual(**FINE)
     replace_config(folder, {**config, "usual": usual})
-    with pytest.raises(IntegrityError, match="usual"):
+    with pytest.raises(IntegrityError, match=r"usual|is too large"):
         zoo.load(folder)
 
 

@@ -109,12 +109,15 @@ def cached_commit(storage: Path, revision: str | None) -> str | None:
 def remember(storage: Path, revision: str, commit: str) -> None:
     """Record, as the client does, the commit of a name: offline it is the only source."""
     file = storage / "refs" / revision
+    part = storage / f".ref-{uuid.uuid4().hex}"
     with contextlib.suppress(OSError):  # a read-only cache works too
         if not file.is_file() or file.read_bytes() != commit.encode():
-            part = storage / f".ref-{uuid.uuid4().hex}"
-            part.write_bytes(commit.encode())
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part.replace(file)
+            try:
+                part.write_bytes(commit.encode())
+                file.parent.mkdir(parents=True, exist_ok=True)
+                part.replace(file)
+            finally:
+                part.unlink(missing_ok=True)
 
 
 def known_commit(storage: Path, revision: str | None) -> str:

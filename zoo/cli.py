@@ -36,12 +36,19 @@ exit status:
   0  success              4    no network, or offline and not in the cache
   1  a check failed       5    the Hub refused this account
   2  wrong arguments,     6    needs another version, a plugin or other weights
-     files or values      7    finished, but part of an input could not be read
+     files or values      7    done, but part of an input could not be read
   3  entry not found      130  interrupted; 143 by SIGTERM
                           141  broken pipe"""
 
 
 NAMES = tuple(name for names in COMMANDS.values() for name in names)
+# Of OpenCV and FFmpeg, which read them when they are imported: our own lines say what is wrong with
+# a file, and a small file must not become a huge picture.
+DECODERS = {
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",
+    "OPENCV_LOG_LEVEL": "SILENT",
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(1 << 28),
+}
 LOOK: dict[str, Any] = {
     "formatter_class": argparse.RawDescriptionHelpFormatter,
     "epilog": EXIT_CODES,
@@ -57,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: its words; None for those of the process.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    for name, value in DECODERS.items():
+        os.environ.setdefault(name, value)
     with _stoppable() as stops:
         try:
             return _answered(words, stops)

@@ -60,9 +60,13 @@ def _checked(path: str | os.PathLike[str]) -> Path:
         if path.exists():  # reading it could wait forever
             raise OSError(f"'{path}' is a pipe or a device. Copy its content to a file.")
         raise FileNotFoundError(f"no file '{path}'. Check the path.")
-    with path.open("rb") as file:  # OpenCV would not say that it may not be read
-        if not file.read(1):
-            raise OSError(f"'{path}' is empty (0 bytes). {_AGAIN}")
+    try:
+        with path.open("rb") as file:  # OpenCV would not say that it may not be read
+            first = file.read(1)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    if not first:
+        raise OSError(f"'{path}' is empty (0 bytes). {_AGAIN}")
     return path
 
 
@@ -95,26 +99,39 @@ def read_image(path: str | os.PathLike[str]) -> Frame:
     """
     path = _checked(path)
     data = path.read_bytes()
+    if not _is_whole(data):  # OpenCV would fill the rest with grey, or with noise
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except _DAMAGED as error:
+            raise OSError(f"'{path}' is damaged or cut short. {_AGAIN}") from error
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:  # image sizes that OpenCV refuses
         raise OSError(_BROKEN.format(path)) from error
     if image is None:
         raise OSError(_BROKEN.format(path))
-    if not _ends(data):  # OpenCV 4 fills the rest with grey
-        try:
-            with Image.open(path) as picture:
-                picture.load()
-        except _DAMAGED as error:
-            raise OSError(f"'{path}' is cut short. {_AGAIN}") from error
     return cast(Frame, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
-def _ends(data: bytes) -> bool:
-    """Return whether a JPEG or PNG has its end mark; true for other formats."""
+def _is_whole(data: bytes) -> bool:
+    """Return whether a JPEG has its end, and a PNG all its sums; true for other formats."""
     if data.startswith(b"\xff\xd8"):  # an earlier mark may be that of its thumbnail
         return data.find(b"\xff\xd9", data.rfind(b"\xff\xda") + 2) >= 0
-    return not data.startswith(b"\x89PNG") or data.rfind(b"IEND") >= 0
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return True
+    view, at = memoryview(data), 8
+    while at + 12 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
+        # chunks in lower case, such as texts, need not be right
+        if kind[:1].isupper() and zlib.crc32(view[at + 4 : end]) != int.from_bytes(
+            data[end : end + 4], "big"
+        ):
+            return False
+        if kind == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -169,7 +169,7 @@ class Reconstruction(nn.Module):
         outputs: dict[str, Any] = {
             "landmarks": pose.landmarks,
             "source_landmarks": source_pose.landmarks if source_pose else None,
-            "pose_image": _single(maps),
+            "pose_image": _picture(maps, driving),
             "drawn": pose.drawn,
             "edges": edges if edges is None else edges.to(pose.drawn),
             "render": render,
@@ -273,7 +273,7 @@ class Reconstruction(nn.Module):
             xy = nearer_flip(landmarks.xy, reference.xy, self.flip_pairs)
             landmarks = replace(landmarks, xy=xy)
             drawn = self.rasterizer(landmarks)
-        pose_image = _single(need(pose.encoding, "maps"))
+        pose_image = _picture(need(pose.encoding, "maps"), images)
         if landmarks.score is None and pose_image is not None and drawn.shape == pose_image.shape:
             score = agreement(landmarks.xy, pose_image, drawn)
             landmarks = replace(landmarks, score=score)
@@ -386,6 +386,6 @@ class Reconstruction(nn.Module):
         return self.animator(source, initial)(driving_frames)
 
 
-def _single(maps: Tensor) -> Tensor | None:
-    """Return the maps if they are a single picture of the pose, else None."""
-    return maps if maps.shape[1] == 1 else None
+def _picture(maps: Tensor, images: Tensor) -> Tensor | None:
+    """Return the maps if they are one picture of the pose, as large as the images, else None."""
+    return maps if maps.shape[1] == 1 and maps.shape[2:] == images.shape[2:] else None

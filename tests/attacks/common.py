@@ -58,7 +58,12 @@ NOISE = re.compile(
     r"0x[0-9a-f]{6}"
 )
 
+sys.path[:0] = [str(TESTS), str(ROOT)]
+
+from zoo.cli import DECODERS  # noqa: E402
+
 for name, value in {
+    **DECODERS,  # as in a fresh process of the command
     "OMP_NUM_THREADS": "1",
     "CUDA_VISIBLE_DEVICES": "",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -66,9 +71,6 @@ for name, value in {
     "NO_PROXY": "*",
 }.items():
     os.environ[name] = value
-for place in (str(TESTS), str(ROOT)):
-    if place not in sys.path:
-        sys.path.insert(0, place)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
 
 

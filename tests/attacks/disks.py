@@ -310,15 +310,6 @@ def full_at(disk: Disk, word: str, room: int) -> Callable[[], None]:
 
         image = cv2.imwrite
         cv2.imwrite, cv2.imencode = written, encode
-        import components.data.state_cache as states
-
-        save_file = states.save_file
-
-        def saved(tensors: Any, path: Any, *args: Any, **kwargs: Any) -> Any:
-            fill(os.path.basename(path))
-            return save_file(tensors, path, *args, **kwargs)
-
-        states.save_file = saved
         builtins.open = io.open = call
 
     return patch
