@@ -174,7 +174,7 @@ def _passing(
     for side in sides:
         try:
             _built(_with_side(cfg, size, side))(**_resized(arrays, size, side))
-        except Exception:  # whatever the reason, this size is not suggested
+        except (Exception, SystemExit):  # whatever the reason, this size is not suggested
             continue
         yield side
 

@@ -100,7 +100,7 @@ MODEL = {
     "decoder.width": ["0", "-1", "x"],
     "decoder.hidden": ["0", "x"],
     "compositor.mask_bias": ["x"],
-    "compositor.mask_widths": ["[]", "x", "5"],
+    "compositor.mask_widths": ["x", "5"],
     "prior": ["5", "{'type':'priors/nosuch'}"],
     "foo": ["1"],
 }
@@ -189,7 +189,7 @@ DOUBTFUL = ["losses.perceptual.weight=-1", "train.clip=0", "train.lr_factors=[[5
             "train.hooks=[{'type':'hooks/summary'}]", "train.clip=nan", "data.workers=1",
             "model.bottleneck.variance=nan", "model.rasterizer=none", "model.compositor=none",
             "model.appearance_encoder=none", "image_size=96", "model.encoder.num_landmarks=true",
-            "train.log_every=0", "evaluate.metrics={}"]  # fmt: skip
+            "train.log_every=0", "model.compositor.mask_widths=[]", "evaluate.metrics={}"]  # fmt: skip
 
 
 def early(_: Path, outcome: Outcome) -> str | None:
@@ -220,6 +220,7 @@ def option(kind: str, config: str, key: str, value: str, expect: str = "refuse")
     inside = re.findall(r"[a-z_]+", value) if expect == "refuse" and value[0] in "{[" else []
     small = SMALL if config in ("factorized_puppets", "imm_puppets") else QUICK[:3]
     names = (words[-1], *inside, *(words[-2:-1] if len(words) > 2 else ()), "'foo'")
+    names += (value,) if "/" in value else ()  # a name that is not registered
     if kind == "other configs":  # what one part gives does not fit the next, which is named
         names = (*names, "model.")
     return case(

@@ -388,6 +388,8 @@ def cases_of(rng: random.Random, _: Path) -> Iterator[Case]:
             "appearance",
             "model",
             "iteration",
+            "image encoder",
+            "No space left",  # what the plugin said
             absent=() if free or numbers else ("work",),
         )
     for what, make in metadata().items():

@@ -1,4 +1,4 @@
-"""Find what is broken or left over in the zoo, the cache and a folder."""
+"""Find what is broken or left over in the zoo, cache or a folder."""
 
 from __future__ import annotations
 
