@@ -34,11 +34,12 @@ COMMANDS = {
 EXIT_CODES = """\
 exit status:
   0  success              4    no network, or offline and not in the cache
-  1  a check failed       5    the Hub refused this account
-  2  wrong arguments,     6    needs another version, a plugin or other weights
-     files or values      7    done, but part of an input could not be read
-  3  entry not found      130  interrupted; 143 by SIGTERM
-                          141  broken pipe"""
+  1  a check failed, a    5    the Hub refused this account
+     process died, or     6    needs another version, a plugin or other weights
+     memory ran out       7    done, but part of an input could not be read
+  2  wrong arguments,     130  interrupted; 143 by SIGTERM
+     files or values      141  broken pipe
+  3  entry not found"""
 
 
 NAMES = tuple(name for names in COMMANDS.values() for name in names)

@@ -189,7 +189,8 @@ DOUBTFUL = ["losses.perceptual.weight=-1", "train.clip=0", "train.lr_factors=[[5
             "train.hooks=[{'type':'hooks/summary'}]", "train.clip=nan", "data.workers=1",
             "model.bottleneck.variance=nan", "model.rasterizer=none", "model.compositor=none",
             "model.appearance_encoder=none", "image_size=96", "model.encoder.num_landmarks=true",
-            "train.log_every=0", "model.compositor.mask_widths=[]", "evaluate.metrics={}"]  # fmt: skip
+            "train.log_every=0",
+            "model.compositor.mask_widths=[]", "evaluate.metrics={}"]  # fmt: skip
 
 
 def early(_: Path, outcome: Outcome) -> str | None:
