@@ -16,7 +16,7 @@ from registry.build import build_model
 from registry.evaluation import evaluate
 from tests.runs import write_config
 from zoo import saving
-from zoo.errors import RunError, WeightsMismatchError
+from zoo.errors import NotAPackageError, WeightsMismatchError
 from zoo.refs import is_run
 from zoo.scoring import score
 
@@ -104,13 +104,13 @@ def test_loading_leaves_the_callers_random_numbers_alone(run):
 def test_what_needs_a_package_says_how_to_make_one(run):
     for ask in (zoo.info, zoo.verify, zoo.pull):
         for ref in (run, run / "last.pth"):
-            with pytest.raises(RunError) as caught:
+            with pytest.raises(NotAPackageError) as caught:
                 ask(ref)
             assert str(caught.value) == (
                 f"'{ref}' is a run, not a package. Make a package: keypoint-zoo publish {run} "
                 "--license L. Only zoo.load, predict, evaluate, animate and export accept runs."
             )
-    with pytest.raises(RunError, match="is the folder of a training run, not a package"):
+    with pytest.raises(NotAPackageError, match="is the folder of a training run, not a package"):
         zoo.push(run, "lab/tiny")
 
 

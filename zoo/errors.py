@@ -46,7 +46,7 @@ class AmbiguousReferenceError(ZooError, ValueError, code=USAGE):
     """A reference that could mean two things, or nothing."""
 
 
-class RunError(ZooError, ValueError, code=USAGE):
+class NotAPackageError(ZooError, ValueError, code=USAGE):
     """A run was given where a package is needed."""
 
 

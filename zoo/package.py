@@ -154,7 +154,7 @@ def _present(root: Path) -> Path:
 def _refuse_without_manifest(root: Path, where: str) -> None:
     files = [path.name for path in root.iterdir()]
     if is_run(root):
-        raise errors.RunError(
+        raise errors.NotAPackageError(
             f"{where}: {root} is the folder of a training run, not a package. Make a package: "
             f"keypoint-zoo publish {root} --license L."
         )

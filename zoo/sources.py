@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import folder, index, package, schema
-from zoo.errors import IntegrityError, NoWeightsError, RunError, UnknownEntryError, ZooError
+from zoo.errors import IntegrityError, NotAPackageError, NoWeightsError, UnknownEntryError, ZooError
 from zoo.index import Entry
 from zoo.package import Package
 from zoo.refs import Access, Reference, parse
@@ -58,7 +58,7 @@ def locate(ref: str | Path, access: Access | None = None, *, weights: bool = Tru
     access = access or Access()
     reference, entry = find(ref, access.revision)
     if reference.kind == "run":
-        raise RunError(
+        raise NotAPackageError(
             f"'{ref}' is a run, not a package. Make a package: keypoint-zoo publish "
             f"{_run_folder(reference.value)} --license L. Only zoo.load, predict, evaluate, "
             "animate and export accept runs."
