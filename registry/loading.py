@@ -219,13 +219,13 @@ def _paths(node: Any) -> Iterator[str]:
 
 
 class Loader(DataLoader[dict[str, Any]]):
-    """A DataLoader whose processes leave Ctrl-C to this process from their first moment on."""
+    """A DataLoader whose processes never run this process's handlers of Ctrl-C and SIGTERM."""
 
     def __iter__(self) -> Any:
         """Start the loader processes; they inherit which signals are held back."""
         if not hasattr(signal, "pthread_sigmask"):  # Windows
             return super().__iter__()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
         try:
             return super().__iter__()
         finally:
@@ -262,6 +262,8 @@ def one_thread(worker: int) -> None:
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):  # by now SIGTERM has torch's handler, which ends quietly
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 

@@ -285,6 +285,8 @@ class Soak:
         actor.ends[ended] += 1
         what = f"{ended}, status {status}, signal {actor.sent}"
         self.report.add(actor.name, what, outcome, problems, sent=actor.sent, found=problems)
+        if "Traceback" in outcome.stderr:
+            print(outcome.stderr[-3000:], file=sys.stderr, flush=True)
         pause = self.rng.uniform(0.2, 1.5) * (3 if full else 1)
         actor.resting = time.monotonic() + pause
 
@@ -305,7 +307,7 @@ class Soak:
         """Let the ballast grow until so many bytes are free; it never shrinks."""
         with contextlib.suppress(OSError), open(self.disk.ballast, "ab", buffering=0) as file:
             while self.disk.free() > room:
-                if file.write(bytes(min(self.disk.free() - room, 1 << 18))) < 1:
+                if file.write(bytes(max(min(self.disk.free() - room, 1 << 18), 1))) < 1:
                     break
 
     def run(self) -> None:
