@@ -7,6 +7,7 @@ own random generator. So results do not depend on workers, ranks or where a run 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -266,6 +267,16 @@ def one_thread(worker: int) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+    sys.excepthook = _unless_alone
+
+
+def _unless_alone(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Print an error, unless it says that the training process has gone.
+
+    multiprocessing's thread that shares memory reports that with a traceback.
+    """
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 class _Frames(Dataset[dict[str, Any]]):

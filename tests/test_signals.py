@@ -208,3 +208,18 @@ def test_training_stopped(place, tmp_path):
         assert done.stdout == ""
     left = [path.name for path in work.glob(".*")] if work.exists() else []
     assert [name for name in left if name != ".claim"] == []
+
+
+def test_a_loader_process_whose_training_has_gone_says_nothing():
+    """multiprocessing hands what its thread for shared memory meets to ``sys.excepthook``."""
+    text = """
+        import sys
+        from registry.loading import one_thread
+        one_thread(0)
+        for error in (ConnectionResetError("gone"), EOFError("gone"), ValueError("kept")):
+            sys.excepthook(type(error), error, None)
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "ValueError: kept\n")
