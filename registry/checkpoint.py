@@ -27,7 +27,12 @@ from registry.errors import ConfigError
 MARK = b"keypoint-zoo sha256 "  # followed by 64 hexadecimal digits
 LENGTH = len(MARK) + 64
 END = b"PK\x05\x06"  # of the zip file's last record: 22 bytes, then the comment
-RESUMED = ("iteration", "config", "ranks")  # what a checkpoint with an optimizer also has
+RESUMED = (
+    "iteration",
+    "config",
+    "ranks",
+    "ema_count",
+)  # what a checkpoint with an optimizer also has
 COPY = "Use a copy, or another checkpoint"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of Adam, besides its "step"
 

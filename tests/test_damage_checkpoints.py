@@ -235,6 +235,14 @@ def test_a_numpy_state_beyond_its_end_is_refused(small):
     assert "states of the random generators of process 0 are not valid" in refused(small)
 
 
+@pytest.mark.parametrize("part", ["iteration", "config", "ranks", "ema_count"])
+def test_a_part_that_resuming_reads_must_be_there(part, small):
+    found = checkpoint.load(small)
+    del found[part]
+    checkpoint.save(found, small)
+    assert f"it has no '{part}'" in refused(small)
+
+
 ODD = (
     None, True, -1, 10**30, 2.5, float("nan"), "", "x" * 5000, b"x", [], [None], {}, {1: 2}, (1,),
     torch.zeros(()), torch.zeros(2, 0), torch.zeros(3, dtype=torch.int64), torch.full((2,), 1e38),

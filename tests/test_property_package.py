@@ -334,3 +334,10 @@ def test_an_expensive_convolution_is_computed_at_one_place():
     assert found.shape == real.shape
     torch.testing.assert_close(found[..., 5, 5], real[..., 5, 5])
     assert torch.equal(found, found[..., :1, :1].expand_as(found))
+
+
+@pytest.mark.parametrize("wrong", [{"padding": -1}, {"padding": (1, -1)}, {"stride": 0}])
+def test_an_expensive_convolution_that_torch_refuses_is_refused(wrong):
+    weight, image = torch.randn(64, 64, 3, 3), torch.randn(1, 64, 40, 36)
+    with pytest.raises(RuntimeError), Bounds("too large", 1 << 20, 1 << 24, trial=True):
+        functional.conv2d(image, weight, **wrong)

@@ -90,7 +90,7 @@ def _made(name: str, given: Sequence[Tensor], args: Any, kwargs: Any) -> int:
     if rule := RULES.get(name.strip("_")):
         try:
             return int(rule(*args, **kwargs))
-        except (TypeError, ValueError, IndexError, AttributeError, OverflowError):
+        except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
             pass
     try:  # as most functions do
         return math.prod(_broadcast(*(one.shape for one in given)))
@@ -314,6 +314,9 @@ def _at_one_place(
     groups: int = 1,
 ) -> Tensor:
     """Return a convolution's result with the value of its middle everywhere."""
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[weight.ndim - 3]
+    if min([0, *_ints([padding])]) < 0 or min([1, *_ints([stride, dilation])]) < 1:
+        return convolve(input, weight, bias, stride, padding, dilation, groups)  # which refuses it
     shape, holes = (
         _output(input, weight, stride, padding, dilation),
         _each(dilation, input.ndim - 2),
@@ -324,7 +327,6 @@ def _at_one_place(
         sides = [0, 0] * (input.ndim - 1 - axis) + [0, edge]
         input = functional.pad(input, sides) if edge else input
         input = input.narrow(axis, (input.shape[axis] - extent) // 2, extent)
-    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[len(holes) - 1]
     return convolve(input, weight, bias, 1, 0, dilation, groups).expand(shape).contiguous()
 
 
