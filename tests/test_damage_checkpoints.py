@@ -64,7 +64,7 @@ def small(tmp_path):
     own = {"random": checkpoint.random_state(), "buffers": {}}
     model = {f"pipeline.{i}": torch.randn(3, 4) for i in range(3)}
     parts = {"optimizer": {"state": {}, "param_groups": []}, "ranks": [own], "config": "{}"}
-    checkpoint.save({"model": model, "iteration": 3, **parts}, path)
+    checkpoint.save({"model": model, "iteration": 3, "ema_count": 0, **parts}, path)
     return path
 
 

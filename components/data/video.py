@@ -120,6 +120,8 @@ def _is_whole(data: bytes) -> bool:
         return data.find(b"\xff\xd9", data.rfind(b"\xff\xda") + 2) >= 0
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return True
+    if not any(data[16:20]) or not any(data[20:24]):  # of 0 pixels
+        return False
     view, at = memoryview(data), 8
     while at + 12 <= len(data):
         kind, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
