@@ -28,7 +28,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("downs", "scales", "group_blocks", "workers"), (0, 999)),
     **dict.fromkeys(("iterations", "clips", "prior_size", "max_items", "fit_items"), (1, 10**9)),
     "betas": (0, 0.999999),
-    "temperature": (1e-6, LARGEST),
+    **dict.fromkeys(("temperature", "variance"), (1e-6, LARGEST)),
     "ema": (0, 1),
     "image_size": (1, 8192),  # larger images fail in OpenCV or run out of memory
 }

@@ -246,7 +246,10 @@ def test_a_header_of_any_size_is_one_line(tmp_path, size):
         with (
             contextlib.suppress(OSError)
             if look is video.image_size
-            else pytest.raises(OSError, match=r"huge\.png' cannot be decoded as an image\. Copy")
+            else pytest.raises(
+                OSError,
+                match=r"huge\.png' (cannot be decoded as an image|is damaged or cut short)\. Copy",
+            )
         ):
             look(path)
     if size == (50000, 50000):  # beyond the limits of Pillow, too

@@ -102,7 +102,7 @@ def test_a_truncated_image_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     dataset = frames(tmp_path, pair="same")
     assert error_of(OSError, dataset.sample, 0, np.random.default_rng(0)) == (
-        f"'{path}' cannot be decoded as an image. Copy or download it again, or move it away."
+        f"'{path}' is damaged or cut short. Copy or download it again, or move it away."
     )
 
 

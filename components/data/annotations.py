@@ -131,11 +131,18 @@ def read_coco(path: PathLike) -> Annotations:
     """
     try:
         data = json.loads(read_text(path))
+        for row in data["annotations"]:
+            numbers = row.get("keypoints", ())
+            if len(numbers) % 3 or not all(type(number) in (int, float) for number in numbers):
+                raise ValueError("'keypoints' must have three numbers for each point")
         images = {image["id"]: image for image in data["images"]}
         rows = [row for row in data["annotations"] if any(row.get("keypoints", ())[2::3])]
         images_of_rows = [images[row["image_id"]] for row in rows]
         files = [native_name(image["file_name"]) for image in images_of_rows]
         category = data["categories"][0]
+        names, limbs = category.get("keypoints") or (), category.get("skeleton") or ()
+        if len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+            raise ValueError("the names of the keypoints must be different texts")
         sizes = [(int(i.get("width", 0)), int(i.get("height", 0))) for i in images_of_rows]
         lengths = {len(row["keypoints"]) for row in rows}
         points = np.array([row["keypoints"] for row in rows if len(lengths) == 1], np.float64)
@@ -152,16 +159,19 @@ def read_coco(path: PathLike) -> Annotations:
         raise ValueError(
             f"objects in '{path}' have different numbers of keypoints. Split the file."
         )
-    if points.shape[1] % 3:
-        raise ValueError(f"'{path}': each keypoint must have three numbers: x, y, visibility.")
     points = points.reshape(len(rows), -1, 3)
+    count = points.shape[1]
+    if not all(len(limb) == 2 and 1 <= min(limb) <= max(limb) <= count for limb in limbs):
+        raise ValueError(
+            f"'{path}': each limb of 'skeleton' must name two points, from 1 to {count}."
+        )
     return make_annotations(
-        category.get("keypoints") or map(str, range(points.shape[1])),
+        names or map(str, range(count)),
         files,
         points[..., :2],
         points[..., 2],
         sizes=sizes,
-        edges=[(a - 1, b - 1) for a, b in category.get("skeleton", ())],
+        edges=[(a - 1, b - 1) for a, b in limbs],
     )
 
 
@@ -244,7 +254,10 @@ def read_csv(path: PathLike) -> Annotations:
         if twice := [title for title, times in Counter(titles).items() if title and times > 1]:
             raise ValueError(f"column '{twice[0]}' occurs twice")
         table = dict(zip(titles, zip(*body)))
-        return _long(table) if {"keypoint", "x", "y"} <= table.keys() else _wide(table)
+        found = _long(table) if {"keypoint", "x", "y"} <= table.keys() else _wide(table)
+        if not found.visible.any():
+            raise ValueError("no row has the coordinates of a point")
+        return found
     except ValueError as error:
         raise ValueError(
             f"'{path}': {error}. Its first row is {','.join(rows[0])[:60]}... Wide tables need "
